@@ -1,0 +1,247 @@
+// One argument struct per operation of the model, with its contract: shapes, formula, whether results are
+// assigned or accumulated, and the source of the formula. check() refuses wrong arguments before a backend runs.
+//
+// Shape legend: B sequences, T tokens of a sequence on this rank, n = B*T, d hidden size, H heads on this rank,
+// K key width of a head, V value width of a head, F FFN width on this rank, C chunk, N = ceil(T / C) chunks,
+// P ranks of an axis.
+// Types: "compute" is the type of activations and weights (float32 or float64 on CPU; bfloat16 or float32 on CUDA),
+// "accumulate" that of gradients, states, statistics and master weights: float32, or float64 when compute is float64.
+// Every view has stride 1 in its last dim; other strides are free unless "contiguous" is said.
+// Law: backward assigns activation gradients and accumulates parameter gradients.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/core/tensor.h"
+
+namespace retain {
+
+/// c = alpha * op(a) op(b) + beta * c.
+/// a [M,K] (or [K,M] if transpose_a), b [K,N] (or [N,K] if transpose_b), compute; c [M,N], compute or accumulate.
+/// With beta == 0, c is written without being read.
+struct MatmulArgs {
+  TensorView a, b, c;
+  bool transpose_a = false, transpose_b = false;
+  double alpha = 1, beta = 0;
+};
+
+/// x_i = scale * weight[token_i - first_row], or zeros when the token is outside this rank's rows.
+/// tokens int32 [n]; weight compute [rows, d]; x compute [n, d], assigned. spec.md 1.1, 4.1.
+struct EmbeddingArgs {
+  TensorView tokens, weight, x;
+  int64_t first_row = 0;
+  double scale = 1;
+};
+
+/// dweight[token_i - first_row] += scale * dx_i for tokens of this rank's rows, summed in ascending i.
+/// token_order int32 [n]: the positions 0..n-1 stably sorted by token (a fixed order needs no atomics);
+/// dx compute [n, d]; dweight accumulate [rows, d].
+struct EmbeddingBackwardArgs {
+  TensorView tokens, token_order, dx, dweight;
+  int64_t first_row = 0;
+  double scale = 1;
+};
+
+/// s = x + residual (if given);  y = weight ⊙ s · rstd,  rstd = (mean_j s_j² + eps)^(-1/2), statistics in accumulate.
+/// x, residual, sum, y compute [n, d]; weight accumulate [d]; rstd accumulate [n]. sum (given iff residual is) may
+/// alias x or residual. All assigned. spec.md 1.2.
+struct RmsNormArgs {
+  TensorView x, residual, weight, sum, y, rstd;
+  double eps = 1e-6;
+};
+
+/// dx = dresidual + rstd (w⊙dy − x̂ mean(w⊙dy⊙x̂)),  dweight += Σ_n dy⊙x̂,  x̂ = x·rstd.
+/// dy, x, dresidual (optional), dx compute [n, d]; dx may alias dresidual or dy; dweight accumulate [d]. spec.md 2.2.
+struct RmsNormBackwardArgs {
+  TensorView dy, x, weight, rstd, dresidual, dx, dweight;
+};
+
+/// Rotates pair (j, j + K/2) of each head by ± the angle of the token's row of `table`, times scale, times the folded decay.
+///   a' = a cos − b sin,  b' = b cos + a sin          (sin negated when inverse)
+/// and y = scale · γ_h^(fold_sign · (t mod fold_chunk)) · rotated x; fold_chunk = 0 folds nothing.
+/// x, y compute [B,T,H,K], y may alias x exactly; table accumulate [T, K/2, 2] = (cos, sin), contiguous;
+/// log2_gamma float64 [H] (needed when folding). Assigned. spec.md 1.3; folding: performance.md 3.2.
+/// The backward is the same with inverse = true and the same scale and fold.
+struct RotateArgs {
+  TensorView x, y, table, log2_gamma;
+  bool inverse = false;
+  double scale = 1;
+  int64_t fold_chunk = 0;
+  int fold_sign = 0;
+};
+
+enum class RetentionForm : uint8_t { kParallel, kChunkwise, kRecurrent };
+
+/// What all retention operations share.
+/// log2_gamma float64 [H], of the global heads. document_start int32 [B,T], optional: the position (in the whole
+/// sequence) at which the token's document starts; position_offset: the position of this segment's first token.
+/// A token sees key s iff s >= its document's start; it sees the incoming state iff its document started before
+/// position_offset. folded_chunk > 0 says that q and k carry γ^(t mod folded_chunk) and γ^-(t mod folded_chunk).
+struct RetentionContext {
+  TensorView log2_gamma, document_start;
+  int64_t position_offset = 0;
+  int64_t folded_chunk = 0;
+  RetentionForm form = RetentionForm::kChunkwise;
+  int64_t chunk = 0;  ///< C; with folding it equals folded_chunk
+};
+
+/// S_n = γ S_{n−1} + k_nᵀ v_n,  o_n = q_n S_n, S before the first token = state_in or 0. spec.md 1.5.
+/// q, k compute [B,T,H,K] (rotated, k scaled by K^-½), v, o compute [B,T,H,V]; state_in, state_out (optional) accumulate
+/// [B,H,K,V] contiguous, in spec.md's scale whatever is folded. states (optional, chunkwise only) compute [B,N,H,K,V]
+/// contiguous: receives the state before each chunk for the backward, in the backend's own scale. Assigned.
+struct RetentionArgs {
+  RetentionContext context;
+  TensorView q, k, v, state_in, o, state_out, states;
+};
+
+/// Gradient of RetentionArgs' operation (chunkwise form whatever context.form says). spec.md 2.1.
+/// q, k, v, state_in, states as in the forward (states optional: recomputed when absent); dout [B,T,H,V];
+/// dstate_out (optional) accumulate; dq, dk, dv like q, k, v (with respect to the operands as given, folded or not);
+/// dstate_in (optional) accumulate. Assigned.
+struct RetentionBackwardArgs {
+  RetentionContext context;
+  TensorView q, k, v, state_in, states, dout, dstate_out, dq, dk, dv, dstate_in;
+};
+
+/// The state that the segment leaves when none comes in: U = Σ_t γ^(T−1−t) k_tᵀ v_t over the tokens of the last document.
+/// state accumulate [B,H,K,V] contiguous, assigned. spec.md 4.3.
+struct RetentionStateArgs {
+  RetentionContext context;
+  TensorView k, v, state;
+};
+
+/// The gradient that the segment gives its incoming state when none comes from behind: W = Σ_t γ^(t+1) q_tᵀ dout_t over
+/// the tokens whose document started before the segment. dstate accumulate [B,H,K,V] contiguous, assigned. spec.md 4.3.
+struct RetentionStateGradientArgs {
+  RetentionContext context;
+  TensorView q, dout, dstate;
+};
+
+/// Joins the segments of a sequence cut over P ranks: forward gives rank p the state before its segment,
+///   S(0) = 0,  S(p+1) = γ^L carry(p) S(p) + U_p;
+/// reverse gives it the gradient of the state after its segment,
+///   G(P−1) = 0,  G(p−1) = γ^L carry(p) G(p) + W_p.
+/// gathered accumulate [P,B,H,K,V], carry float32 [P,B] (1 if no document starts inside segment p, else 0), L tokens a
+/// segment; state accumulate [B,H,K,V], assigned. spec.md 4.3.
+struct SegmentScanArgs {
+  TensorView gathered, carry, log2_gamma, state;
+  int64_t segment_tokens = 0;
+  int64_t rank = 0;
+  bool reverse = false;
+};
+
+enum class GroupNormEps : uint8_t { kConst, kRowsum };
+
+/// The norm of each head and the swish gate. spec.md 1.6.
+///   ô = o · rstd,  rstd = (mean_j o_j² + eps_nh)^(-1/2) over the V values of one head,  y = silu(g) ⊙ (weight ⊙ ô)
+///   eps_nh = eps (kConst) or eps · (1 − γ^m)/(1 − γ) with m tokens since the document's start, this one included (kRowsum).
+/// o, g compute [B,T,H,V]; weight accumulate [V], optional; y compute [B,T,H,V]; rstd accumulate [B,T,H] contiguous. Assigned.
+struct HeadNormGateArgs {
+  TensorView o, g, weight, log2_gamma, document_start, y, rstd;
+  int64_t position_offset = 0;
+  GroupNormEps eps_kind = GroupNormEps::kConst;
+  double eps = 1e-6;
+};
+
+/// dg = dy ⊙ ŷ ⊙ silu'(g),  dô = dy ⊙ silu(g) ⊙ weight,  dout = rstd (dô − ô mean_j(dô_j ô_j)),
+/// dweight += Σ_{n,h} dy ⊙ silu(g) ⊙ ô. spec.md 2.2. dy, o, g, dout, dg [B,T,H,V]; dout may alias dy or o, dg may alias g.
+struct HeadNormGateBackwardArgs {
+  TensorView dy, o, g, weight, rstd, dout, dg, dweight;
+};
+
+enum class FfnKind : uint8_t { kSwiglu, kGeglu, kGelu };
+
+/// h = silu(a) ⊙ b (kSwiglu), gelu(a) ⊙ b (kGeglu), gelu(a) (kGelu; b absent); gelu with the exact erf.
+/// a, b, h compute [n, F]. Assigned. spec.md 1.8.
+struct FfnActivationArgs {
+  FfnKind kind = FfnKind::kSwiglu;
+  TensorView a, b, h;
+};
+
+/// da = dh ⊙ b ⊙ act'(a), db = dh ⊙ act(a). da may alias a, db may alias b. Assigned.
+struct FfnActivationBackwardArgs {
+  FfnKind kind = FfnKind::kSwiglu;
+  TensorView dh, a, b, da, db;
+};
+
+/// Statistics of this rank's columns of the logits: for each row (max_j z_j, Σ_j exp(z_j − max), z_target or 0 when the
+/// target is elsewhere). logits compute [n, columns], of which the first `valid` are real and the rest padding;
+/// targets int32 [n] in whole-vocabulary numbering, negative = ignored; statistics accumulate [n, 3] contiguous, assigned.
+struct CrossEntropyStatisticsArgs {
+  TensorView logits, targets, statistics;
+  int64_t first_column = 0;
+  int64_t valid = 0;
+};
+
+/// loss_i = logsumexp − z_target over the whole vocabulary, 0 for ignored rows; and in place of the logits their gradient
+///   dlogits = scale · (softmax − onehot), 0 for ignored rows and padding columns (unless gradient is false: logits stay).
+/// gathered accumulate [P, n, 3]: the statistics of all ranks; absent when this rank holds the whole vocabulary, and then
+/// the logits are read once. loss accumulate [n], assigned. spec.md 4.1.
+struct CrossEntropyArgs {
+  TensorView logits, targets, gathered, loss;
+  int64_t first_column = 0;
+  int64_t valid = 0;
+  double scale = 1;
+  bool gradient = true;
+};
+
+enum class ReduceKind : uint8_t { kSum, kSumOfSquares };
+
+/// out = [out +] Σ x or Σ x², in a fixed order. x accumulate or compute, any contiguous shape; out float64 [1].
+struct ReduceArgs {
+  ReduceKind kind = ReduceKind::kSum;
+  TensorView x, out;
+  bool accumulate = false;
+};
+
+/// From the sum of squares of the gradient, without leaving the device: norm = √sum_of_squares,
+/// scale = min(1, max_norm / norm), or 1 when max_norm is 0 (no clipping); NaN when norm is not finite.
+/// All float64 [1].
+struct ClipScaleArgs {
+  TensorView sum_of_squares, norm, scale;
+  double max_norm = 0;
+};
+
+/// AdamW with decoupled decay on a flat range (Loshchilov & Hutter 2019): g = gradient · grad_scale,
+///   m = β1 m + (1−β1) g,  v = β2 v + (1−β2) g²,
+///   master −= lr (m̂ / (√v̂ + eps) + weight_decay · master),  m̂ = m/(1−β1^step), v̂ = v/(1−β2^step).
+/// gradient, master, m, v accumulate [N] contiguous; weight compute [N], assigned from master, may alias it;
+/// grad_scale float64 [1]: nothing at all is changed when it is not finite.
+struct AdamwArgs {
+  TensorView gradient, master, m, v, weight, grad_scale;
+  double lr = 0, beta1 = 0.9, beta2 = 0.98, eps = 1e-8, weight_decay = 0;
+  int64_t step = 1;  ///< 1 for the first update
+};
+
+/// Elements of a shard of the global matrix [global_rows, global_columns] that starts at (first_row, first_column),
+/// drawn from N(0, std) with the element's global index as the counter. x accumulate [rows, columns].
+struct FillNormalArgs {
+  TensorView x;
+  uint64_t key = 0;
+  double std = 1;
+  int64_t global_columns = 0, first_row = 0, first_column = 0;
+};
+
+void check(const MatmulArgs&);
+void check(const EmbeddingArgs&);
+void check(const EmbeddingBackwardArgs&);
+void check(const RmsNormArgs&);
+void check(const RmsNormBackwardArgs&);
+void check(const RotateArgs&);
+void check(const RetentionArgs&);
+void check(const RetentionBackwardArgs&);
+void check(const RetentionStateArgs&);
+void check(const RetentionStateGradientArgs&);
+void check(const SegmentScanArgs&);
+void check(const HeadNormGateArgs&);
+void check(const HeadNormGateBackwardArgs&);
+void check(const FfnActivationArgs&);
+void check(const FfnActivationBackwardArgs&);
+void check(const CrossEntropyStatisticsArgs&);
+void check(const CrossEntropyArgs&);
+void check(const ReduceArgs&);
+void check(const ClipScaleArgs&);
+void check(const AdamwArgs&);
+void check(const FillNormalArgs&);
+
+}  // namespace retain

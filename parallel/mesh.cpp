@@ -1,0 +1,20 @@
+#include "parallel/mesh.h"
+
+namespace retain {
+
+Mesh::Mesh(MeshShape shape, std::unique_ptr<Communicator> host, std::unique_ptr<Communicator> tensors)
+    : shape_(shape), host_(std::move(host)), world_(std::move(tensors)) {
+  RETAIN_CHECK(shape_.ranks() == host_->size() && shape_.ranks() == world_->size(), "mesh ", shape_.describe(),
+               " over ", host_->size(), " ranks");
+  at_ = coordinate_of(shape_, host_->rank());
+  const int replica = at_.dp * shape_.cp + at_.cp;
+  tp_ = world_->split(replica, at_.tp);
+  cp_ = world_->split(at_.dp * shape_.tp + at_.tp, at_.cp);
+  replicas_ = world_->split(at_.tp, replica);
+}
+
+std::unique_ptr<Mesh> make_single_mesh() {
+  return std::make_unique<Mesh>(MeshShape{}, make_self_communicator(), make_self_communicator());
+}
+
+}  // namespace retain

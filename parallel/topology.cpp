@@ -1,0 +1,18 @@
+#include "parallel/topology.h"
+
+#include "kernels/core/error.h"
+
+namespace retain {
+
+std::string MeshShape::describe() const { return concat("dp=", dp, " cp=", cp, " tp=", tp); }
+
+MeshCoordinate coordinate_of(const MeshShape& shape, int world_rank) {
+  RETAIN_CHECK(world_rank >= 0 && world_rank < shape.ranks(), "rank ", world_rank, " of ", shape.describe());
+  return {world_rank / (shape.tp * shape.cp), world_rank / shape.tp % shape.cp, world_rank % shape.tp};
+}
+
+int world_rank_of(const MeshShape& shape, const MeshCoordinate& at) {
+  return (at.dp * shape.cp + at.cp) * shape.tp + at.tp;
+}
+
+}  // namespace retain

@@ -1,0 +1,23 @@
+// Pure rank arithmetic of the mesh dp × cp × tp: no communication, no device.
+#pragma once
+
+#include <string>
+
+namespace retain {
+
+/// Sizes of the axes: data parallel (batch), context parallel (one sequence), tensor parallel (heads, FFN columns).
+struct MeshShape {
+  int dp = 1, cp = 1, tp = 1;
+  int ranks() const { return dp * cp * tp; }
+  std::string describe() const;  ///< "dp=2 cp=1 tp=4"
+};
+
+/// A rank's place: tp varies fastest, then cp, then dp, so that tp neighbours share a node.
+struct MeshCoordinate {
+  int dp = 0, cp = 0, tp = 0;
+};
+
+MeshCoordinate coordinate_of(const MeshShape& shape, int world_rank);
+int world_rank_of(const MeshShape& shape, const MeshCoordinate& at);
+
+}  // namespace retain

@@ -1,0 +1,136 @@
+// The configuration of a run: plain structs nested by consumer. Who reads a value is its struct's namesake.
+// launch/config_yaml fills it from YAML; validate() checks values against each other. After that it never changes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kernels/ops.h"
+#include "parallel/topology.h"
+
+namespace retain {
+
+enum class Decay : uint8_t { kEq8, kPaperExp };
+enum class Rotary : uint8_t { kRope, kTorchscale };
+enum class ScheduleKind : uint8_t { kLinear, kCosine, kWsd, kConstant };
+enum class DeviceKind : uint8_t { kAuto, kCpu, kCuda };
+enum class Precision : uint8_t { kAuto, kBf16, kFp32, kFp64 };
+
+struct RunConfig {
+  std::string dir = "runs/default";
+  uint64_t seed = 1;
+};
+
+struct ModelConfig {
+  int64_t layers = 24;
+  int64_t hidden_size = 2048;
+  int64_t heads = 8;
+  double key_expansion = 1;    ///< total key width / hidden_size
+  double value_expansion = 2;  ///< total value width / hidden_size
+  int64_t ffn_size = 2816;
+  FfnKind ffn = FfnKind::kSwiglu;
+  int64_t vocab_size = 50304;
+  bool tie_embeddings = false;
+  double embedding_scale = 1;
+  bool embedding_norm = false;
+  double norm_eps = 1e-6;
+  Decay decay = Decay::kEq8;
+  Rotary rotary = Rotary::kRope;
+  GroupNormEps group_norm_eps = GroupNormEps::kConst;
+  bool group_norm_affine = true;
+  double init_std = 0.02;
+
+  int64_t key_dim() const { return static_cast<int64_t>(key_expansion * hidden_size + 0.5) / heads; }      ///< of one head
+  int64_t value_dim() const { return static_cast<int64_t>(value_expansion * hidden_size + 0.5) / heads; }  ///< of one head
+};
+
+struct DataSource {
+  std::string path;  ///< a token shard (trainer/data), or several by a shared prefix
+  double weight = 1;
+};
+
+struct DataConfig {
+  std::string tokenizer = "bytes";
+  std::vector<DataSource> train;
+  std::map<std::string, std::string> valid;  ///< name -> path
+  int64_t seq_len = 2048;
+  bool reset_state_at_documents = true;
+};
+
+struct TrainConfig {
+  int64_t tokens = 0;
+  int64_t batch_tokens = 0;        ///< of one optimizer step over the whole mesh
+  int64_t micro_batch_tokens = 0;  ///< of one data-parallel replica in one forward, before cp cuts the sequence
+  int64_t chunk = 0;               ///< C of chunkwise retention; 0 = auto
+};
+
+struct EvalConfig {
+  int64_t every = 500;  ///< steps; 0 = never
+  int64_t tokens = 1 << 20;
+};
+
+struct OptimizerConfig {
+  double lr = 6e-4;
+  double beta1 = 0.9, beta2 = 0.98;
+  double eps = 1e-8;
+  double weight_decay = 0.05;
+  double clip = 1.0;  ///< 0 = no clipping
+};
+
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::kLinear;
+  int64_t warmup_steps = 375;
+  double final = 0;             ///< learning rate at the end, as a fraction of lr
+  double decay_fraction = 0.1;  ///< wsd: the last part of the run in which the rate falls
+};
+
+struct ParallelConfig {
+  int dp = 0;  ///< 0 = auto: ranks / (cp · tp)
+  int cp = 1, tp = 1;
+  int zero = 1;  ///< 1: optimizer state cut over the replicas
+};
+
+struct CheckpointConfig {
+  int64_t every = 1000;      ///< steps; 0 = only at the end
+  int keep = 3;              ///< newest checkpoints kept
+  int64_t keep_every = 0;    ///< multiples of this many steps are kept for ever; 0 = none
+};
+
+struct LogConfig {
+  int64_t every = 10;  ///< steps
+};
+
+struct Config {
+  RunConfig run;
+  ModelConfig model;
+  DataConfig data;
+  TrainConfig train;
+  EvalConfig eval;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  ParallelConfig parallel;
+  CheckpointConfig checkpoint;
+  LogConfig log;
+  DeviceKind device = DeviceKind::kAuto;
+  Precision precision = Precision::kAuto;
+
+  /// Optimizer steps of the whole run: ceil(tokens / batch_tokens).
+  int64_t steps() const { return (train.tokens + train.batch_tokens - 1) / train.batch_tokens; }
+  /// The mesh on this many ranks (after validate() found it legal).
+  MeshShape mesh(int ranks) const;
+};
+
+/// One thing that is wrong: the key ("parallel.tp"), and what is wrong with it, with the legal values.
+struct ConfigProblem {
+  std::string key;
+  std::string message;
+};
+
+/// Checks values against each other and against the number of ranks; returns every problem, in key order.
+std::vector<ConfigProblem> validate(const Config& config, int ranks);
+/// What validate() says about the model alone (used when a model comes from a file).
+std::vector<ConfigProblem> validate(const ModelConfig& model);
+
+}  // namespace retain
