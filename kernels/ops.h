@@ -20,7 +20,7 @@ namespace retain {
 /// a [M,K] (or [K,M] if transpose_a), b [K,N] (or [N,K] if transpose_b), compute; c [M,N], compute or accumulate.
 /// With beta == 0, c is written without being read.
 struct MatmulArgs {
-  TensorView a, b, c;
+  TensorView a{}, b{}, c{};
   bool transpose_a = false, transpose_b = false;
   double alpha = 1, beta = 0;
 };
@@ -28,7 +28,7 @@ struct MatmulArgs {
 /// x_i = scale * weight[token_i - first_row], or zeros when the token is outside this rank's rows.
 /// tokens int32 [n]; weight compute [rows, d]; x compute [n, d], assigned. spec.md 1.1, 4.1.
 struct EmbeddingArgs {
-  TensorView tokens, weight, x;
+  TensorView tokens{}, weight{}, x{};
   int64_t first_row = 0;
   double scale = 1;
 };
@@ -37,7 +37,7 @@ struct EmbeddingArgs {
 /// token_order int32 [n]: the positions 0..n-1 stably sorted by token (a fixed order needs no atomics);
 /// dx compute [n, d]; dweight accumulate [rows, d].
 struct EmbeddingBackwardArgs {
-  TensorView tokens, token_order, dx, dweight;
+  TensorView tokens{}, token_order{}, dx{}, dweight{};
   int64_t first_row = 0;
   double scale = 1;
 };
@@ -46,14 +46,14 @@ struct EmbeddingBackwardArgs {
 /// x, residual, sum, y compute [n, d]; weight accumulate [d]; rstd accumulate [n]. sum (given iff residual is) may
 /// alias x or residual. All assigned. spec.md 1.2.
 struct RmsNormArgs {
-  TensorView x, residual, weight, sum, y, rstd;
+  TensorView x{}, residual{}, weight{}, sum{}, y{}, rstd{};
   double eps = 1e-6;
 };
 
 /// dx = dresidual + rstd (w⊙dy − x̂ mean(w⊙dy⊙x̂)),  dweight += Σ_n dy⊙x̂,  x̂ = x·rstd.
 /// dy, x, dresidual (optional), dx compute [n, d]; dx may alias dresidual or dy; dweight accumulate [d]. spec.md 2.2.
 struct RmsNormBackwardArgs {
-  TensorView dy, x, weight, rstd, dresidual, dx, dweight;
+  TensorView dy{}, x{}, weight{}, rstd{}, dresidual{}, dx{}, dweight{};
 };
 
 /// Rotates pair (j, j + K/2) of each head by ± the angle of the token's row of `table`, times scale, times the folded decay.
@@ -63,7 +63,7 @@ struct RmsNormBackwardArgs {
 /// log2_gamma float64 [H] (needed when folding). Assigned. spec.md 1.3; folding: performance.md 3.2.
 /// The backward is the same with inverse = true and the same scale and fold.
 struct RotateArgs {
-  TensorView x, y, table, log2_gamma;
+  TensorView x{}, y{}, table{}, log2_gamma{};
   bool inverse = false;
   double scale = 1;
   int64_t fold_chunk = 0;
@@ -78,7 +78,7 @@ enum class RetentionForm : uint8_t { kParallel, kChunkwise, kRecurrent };
 /// A token sees key s iff s >= its document's start; it sees the incoming state iff its document started before
 /// position_offset. folded_chunk > 0 says that q and k carry γ^(t mod folded_chunk) and γ^-(t mod folded_chunk).
 struct RetentionContext {
-  TensorView log2_gamma, document_start;
+  TensorView log2_gamma{}, document_start{};
   int64_t position_offset = 0;
   int64_t folded_chunk = 0;
   RetentionForm form = RetentionForm::kChunkwise;
@@ -90,8 +90,8 @@ struct RetentionContext {
 /// [B,H,K,V] contiguous, in spec.md's scale whatever is folded. states (optional, chunkwise only) compute [B,N,H,K,V]
 /// contiguous: receives the state before each chunk for the backward, in the backend's own scale. Assigned.
 struct RetentionArgs {
-  RetentionContext context;
-  TensorView q, k, v, state_in, o, state_out, states;
+  RetentionContext context{};
+  TensorView q{}, k{}, v{}, state_in{}, o{}, state_out{}, states{};
 };
 
 /// Gradient of RetentionArgs' operation (chunkwise form whatever context.form says). spec.md 2.1.
@@ -99,22 +99,22 @@ struct RetentionArgs {
 /// dstate_out (optional) accumulate; dq, dk, dv like q, k, v (with respect to the operands as given, folded or not);
 /// dstate_in (optional) accumulate. Assigned.
 struct RetentionBackwardArgs {
-  RetentionContext context;
-  TensorView q, k, v, state_in, states, dout, dstate_out, dq, dk, dv, dstate_in;
+  RetentionContext context{};
+  TensorView q{}, k{}, v{}, state_in{}, states{}, dout{}, dstate_out{}, dq{}, dk{}, dv{}, dstate_in{};
 };
 
 /// The state that the segment leaves when none comes in: U = Σ_t γ^(T−1−t) k_tᵀ v_t over the tokens of the last document.
 /// state accumulate [B,H,K,V] contiguous, assigned. spec.md 4.3.
 struct RetentionStateArgs {
-  RetentionContext context;
-  TensorView k, v, state;
+  RetentionContext context{};
+  TensorView k{}, v{}, state{};
 };
 
 /// The gradient that the segment gives its incoming state when none comes from behind: W = Σ_t γ^(t+1) q_tᵀ dout_t over
 /// the tokens whose document started before the segment. dstate accumulate [B,H,K,V] contiguous, assigned. spec.md 4.3.
 struct RetentionStateGradientArgs {
-  RetentionContext context;
-  TensorView q, dout, dstate;
+  RetentionContext context{};
+  TensorView q{}, dout{}, dstate{};
 };
 
 /// Joins the segments of a sequence cut over P ranks: forward gives rank p the state before its segment,
@@ -124,7 +124,7 @@ struct RetentionStateGradientArgs {
 /// gathered accumulate [P,B,H,K,V], carry float32 [P,B] (1 if no document starts inside segment p, else 0), L tokens a
 /// segment; state accumulate [B,H,K,V], assigned. spec.md 4.3.
 struct SegmentScanArgs {
-  TensorView gathered, carry, log2_gamma, state;
+  TensorView gathered{}, carry{}, log2_gamma{}, state{};
   int64_t segment_tokens = 0;
   int64_t rank = 0;
   bool reverse = false;
@@ -137,7 +137,7 @@ enum class GroupNormEps : uint8_t { kConst, kRowsum };
 ///   eps_nh = eps (kConst) or eps · (1 − γ^m)/(1 − γ) with m tokens since the document's start, this one included (kRowsum).
 /// o, g compute [B,T,H,V]; weight accumulate [V], optional; y compute [B,T,H,V]; rstd accumulate [B,T,H] contiguous. Assigned.
 struct HeadNormGateArgs {
-  TensorView o, g, weight, log2_gamma, document_start, y, rstd;
+  TensorView o{}, g{}, weight{}, log2_gamma{}, document_start{}, y{}, rstd{};
   int64_t position_offset = 0;
   GroupNormEps eps_kind = GroupNormEps::kConst;
   double eps = 1e-6;
@@ -146,7 +146,7 @@ struct HeadNormGateArgs {
 /// dg = dy ⊙ ŷ ⊙ silu'(g),  dô = dy ⊙ silu(g) ⊙ weight,  dout = rstd (dô − ô mean_j(dô_j ô_j)),
 /// dweight += Σ_{n,h} dy ⊙ silu(g) ⊙ ô. spec.md 2.2. dy, o, g, dout, dg [B,T,H,V]; dout may alias dy or o, dg may alias g.
 struct HeadNormGateBackwardArgs {
-  TensorView dy, o, g, weight, rstd, dout, dg, dweight;
+  TensorView dy{}, o{}, g{}, weight{}, rstd{}, dout{}, dg{}, dweight{};
 };
 
 enum class FfnKind : uint8_t { kSwiglu, kGeglu, kGelu };
@@ -155,20 +155,20 @@ enum class FfnKind : uint8_t { kSwiglu, kGeglu, kGelu };
 /// a, b, h compute [n, F]. Assigned. spec.md 1.8.
 struct FfnActivationArgs {
   FfnKind kind = FfnKind::kSwiglu;
-  TensorView a, b, h;
+  TensorView a{}, b{}, h{};
 };
 
 /// da = dh ⊙ b ⊙ act'(a), db = dh ⊙ act(a). da may alias a, db may alias b. Assigned.
 struct FfnActivationBackwardArgs {
   FfnKind kind = FfnKind::kSwiglu;
-  TensorView dh, a, b, da, db;
+  TensorView dh{}, a{}, b{}, da{}, db{};
 };
 
 /// Statistics of this rank's columns of the logits: for each row (max_j z_j, Σ_j exp(z_j − max), z_target or 0 when the
 /// target is elsewhere). logits compute [n, columns], of which the first `valid` are real and the rest padding;
 /// targets int32 [n] in whole-vocabulary numbering, negative = ignored; statistics accumulate [n, 3] contiguous, assigned.
 struct CrossEntropyStatisticsArgs {
-  TensorView logits, targets, statistics;
+  TensorView logits{}, targets{}, statistics{};
   int64_t first_column = 0;
   int64_t valid = 0;
 };
@@ -178,7 +178,7 @@ struct CrossEntropyStatisticsArgs {
 /// gathered accumulate [P, n, 3]: the statistics of all ranks; absent when this rank holds the whole vocabulary, and then
 /// the logits are read once. loss accumulate [n], assigned. spec.md 4.1.
 struct CrossEntropyArgs {
-  TensorView logits, targets, gathered, loss;
+  TensorView logits{}, targets{}, gathered{}, loss{};
   int64_t first_column = 0;
   int64_t valid = 0;
   double scale = 1;
@@ -190,7 +190,7 @@ enum class ReduceKind : uint8_t { kSum, kSumOfSquares };
 /// out = [out +] Σ x or Σ x², in a fixed order. x accumulate or compute, any contiguous shape; out float64 [1].
 struct ReduceArgs {
   ReduceKind kind = ReduceKind::kSum;
-  TensorView x, out;
+  TensorView x{}, out{};
   bool accumulate = false;
 };
 
@@ -198,7 +198,7 @@ struct ReduceArgs {
 /// scale = min(1, max_norm / norm), or 1 when max_norm is 0 (no clipping); NaN when norm is not finite.
 /// All float64 [1].
 struct ClipScaleArgs {
-  TensorView sum_of_squares, norm, scale;
+  TensorView sum_of_squares{}, norm{}, scale{};
   double max_norm = 0;
 };
 
@@ -208,7 +208,7 @@ struct ClipScaleArgs {
 /// gradient, master, m, v accumulate [N] contiguous; weight compute [N], assigned from master, may alias it;
 /// grad_scale float64 [1]: nothing at all is changed when it is not finite.
 struct AdamwArgs {
-  TensorView gradient, master, m, v, weight, grad_scale;
+  TensorView gradient{}, master{}, m{}, v{}, weight{}, grad_scale{};
   double lr = 0, beta1 = 0.9, beta2 = 0.98, eps = 1e-8, weight_decay = 0;
   int64_t step = 1;  ///< 1 for the first update
 };
@@ -216,7 +216,7 @@ struct AdamwArgs {
 /// Elements of a shard of the global matrix [global_rows, global_columns] that starts at (first_row, first_column),
 /// drawn from N(0, std) with the element's global index as the counter. x accumulate [rows, columns].
 struct FillNormalArgs {
-  TensorView x;
+  TensorView x{};
   uint64_t key = 0;
   double std = 1;
   int64_t global_columns = 0, first_row = 0, first_column = 0;

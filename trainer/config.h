@@ -126,6 +126,7 @@ struct Config {
 struct ConfigProblem {
   std::string key;
   std::string message;
+  std::vector<std::string> other_keys;  ///< what it also depends on: moot while one of these could not be read
 };
 
 /// Checks values against each other and against the number of ranks; returns every problem, in key order.

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# From a bare machine to a trained, evaluated, talking RetNet, on CPUs: installs what is missing, builds, makes token shards
+# from a real text (the King James Bible as Debian's package bible-kjv prints it), trains a byte-level model with two MPI
+# ranks, evaluates it in all three forms of retention, writes a sample and draws the loss curve.
+#   launch/demo.sh [--text FILE] [--ranks N]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+text=
+ranks=2
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --text) [ $# -ge 2 ] || { echo "demo: --text needs a file" >&2; exit 64; }; text=$2; shift 2 ;;
+    --ranks) [ $# -ge 2 ] || { echo "demo: --ranks needs a number" >&2; exit 64; }; ranks=$2; shift 2 ;;
+    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "demo: unknown argument '$1' (known: --text FILE, --ranks N)" >&2; exit 64 ;;
+  esac
+done
+if [ -n "$text" ] && [ ! -r "$text" ]; then
+  echo "demo: cannot read the text '$text'" >&2
+  exit 66
+fi
+
+began=$SECONDS
+say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - began)); }
+run=runs/demo
+launch/setup.sh
+
+say "Building"
+cmake --preset cpu -G Ninja >/dev/null
+cmake --build --preset cpu --target retain
+retain=build/cpu/bin/retain
+
+mkdir -p "$run/data"
+if [ -z "$text" ]; then
+  text=$run/data/kjv.txt
+  if ! command -v bible >/dev/null 2>&1; then
+    echo "demo: the program 'bible' (Debian's package bible-kjv) is not there; give a text with --text FILE" >&2
+    exit 66
+  fi
+  bible -f gen1:1-rev22:21 >"$text"
+fi
+say "Making token shards from $text ($(wc -c <"$text") bytes, the last 5 % held out)"
+"$retain" data prepare "$text" --out "$run/data/text" --tokenizer bytes --holdout 0.05
+
+say "Training with mpirun -n $ranks"
+launch/mpirun.sh -n "$ranks" train configs/demo.yaml --set "run.dir=$run"
+checkpoint=$run/checkpoints/$(cat "$run/checkpoints/latest")
+
+say "Evaluating on the held-out text, in the three forms of retention"
+for mode in parallel chunkwise recurrent; do
+  "$retain" eval "$checkpoint" --data "book=$run/data/text_valid" --mode "$mode"
+done
+
+say "Writing a sample"
+"$retain" generate "$checkpoint" --prompt "And the LORD said unto " --max-tokens 400 --temperature 0.8 --seed 1 | tee "$run/sample.txt"
+
+say "Drawing the loss curve"
+sed -nE 's/^\{"step":([0-9]+),"tokens":([0-9]+),"loss":([0-9.eE+-]+),.*/\1 \3/p' "$run/metrics.jsonl" >"$run/loss.txt"
+cat >"$run/loss.gnuplot" <<END
+set terminal pngcairo size 900,540
+set output '$run/loss.png'
+set title 'Byte-level RetNet on $(basename "$text")'
+set xlabel 'optimizer step'
+set ylabel 'training loss (nats per byte)'
+set grid
+plot '$run/loss.txt' using 1:2 with lines lw 2 title 'loss'
+END
+if command -v gnuplot >/dev/null 2>&1; then
+  gnuplot "$run/loss.gnuplot"
+else
+  echo "gnuplot is not installed: the data and the script are in $run/loss.txt and $run/loss.gnuplot"
+fi
+
+say "Done"
+cat <<END
+  run         $run            (resolved.yaml, metrics.jsonl, log.txt)
+  checkpoint  $checkpoint
+  sample      $run/sample.txt
+  curve       $run/loss.png
+Try next:
+  launch/mpirun.sh -n 4 train configs/demo.yaml --set parallel.tp=2 --set parallel.cp=2 --set run.dir=runs/demo-tp-cp
+  $retain generate $checkpoint --prompt "In the beginning " --max-tokens 300
+  $retain plan configs/demo.yaml
+  launch/demo.sh --text your.txt
+END

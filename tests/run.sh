@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Builds everything and runs the whole test suite; installs what is missing first. With nvcc the CUDA code is built, and
+# with a GPU its cases run instead of being skipped.
+#   tests/run.sh [ctest arguments]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+launch/setup.sh
+preset=cpu
+if command -v nvcc >/dev/null 2>&1 || [ -x /usr/local/cuda/bin/nvcc ]; then preset=cuda; fi
+cmake --preset "$preset" -G Ninja
+cmake --build --preset "$preset"
+ctest --test-dir "build/$preset" --output-on-failure --no-tests=error "$@"

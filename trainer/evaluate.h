@@ -1,0 +1,26 @@
+// The loss of a model on a named token set: windows of seq_len in order, the short last one included, spread over the
+// data-parallel ranks.
+#pragma once
+
+#include <vector>
+
+#include "parallel/mesh.h"
+#include "trainer/data/loader.h"
+#include "trainer/model/retnet.h"
+
+namespace retain {
+
+struct EvalResult {
+  double loss = 0;      ///< nats per predicted token
+  int64_t tokens = 0;   ///< predicted tokens
+  /// Mean loss of the positions [2^(i−1), 2^i) of a window (bucket 0: the first position); NaN where nothing was predicted.
+  std::vector<double> loss_by_position;
+
+  double perplexity() const;
+};
+
+/// Runs `model`, whose batch shape the windows have, over all windows in the given form of retention. Collective over the
+/// mesh; every rank gets the same result.
+EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, RetentionForm form);
+
+}  // namespace retain

@@ -1,0 +1,51 @@
+// Recurrent decoding: constant memory and time a token. The prompt is read in whole blocks in chunkwise form, its rest and
+// everything generated token by token.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "trainer/model/retnet.h"
+
+namespace retain {
+
+struct SamplingOptions {
+  double temperature = 1;  ///< 0: always the likeliest token
+  double top_p = 1;        ///< keep the smallest set of tokens whose probabilities reach this
+  uint64_t seed = 1;
+};
+
+/// Draws a token from logits; a pure function of (logits, options, index): number `index` of the sampler's stream.
+int32_t sample_token(const std::vector<double>& logits, const SamplingOptions& options, uint64_t index);
+
+class Decoder {
+ public:
+  /// One sequence on one rank. The parameters and the backend outlive the decoder.
+  Decoder(Backend& backend, const ParameterStore& parameters, const ModelConfig& model, DType compute);
+
+  /// Continues the sequence by these tokens; returns the logits (vocab_size) of the token that follows the last of them.
+  std::vector<double> feed(const std::vector<int32_t>& tokens);
+
+ private:
+  // A model of a fixed number of tokens a call.
+  struct Stage {
+    int64_t tokens;
+    std::unique_ptr<RetNet> model;
+    Buffer buffer;
+    DeviceBatch batch;
+  };
+  Stage make_stage(const ParameterStore& parameters, const ModelConfig& model, DType compute, int64_t tokens);
+  void run(Stage& stage, const int32_t* tokens, RetentionForm form);
+
+  Backend& backend_;
+  std::unique_ptr<Communicator> alone_;
+  TensorParallel tp_;
+  ContextParallel cp_;
+  int64_t vocab_size_;
+  Stage single_, block_;
+  Buffer states_buffer_;
+  CarriedStates carried_;
+  int64_t position_ = 0;
+};
+
+}  // namespace retain

@@ -1,0 +1,43 @@
+#include "trainer/model/dimensions.h"
+
+#include <algorithm>
+
+#include "parallel/shard.h"
+#include "trainer/model/parameters.h"
+
+namespace retain {
+
+namespace {
+
+// Logits are computed for so many rows at once that they take at most this much memory.
+constexpr int64_t kLogitsBytes = int64_t{1} << 30;
+// On the CPU a chunk of logits should stay in the cache.
+constexpr int64_t kLogitsRowsMultiple = 128;
+
+}  // namespace
+
+int64_t auto_chunk(int64_t fold_chunk) { return fold_chunk > 0 ? fold_chunk : 64; }
+
+Dimensions::Dimensions(const ModelConfig& model_in, const BatchShape& batch_in, DType compute_in, int tp_rank, int tp_size,
+                       int64_t chunk_in, int64_t fold_chunk_in)
+    : model(model_in), batch(batch_in), compute(compute_in), key_dim(model_in.key_dim()), value_dim(model_in.value_dim()),
+      fold_chunk(fold_chunk_in) {
+  const Range head_range = even_shard(model.heads, tp_rank, tp_size);
+  heads = head_range.size();
+  first_head = head_range.begin;
+  ffn_size = even_shard(model.ffn_size, tp_rank, tp_size).size();
+  vocab_rows = retain::vocab_rows(model, tp_size);
+  vocab = {std::min(model.vocab_size, vocab_rows * tp_rank), std::min(model.vocab_size, vocab_rows * (tp_rank + 1))};
+  chunk = chunk_in > 0 ? chunk_in : auto_chunk(fold_chunk);
+  if (fold_chunk > 0) chunk = fold_chunk;
+  const int64_t most = kLogitsBytes / (vocab_rows * dtype_bytes(compute)) / kLogitsRowsMultiple * kLogitsRowsMultiple;
+  logits_rows = std::min(rows(), std::max(kLogitsRowsMultiple, most));
+}
+
+WorkspaceShape Dimensions::workspace(int64_t parameters) const {
+  return {.batch = batch.sequences, .tokens = batch.tokens, .hidden_size = model.hidden_size, .heads = heads,
+          .key_dim = key_dim, .value_dim = value_dim, .ffn_size = ffn_size, .vocab = vocab_rows,
+          .logits_rows = logits_rows, .parameters = parameters, .chunk = chunk, .compute = compute};
+}
+
+}  // namespace retain

@@ -1,0 +1,43 @@
+// The sizes one rank's layers work with, from the model's configuration, the tensor-parallel place and the batch shape.
+#pragma once
+
+#include "kernels/backend.h"
+#include "parallel/shard.h"
+#include "trainer/config.h"
+#include "trainer/model/batch.h"
+
+namespace retain {
+
+struct Dimensions {
+  ModelConfig model;
+  BatchShape batch;
+  DType compute = DType::kFloat32;
+  int64_t heads = 1, first_head = 0;   ///< on this rank
+  int64_t key_dim = 1, value_dim = 1;  ///< of one head
+  int64_t ffn_size = 1;                ///< on this rank
+  int64_t vocab_rows = 1;              ///< on this rank, with padding
+  Range vocab;                         ///< real rows on this rank
+  int64_t chunk = 64;                  ///< C of chunkwise retention
+  int64_t fold_chunk = 0;              ///< the backend's, 0: rotation does not fold the decay
+  int64_t logits_rows = 1;             ///< rows of logits computed at once
+
+  Dimensions(const ModelConfig& model, const BatchShape& batch, DType compute, int tp_rank, int tp_size,
+             int64_t chunk, int64_t fold_chunk);
+
+  DType accumulate() const { return compute == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
+  int64_t rows() const { return batch.rows(); }
+  int64_t keys() const { return heads * key_dim; }
+  int64_t values() const { return heads * value_dim; }
+  int64_t qkvg_columns() const { return 2 * keys() + 2 * values(); }
+  /// gate and up side by side; up alone for the two-matrix FFN.
+  int64_t ffn_columns() const { return model.ffn == FfnKind::kGelu ? ffn_size : 2 * ffn_size; }
+  int64_t chunks() const { return (batch.tokens + chunk - 1) / chunk; }
+
+  /// What the backend's scratch must serve; `parameters` is the flat size of this rank's parameters.
+  WorkspaceShape workspace(int64_t parameters) const;
+};
+
+/// C when the configuration says auto: the backend's folding chunk, or 64 where nothing is folded.
+int64_t auto_chunk(int64_t fold_chunk);
+
+}  // namespace retain

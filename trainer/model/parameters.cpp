@@ -1,0 +1,263 @@
+#include "trainer/model/parameters.h"
+
+#include <algorithm>
+
+#include "kernels/core/random.h"
+
+namespace retain {
+
+namespace {
+
+// Tensors start at multiples of this many elements, except inside a fused group, whose members are adjacent.
+constexpr int64_t kTensorAlignment = 64;
+// Rows of a vocabulary shard are a multiple of this: bf16 rows of the logits stay aligned to 16 bytes.
+constexpr int64_t kVocabAlignment = 8;
+
+DType accumulate_of(DType compute) { return compute == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
+
+// Adds parameters in flat order.
+class LayoutBuilder {
+ public:
+  LayoutBuilder(std::vector<ParameterSpec>& out, int tp_rank, int tp_size) : out_(out), tp_rank_(tp_rank), tp_size_(tp_size) {}
+
+  void row_parallel_outputs(const std::string& name, int64_t rows, int64_t columns, double std, bool adjacent = false) {
+    const Range mine = even_shard(rows, tp_rank_, tp_size_);
+    add({name, 2, rows, columns, mine.begin, 0, mine.size(), columns, mine.size(), 0, std}, adjacent);
+  }
+  void column_parallel_inputs(const std::string& name, int64_t rows, int64_t columns, double std) {
+    const Range mine = even_shard(columns, tp_rank_, tp_size_);
+    add({name, 2, rows, columns, 0, mine.begin, rows, mine.size(), rows, 0, std}, false);
+  }
+  void vocabulary(const std::string& name, int64_t vocab, int64_t columns, double std) {
+    const int64_t rows = padded_shard_size(vocab, tp_size_, kVocabAlignment);
+    const Range mine = padded_shard(vocab, tp_rank_, tp_size_, kVocabAlignment);
+    add({name, 2, vocab, columns, mine.begin, 0, rows, columns, mine.size(), 0, std}, false);
+  }
+  void norm(const std::string& name, int64_t size) { add({name, 1, size, 1, 0, 0, size, 1, size, 0, 0.0}, false); }
+
+  int64_t align() { return used_ = align_up(used_, kTensorAlignment); }
+
+ private:
+  void add(ParameterSpec spec, bool adjacent) {
+    if (!adjacent) align();
+    spec.flat_offset = used_;
+    used_ += spec.elements();
+    out_.push_back(std::move(spec));
+  }
+  std::vector<ParameterSpec>& out_;
+  int tp_rank_, tp_size_;
+  int64_t used_ = 0;
+};
+
+}  // namespace
+
+int64_t vocab_rows(const ModelConfig& model, int tp_size) {
+  return padded_shard_size(model.vocab_size, tp_size, kVocabAlignment);
+}
+
+ParameterLayout::ParameterLayout(const ModelConfig& model, int tp_rank, int tp_size, int replicas) {
+  const int64_t d = model.hidden_size, keys = model.heads * model.key_dim(), values = model.heads * model.value_dim();
+  const double std = model.init_std;
+  LayoutBuilder build(parameters, tp_rank, tp_size);
+
+  build.vocabulary("embeddings.weight", model.vocab_size, d, std);
+  for (int64_t i = 0; i < model.layers; ++i) {
+    const std::string layer = "layers." + std::to_string(i) + ".";
+    build.row_parallel_outputs(layer + "retention.q_proj.weight", keys, d, std);
+    build.row_parallel_outputs(layer + "retention.k_proj.weight", keys, d, std, true);
+    build.row_parallel_outputs(layer + "retention.v_proj.weight", values, d, std, true);
+    build.row_parallel_outputs(layer + "retention.g_proj.weight", values, d, std, true);
+    build.column_parallel_inputs(layer + "retention.o_proj.weight", d, values, std);
+    if (model.ffn != FfnKind::kGelu) build.row_parallel_outputs(layer + "ffn.gate_proj.weight", model.ffn_size, d, std);
+    build.row_parallel_outputs(layer + "ffn.up_proj.weight", model.ffn_size, d, std, model.ffn != FfnKind::kGelu);
+    build.column_parallel_inputs(layer + "ffn.down_proj.weight", d, model.ffn_size, std);
+  }
+  if (!model.tie_embeddings) build.vocabulary("lm_head.weight", model.vocab_size, d, std);
+  matrices = {0, build.align()};
+
+  if (model.embedding_norm) build.norm("embedding_norm.weight", d);
+  for (int64_t i = 0; i < model.layers; ++i) {
+    const std::string layer = "layers." + std::to_string(i) + ".";
+    build.norm(layer + "retention_norm.weight", d);
+    build.norm(layer + "ffn_norm.weight", d);
+  }
+  build.norm("final_norm.weight", d);
+  norms = {matrices.end, build.align()};
+
+  if (model.group_norm_affine) {
+    for (int64_t i = 0; i < model.layers; ++i) {
+      build.norm("layers." + std::to_string(i) + ".retention.group_norm.weight", model.value_dim());
+    }
+  }
+  flat_elements = align_up(build.align(), kTensorAlignment * replicas);
+  group_norms = {norms.end, flat_elements};
+}
+
+const ParameterSpec& ParameterLayout::find(const std::string& name) const {
+  for (const ParameterSpec& spec : parameters) {
+    if (spec.name == name) return spec;
+  }
+  throw Error(ErrorKind::kInternal, "no parameter '" + name + "'");
+}
+
+bool ParameterLayout::has(const std::string& name) const {
+  return std::any_of(parameters.begin(), parameters.end(), [&](const ParameterSpec& spec) { return spec.name == name; });
+}
+
+ParameterCounts count_parameters(const ModelConfig& model) {
+  ParameterCounts counts;
+  for (const ParameterSpec& spec : ParameterLayout(model, 0, 1, 1).parameters) {
+    const int64_t elements = spec.real_rows * spec.columns;
+    counts.all += elements;
+    if (spec.rank == 2 && spec.name != "embeddings.weight") counts.matmul += elements;
+    if (spec.name == "embeddings.weight" && model.tie_embeddings) counts.matmul += elements;
+  }
+  return counts;
+}
+
+double flops_per_token(const ModelConfig& model) {
+  const double retention = 12.0 * static_cast<double>(model.layers * model.heads * model.key_dim() * model.value_dim());
+  return 6.0 * static_cast<double>(count_parameters(model).matmul) + retention;
+}
+
+ParameterStore::Plan ParameterStore::plan(const ParameterLayout& layout, DType compute, Range slice, Residency residency) {
+  const int64_t wide = dtype_bytes(accumulate_of(compute));
+  const bool own_master = compute != accumulate_of(compute);
+  Plan plan;
+  plan.weights_bytes = layout.flat_elements * dtype_bytes(compute);
+  if (own_master) plan.weights_bytes += (layout.flat_elements - layout.norms.begin) * wide;  // the norms' wide copy
+  if (residency == Residency::kInference) return plan;
+  plan.gradients_bytes = layout.flat_elements * wide;
+  plan.master_bytes = own_master ? slice.size() * wide : 0;
+  plan.moments_bytes = 2 * slice.size() * wide;
+  return plan;
+}
+
+ParameterStore::ParameterStore(Backend& backend, const ParameterLayout& layout, DType compute, Range slice,
+                               Residency residency)
+    : backend_(backend), layout_(layout), compute_(compute), accumulate_(accumulate_of(compute)), slice_(slice) {
+  const int64_t n = layout_.flat_elements, wide = dtype_bytes(accumulate_);
+  const bool own_master = compute_ != accumulate_;
+  weights_buffer_ = Buffer(backend_, n * dtype_bytes(compute_));
+  weights_ = TensorView(weights_buffer_.data(), compute_, {n});
+  const int64_t norm_elements = n - layout_.norms.begin;
+  if (own_master) {
+    norms_buffer_ = Buffer(backend_, norm_elements * wide);
+    norms_ = TensorView(norms_buffer_.data(), accumulate_, {norm_elements});
+  } else {
+    norms_ = weights_.slice(0, layout_.norms.begin, norm_elements);
+  }
+  backend_.fill(weights_, 0);
+  if (residency == Residency::kInference) return;
+
+  gradients_buffer_ = Buffer(backend_, n * wide);
+  gradients_ = TensorView(gradients_buffer_.data(), accumulate_, {n});
+  if (own_master) {
+    master_buffer_ = Buffer(backend_, slice_.size() * wide);
+    master_ = TensorView(master_buffer_.data(), accumulate_, {slice_.size()});
+    backend_.fill(master_, 0);
+  } else {
+    master_ = weights_.slice(0, slice_.begin, slice_.size());
+  }
+  moments_buffer_ = Buffer(backend_, 2 * slice_.size() * wide);
+  const TensorView moments(moments_buffer_.data(), accumulate_, {2, slice_.size()});
+  moment1_ = moments.slice(0, 0, 1).reshaped({slice_.size()});
+  moment2_ = moments.slice(0, 1, 1).reshaped({slice_.size()});
+  backend_.fill(gradients_, 0);
+  backend_.fill(moments, 0);
+}
+
+TensorView ParameterStore::view(const TensorView& flat, const std::string& name) const {
+  const ParameterSpec& spec = layout_.find(name);
+  const TensorView part = flat.slice(0, spec.flat_offset, spec.elements());
+  return spec.rank == 1 ? part : part.reshaped({spec.rows, spec.columns});
+}
+
+TensorView ParameterStore::fused(const TensorView& flat, const std::string& first, const std::string& last) const {
+  const ParameterSpec& a = layout_.find(first);
+  const ParameterSpec& b = layout_.find(last);
+  const int64_t elements = b.flat_offset + b.elements() - a.flat_offset;
+  return flat.slice(0, a.flat_offset, elements).reshaped({elements / a.columns, a.columns});
+}
+
+TensorView ParameterStore::norm_weight(const std::string& name) const {
+  const ParameterSpec& spec = layout_.find(name);
+  return norms_.slice(0, spec.flat_offset - layout_.norms.begin, spec.elements());
+}
+
+void ParameterStore::initialize(uint64_t seed) {
+  // A tensor is drawn in pieces of whole rows into scratch, then copied into weights and, where its flat range meets the
+  // slice kept here, into master.
+  constexpr int64_t kPieceElements = int64_t{1} << 24;
+  int64_t widest = 0;
+  for (const ParameterSpec& spec : layout_.parameters) widest = std::max(widest, spec.columns);
+  const Buffer scratch(backend_, std::max(widest, std::min(kPieceElements, layout_.flat_elements)) * dtype_bytes(accumulate_));
+  const int64_t scratch_elements = scratch.bytes() / dtype_bytes(accumulate_);
+
+  for (const ParameterSpec& spec : layout_.parameters) {
+    const int64_t piece_rows = scratch_elements / spec.columns;
+    for (int64_t row = 0; row < spec.real_rows; row += piece_rows) {
+      const int64_t rows = std::min(piece_rows, spec.real_rows - row);
+      const TensorView piece(scratch.data(), accumulate_, {rows, spec.columns});
+      if (spec.init_std > 0) {
+        backend_.fill_normal({.x = piece, .key = stream_key(seed, spec.name), .std = spec.init_std,
+                              .global_columns = spec.global_columns, .first_row = spec.first_row + row,
+                              .first_column = spec.first_column});
+      } else {
+        backend_.fill(piece, 1);
+      }
+      assign(spec.flat_offset + row * spec.columns, piece.reshaped({rows * spec.columns}));
+    }
+  }
+  if (moments_buffer_.data()) {
+    backend_.fill(moment1_, 0);
+    backend_.fill(moment2_, 0);
+  }
+  backend_.synchronize();
+}
+
+void ParameterStore::assign(int64_t flat_begin, const TensorView& values) {
+  const auto copy_overlap = [&](const TensorView& to, int64_t to_begin) {
+    const int64_t from = std::max(flat_begin, to_begin);
+    const int64_t count = std::min(flat_begin + values.shape[0], to_begin + to.shape[0]) - from;
+    if (count > 0) backend_.copy(to.slice(0, from - to_begin, count), values.slice(0, from - flat_begin, count));
+  };
+  copy_overlap(weights_, 0);
+  if (master_buffer_.data()) copy_overlap(master_, slice_.begin);
+  if (norms_buffer_.data()) copy_overlap(norms_, layout_.norms.begin);
+}
+
+void ParameterStore::set_weight(const ParameterSpec& spec, const std::vector<double>& values) {
+  const int64_t count = spec.real_rows * spec.columns;
+  RETAIN_CHECK(static_cast<int64_t>(values.size()) == count, spec.name, ": got ", values.size(), " values, want ", count);
+  if (count == 0) return;
+  const Buffer scratch(backend_, count * dtype_bytes(accumulate_));
+  const TensorView wide(scratch.data(), accumulate_, {count});
+  if (accumulate_ == DType::kFloat64) {
+    backend_.upload(wide, values.data());
+  } else {
+    const std::vector<float> narrow(values.begin(), values.end());
+    backend_.upload(wide, narrow.data());
+  }
+  assign(spec.flat_offset, wide);
+  backend_.synchronize();
+}
+
+void ParameterStore::weights_from_master() {
+  if (master_buffer_.data()) backend_.copy(weights_.slice(0, slice_.begin, slice_.size()), master_);
+}
+
+void ParameterStore::gather(Communicator& replicas) {
+  const bool cut = slice_.size() != layout_.flat_elements;
+  if (cut) replicas.all_gather(weights_, weights_.slice(0, slice_.begin, slice_.size())).wait();
+  if (!norms_buffer_.data()) return;
+  // Each replica contributes the part of the norms that its slice holds; the sum over replicas is the whole.
+  backend_.fill(norms_, 0);
+  const int64_t from = std::max(slice_.begin, layout_.norms.begin), to = slice_.end;
+  if (from < to) {
+    backend_.copy(norms_.slice(0, from - layout_.norms.begin, to - from), master_.slice(0, from - slice_.begin, to - from));
+  }
+  if (cut) replicas.all_reduce(norms_, ReduceOp::kSum).wait();
+}
+
+}  // namespace retain

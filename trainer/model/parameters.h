@@ -1,0 +1,120 @@
+// The parameters of the model as flat buffers with named views.
+// ParameterLayout is pure: which part of which tensor this rank holds and where it lies in the flat buffers.
+// ParameterStore owns the buffers: weights (compute type), gradients, and the optimizer's master weights and moments
+// (accumulate type), of which a ZeRO-1 rank keeps only its slice.
+//
+// Flat order: [matrices, all cut over tp][norm weights, equal on all tp ranks][group norm weights, equal on all tp ranks,
+// whose gradients are partial sums]. So "decayed", "cut over tp" and "to be summed over tp" are each one flat range.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/core/memory.h"
+#include "parallel/mesh.h"
+#include "parallel/shard.h"
+#include "trainer/config.h"
+
+namespace retain {
+
+/// One parameter of this rank: a box of the whole tensor. Matrices are [out, in], row-major, so that y = x Wᵀ.
+struct ParameterSpec {
+  std::string name;                          ///< "layers.0.retention.q_proj.weight"
+  int rank = 2;                              ///< 1 for norm weights
+  int64_t global_rows = 0, global_columns = 1;  ///< of the whole tensor, without padding
+  int64_t first_row = 0, first_column = 0;   ///< where this rank's box begins
+  int64_t rows = 0, columns = 1;             ///< held here, padding rows at the end included
+  int64_t real_rows = 0;                     ///< rows that exist in the whole tensor; the others are padding
+  int64_t flat_offset = 0;
+  double init_std = 0;                       ///< initial weights N(0, init_std); 0: all ones
+
+  int64_t elements() const { return rows * columns; }
+};
+
+/// Where everything lies; a pure function of the model, the tensor-parallel place, and the number of replicas.
+struct ParameterLayout {
+  std::vector<ParameterSpec> parameters;
+  Range matrices, norms, group_norms;  ///< flat ranges, in this order, covering everything
+  int64_t flat_elements = 0;           ///< padded so that the replicas' slices are equal and aligned
+
+  ParameterLayout() = default;
+  ParameterLayout(const ModelConfig& model, int tp_rank, int tp_size, int replicas);
+  const ParameterSpec& find(const std::string& name) const;
+  bool has(const std::string& name) const;
+};
+
+/// Parameters of the whole model (spec.md section 3), and those of them that matrix products use
+/// (everything but norms and the embedding look-up; a tied embedding counts as the head).
+struct ParameterCounts {
+  int64_t all = 0, matmul = 0;
+};
+ParameterCounts count_parameters(const ModelConfig& model);
+
+/// Model FLOPs of one trained token: 6 N_matmul + 12 L hidden value_head_size (spec.md section 3).
+double flops_per_token(const ModelConfig& model);
+
+/// Rows of the vocabulary that one of `tp_size` ranks holds, padding included.
+int64_t vocab_rows(const ModelConfig& model, int tp_size);
+
+enum class Residency : uint8_t { kTraining, kInference };
+
+class ParameterStore {
+ public:
+  /// `compute` is the type of the weights; `slice` the flat range of master, m and v that this rank keeps.
+  /// With equal compute and accumulate types the weights are the master weights.
+  ParameterStore(Backend& backend, const ParameterLayout& layout, DType compute, Range slice, Residency residency);
+
+  /// Bytes by part, by the code that the constructor runs.
+  struct Plan {
+    int64_t weights_bytes = 0, gradients_bytes = 0, master_bytes = 0, moments_bytes = 0;
+    int64_t total() const { return weights_bytes + gradients_bytes + master_bytes + moments_bytes; }
+  };
+  static Plan plan(const ParameterLayout& layout, DType compute, Range slice, Residency residency);
+
+  const ParameterLayout& layout() const { return layout_; }
+  Range slice() const { return slice_; }
+  DType accumulate_dtype() const { return accumulate_; }
+
+  /// Views of one parameter, [rows, columns] or [n].
+  TensorView weight(const std::string& name) const { return view(weights_, name); }
+  TensorView gradient(const std::string& name) const { return view(gradients_, name); }
+  /// Adjacent matrices of equal width as one [sum of rows, columns]: q,k,v,g and gate,up are laid out for this.
+  TensorView fused_weight(const std::string& first, const std::string& last) const { return fused(weights_, first, last); }
+  TensorView fused_gradient(const std::string& first, const std::string& last) const {
+    return fused(gradients_, first, last);
+  }
+  /// Norm weights are read in the accumulate type: a view into a small copy kept in that type.
+  TensorView norm_weight(const std::string& name) const;
+
+  TensorView flat_weights() const { return weights_; }
+  TensorView flat_gradients() const { return gradients_; }
+  TensorView master() const { return master_; }  ///< [slice]
+  TensorView moment1() const { return moment1_; }
+  TensorView moment2() const { return moment2_; }
+
+  /// Weights as functions of (seed, name, element); moments zero. Does not depend on the mesh.
+  void initialize(uint64_t seed);
+  /// Writes one parameter's real rows from host values ([real_rows, columns] of this rank's box) into weights and, where
+  /// it is kept here, master.
+  void set_weight(const ParameterSpec& spec, const std::vector<double>& values);
+  /// After master was loaded: the weights of this rank's slice from it.
+  void weights_from_master();
+  /// After the slice's weights changed: every replica gets all weights, and the norms' wide copy. Collective over `replicas`.
+  void gather(Communicator& replicas);
+
+ private:
+  TensorView view(const TensorView& flat, const std::string& name) const;
+  TensorView fused(const TensorView& flat, const std::string& first, const std::string& last) const;
+  /// Puts accumulate-type values at a place of the flat order into every buffer that holds it.
+  void assign(int64_t flat_begin, const TensorView& values);
+
+  Backend& backend_;
+  ParameterLayout layout_;
+  DType compute_, accumulate_;
+  Range slice_;
+  Buffer weights_buffer_, gradients_buffer_, master_buffer_, moments_buffer_, norms_buffer_;
+  TensorView weights_, gradients_, master_, moment1_, moment2_, norms_;
+};
+
+}  // namespace retain

@@ -1,0 +1,27 @@
+#include "trainer/optimizer/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace retain {
+
+double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t index) {
+  if (index < schedule.warmup_steps) return lr * static_cast<double>(index + 1) / static_cast<double>(schedule.warmup_steps);
+  const auto between = [&](double high) { return lr * (schedule.final + (1 - schedule.final) * high); };
+  const auto progress_since = [&](int64_t begin) {
+    return std::clamp(static_cast<double>(index - begin) / static_cast<double>(std::max<int64_t>(1, steps - begin)), 0.0, 1.0);
+  };
+  switch (schedule.kind) {
+    case ScheduleKind::kConstant: return lr;
+    case ScheduleKind::kLinear: return between(1 - progress_since(schedule.warmup_steps));
+    case ScheduleKind::kCosine: return between(0.5 * (1 + std::cos(std::numbers::pi * progress_since(schedule.warmup_steps))));
+    case ScheduleKind::kWsd: {
+      const int64_t begin = steps - static_cast<int64_t>(std::llround(schedule.decay_fraction * static_cast<double>(steps)));
+      return index < begin ? lr : between(1 - progress_since(std::max(begin, schedule.warmup_steps)));
+    }
+  }
+  return lr;
+}
+
+}  // namespace retain

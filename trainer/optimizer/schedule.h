@@ -1,0 +1,13 @@
+// The learning rate as a pure function of the update's index.
+#pragma once
+
+#include "trainer/config.h"
+
+namespace retain {
+
+/// Learning rate of update `index` (0-based) of `steps`. Warm-up rises linearly to optimizer.lr at index warmup_steps − 1;
+/// then linear, cosine: from lr towards final·lr at the end; constant: lr; wsd: lr, and in the last decay_fraction of
+/// the run linearly towards final·lr.
+double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t index);
+
+}  // namespace retain

@@ -1,0 +1,97 @@
+#include "trainer/plan.h"
+
+#include "kernels/workspace.h"
+#include "trainer/step.h"
+
+namespace retain {
+
+Target resolve_target(const Config& config, bool gpu_available, int threads) {
+  Target target;
+  target.threads = threads;
+  target.device = config.device != DeviceKind::kAuto ? config.device : gpu_available ? DeviceKind::kCuda : DeviceKind::kCpu;
+  const bool cuda = target.device == DeviceKind::kCuda;
+  switch (config.precision) {
+    case Precision::kAuto: target.compute = cuda ? DType::kBfloat16 : DType::kFloat32; break;
+    case Precision::kBf16: target.compute = DType::kBfloat16; break;
+    case Precision::kFp32: target.compute = DType::kFloat32; break;
+    case Precision::kFp64: target.compute = DType::kFloat64; break;
+  }
+  if (cuda && target.compute == DType::kFloat64) {
+    throw Error(ErrorKind::kConfig, "precision: fp64 exists on the CPU only (set device: cpu)");
+  }
+  if (!cuda && target.compute == DType::kBfloat16) {
+    throw Error(ErrorKind::kConfig, "precision: bf16 exists on GPUs only (set precision: fp32 or auto)");
+  }
+  return target;
+}
+
+int64_t RunPlan::memory_bytes() const {
+  int64_t total = 0;
+  for (const PlanPart& part : memory) total += part.bytes;
+  return total;
+}
+
+BatchShape batch_shape(const Config& config, const MeshShape& mesh) {
+  return {.sequences = config.train.micro_batch_tokens / config.data.seq_len, .tokens = config.data.seq_len / mesh.cp,
+          .segments = mesh.cp};
+}
+
+Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target) {
+  const int64_t fold = target.device == DeviceKind::kCuda ? cuda_fold_chunk(config.model.key_dim(), config.model.value_dim()) : 0;
+  return Dimensions(config.model, batch_shape(config, mesh), target.compute, tp_rank, mesh.tp, config.train.chunk, fold);
+}
+
+Range optimizer_slice(const Config& config, const ParameterLayout& layout, int replica, int replicas) {
+  if (config.parallel.zero == 0) return {0, layout.flat_elements};
+  return even_shard(layout.flat_elements, replica, replicas);
+}
+
+RunPlan make_plan(const Config& config, int ranks, const Target& target) {
+  RunPlan plan;
+  plan.mesh = config.mesh(ranks);
+  plan.target = target;
+  plan.parameters = count_parameters(config.model);
+  plan.flops_per_token = flops_per_token(config.model);
+  plan.steps = config.steps();
+  plan.micro_batches = config.train.batch_tokens / (plan.mesh.dp * config.train.micro_batch_tokens);
+
+  const int replicas = plan.mesh.dp * plan.mesh.cp;
+  const ParameterLayout layout(config.model, 0, plan.mesh.tp, replicas);
+  const Dimensions dims = make_dimensions(config, plan.mesh, 0, target);
+  const Range slice = optimizer_slice(config, layout, 0, replicas);
+  const ParameterStore::Plan store = ParameterStore::plan(layout, target.compute, slice, Residency::kTraining);
+  const WorkspaceShape workspace = dims.workspace(layout.flat_elements);
+  plan.memory = {
+      {"weights", store.weights_bytes},
+      {"gradients", store.gradients_bytes},
+      {"master weights", store.master_bytes},
+      {"optimizer moments", store.moments_bytes},
+      {"activations", RetNet::memory_bytes(dims, plan.mesh.tp, Residency::kTraining)},
+      {"batch", TrainingStep::memory_bytes(dims.batch)},
+      {"workspace", target.device == DeviceKind::kCuda ? cuda_workspace_bytes(workspace)
+                                                       : cpu_workspace_bytes(workspace, target.threads)},
+  };
+
+  const int64_t wide = dtype_bytes(dims.accumulate()), narrow = dtype_bytes(target.compute);
+  const int64_t stream_bytes = dims.rows() * config.model.hidden_size * narrow;
+  if (plan.mesh.tp > 1) {
+    // Per micro-batch: two all-reduces a layer in each direction, the embedding's, and that of the head's input gradient.
+    plan.exchanged.push_back({"tp activations", plan.micro_batches * (4 * config.model.layers + 2) * stream_bytes});
+  }
+  if (plan.mesh.cp > 1) {
+    const int64_t state = dims.batch.sequences * dims.heads * dims.key_dim * dims.value_dim * wide;
+    plan.exchanged.push_back({"cp states", plan.micro_batches * 2 * config.model.layers * state});
+  }
+  if (replicas > 1) {
+    plan.exchanged.push_back({"gradients", layout.flat_elements * wide});
+    if (config.parallel.zero == 1) plan.exchanged.push_back({"weights", slice.size() * narrow});
+  }
+  return plan;
+}
+
+double peak_flops(const Target& target) {
+  if (target.device != DeviceKind::kCuda) return 0;
+  return target.compute == DType::kBfloat16 ? 989e12 : 67e12;
+}
+
+}  // namespace retain

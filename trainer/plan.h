@@ -1,0 +1,53 @@
+// What a run is going to be, as pure functions of the configuration and the number of ranks: sizes, FLOPs, memory by part,
+// bytes exchanged. The trainer allocates by the same dimensions, so a plan and a run cannot differ.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "trainer/model/retnet.h"
+
+namespace retain {
+
+/// The device and types of a run, resolved from `auto`.
+struct Target {
+  DeviceKind device = DeviceKind::kCpu;
+  DType compute = DType::kFloat32;
+  int threads = 1;  ///< of the CPU backend, a rank
+};
+
+/// device: auto takes the GPU when there is one; precision: auto is bf16 on cuda, fp32 on cpu.
+Target resolve_target(const Config& config, bool gpu_available, int threads);
+
+struct PlanPart {
+  std::string name;
+  int64_t bytes = 0;
+};
+
+struct RunPlan {
+  MeshShape mesh;
+  Target target;
+  ParameterCounts parameters;
+  double flops_per_token = 0;
+  int64_t steps = 0, micro_batches = 0;
+  std::vector<PlanPart> memory;     ///< of one rank, to the byte as allocated, in order of allocation
+  std::vector<PlanPart> exchanged;  ///< bytes that one rank puts into collectives in one step, by axis and purpose
+
+  int64_t memory_bytes() const;
+};
+
+/// The micro-batch of one rank.
+BatchShape batch_shape(const Config& config, const MeshShape& mesh);
+/// The sizes that the layers of this rank work with.
+Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target);
+/// This replica's slice of master weights and moments: an even part with ZeRO-1, else everything.
+Range optimizer_slice(const Config& config, const ParameterLayout& layout, int replica, int replicas);
+
+/// The plan of the rank with coordinate 0 (all ranks allocate alike).
+RunPlan make_plan(const Config& config, int ranks, const Target& target);
+
+/// Peak FLOP/s that MFU is measured against: an H200's dense bf16 (989e12) or fp32 (67e12) on GPUs; on CPUs there is none and
+/// MFU is 0.
+double peak_flops(const Target& target);
+
+}  // namespace retain

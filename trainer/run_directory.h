@@ -1,0 +1,29 @@
+// The folder of a run (config.yaml, resolved.yaml, environment.json, log.txt, metrics.jsonl, checkpoints/, STOP, DONE,
+// FAILED). Only rank 0 writes to it, apart from the checkpoint's shards.
+#pragma once
+
+#include <string>
+
+namespace retain {
+
+class RunDirectory {
+ public:
+  explicit RunDirectory(std::string path) : path_(std::move(path)) {}
+
+  /// Creates the folder and proves that it can be written. Throws Error(kCannotCreate) naming the path.
+  void create() const;
+  /// Writes a small text file whole: to a temporary file that is then renamed. Throws Error(kIo).
+  void write(const std::string& name, const std::string& text) const;
+  /// Somebody asked the run to checkpoint and stop by creating the file STOP.
+  bool stop_file_exists() const;
+  void remove(const std::string& name) const;
+
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  std::string checkpoints() const { return file("checkpoints"); }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace retain

@@ -1,0 +1,105 @@
+#include "trainer/step.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "parallel/shard.h"
+#include "trainer/optimizer/adamw.h"
+#include "trainer/optimizer/gradient_norm.h"
+#include "trainer/optimizer/schedule.h"
+
+namespace retain {
+
+namespace {
+
+enum Scalar { kLoss, kSumOfSquares, kNorm, kClipScale, kScalars };
+
+}  // namespace
+
+DeviceBatch upload_batch(Backend& backend, const HostBatch& host, const DeviceBatch& memory) {
+  DeviceBatch batch = memory;
+  batch.position_offset = host.position_offset;
+  backend.upload(batch.tokens, host.token_ids.data());
+  backend.upload(batch.targets, host.targets.data());
+  backend.upload(batch.token_order, host.token_order.data());
+  backend.upload(batch.carry, host.carry.data());
+  const bool whole = std::all_of(host.document_start.begin(), host.document_start.end(), [](int32_t s) { return s == 0; });
+  if (whole) {
+    batch.document_start = {};
+  } else {
+    backend.upload(batch.document_start, host.document_start.data());
+  }
+  return batch;
+}
+
+TrainingStep::Memory TrainingStep::take_memory(Arena& arena, const BatchShape& shape) {
+  return {.batch = take_batch(arena, shape), .scalars = arena.take(DType::kFloat64, {kScalars})};
+}
+
+int64_t TrainingStep::memory_bytes(const BatchShape& shape) {
+  Arena arena;
+  take_memory(arena, shape);
+  return arena.peak_bytes();
+}
+
+TrainingStep::TrainingStep(Backend& backend, Mesh& mesh, const Config& config, ParameterStore& parameters, RetNet& model,
+                           TrainLoader& loader)
+    : backend_(backend),
+      mesh_(mesh),
+      config_(config),
+      parameters_(parameters),
+      model_(model),
+      loader_(loader),
+      reducer_(mesh.replicas(), config.parallel.zero),
+      share_(even_shard(parameters.layout().flat_elements, mesh.replicas().rank(), mesh.replicas().size())),
+      buffer_(backend, memory_bytes(model.dims().batch)) {
+  Arena arena(buffer_);
+  memory_ = take_memory(arena, model.dims().batch);
+}
+
+StepResult TrainingStep::run(int64_t index, bool stop_requested) {
+  StepResult result;
+  result.lr = learning_rate(config_.schedule, config_.optimizer.lr, config_.steps(), index);
+
+  std::vector<HostBatch> batches;
+  int64_t valid_targets = 0;
+  for (int64_t micro = 0; micro < loader_.micro_batches(); ++micro) {
+    batches.push_back(loader_.load(index, micro));
+    valid_targets += batches.back().valid_targets;
+  }
+  // The one exchange between hosts: how many targets count in the global batch, and whether anybody wants to stop.
+  std::array<double, 2> totals = {static_cast<double>(valid_targets), stop_requested ? 1.0 : 0.0};
+  mesh_.host().all_reduce(TensorView(totals.data(), DType::kFloat64, {2}), ReduceOp::kSum).wait();
+  result.predicted_tokens = static_cast<int64_t>(totals[0]) / (mesh_.shape().cp * mesh_.shape().tp);
+  result.stop_requested = totals[1] > 0;
+  const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, result.predicted_tokens));
+
+  backend_.fill(parameters_.flat_gradients(), 0);
+  for (size_t micro = 0; micro < batches.size(); ++micro) {
+    const DeviceBatch batch = upload_batch(backend_, batches[micro], memory_.batch);
+    model_.forward(batch, RetentionForm::kChunkwise);
+    const TensorView loss = model_.loss_and_backward(batch, scale);
+    backend_.reduce({.kind = ReduceKind::kSum, .x = loss, .out = scalar(kLoss), .accumulate = micro > 0});
+  }
+
+  const Range group_norms = parameters_.layout().group_norms;
+  if (group_norms.size() > 0) {
+    mesh_.tp().all_reduce(parameters_.flat_gradients().slice(0, group_norms.begin, group_norms.size()), ReduceOp::kSum).wait();
+  }
+  reducer_.reduce(parameters_.flat_gradients());
+  mesh_.replicas().all_reduce(scalar(kLoss), ReduceOp::kSum).wait();
+  gradient_norm(backend_, mesh_, parameters_.layout(), parameters_.flat_gradients(), share_, config_.optimizer.clip,
+                scalar(kSumOfSquares), scalar(kNorm), scalar(kClipScale));
+  adamw_update(backend_, parameters_, parameters_.flat_gradients(), scalar(kClipScale), config_.optimizer, result.lr, index + 1);
+  parameters_.gather(mesh_.replicas());
+
+  std::array<double, kScalars> scalars{};
+  backend_.download(scalars.data(), memory_.scalars);
+  result.loss = scalars[kLoss] * scale;
+  result.grad_norm = scalars[kNorm];
+  result.skipped = !std::isfinite(scalars[kClipScale]);
+  return result;
+}
+
+}  // namespace retain
