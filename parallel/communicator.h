@@ -57,7 +57,7 @@ class Communicator {
   /// out = this rank's slice of the sum of in [size, out.elements()]; out may be in's own slice.
   virtual Pending reduce_scatter(const TensorView& out, const TensorView& in) = 0;
   virtual Pending broadcast(const TensorView& x, int root) = 0;
-  /// Point to point within the group.
+  /// Point to point within the group. Two ranks that exchange must not both send first.
   virtual Pending send(const TensorView& x, int peer) = 0;
   virtual Pending receive(const TensorView& x, int peer) = 0;
   virtual void barrier() = 0;

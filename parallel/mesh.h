@@ -21,8 +21,8 @@ class Mesh {
 
   Communicator& host() { return *host_; }
   Communicator& world() { return *world_; }
-  Communicator& tp() { return *tp_; }      ///< ranks that hold other heads of the same tokens
-  Communicator& cp() { return *cp_; }      ///< ranks that hold other segments of the same sequences
+  Communicator& tp() { return *tp_; }              ///< ranks that hold other heads of the same tokens
+  Communicator& cp() { return *cp_; }              ///< ranks that hold other segments of the same sequences
   Communicator& replicas() { return *replicas_; }  ///< dp × cp: ranks that hold the same parameters
 
  private:

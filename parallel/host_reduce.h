@@ -1,0 +1,18 @@
+// Elementwise reduction in host memory, in the order of the ranks: what makes the sums of host communicators the same
+// bits on every rank, in every run, and under threads and MPI alike.
+#pragma once
+
+#include <span>
+
+#include "parallel/communicator.h"
+
+namespace retain {
+
+/// Throws Error(kInternal) for bfloat16: eight bits are too few to add in; reduce float32 and round afterwards.
+void check_host_reducible(DType dtype);
+
+/// out[i] = ((parts[0][i] op parts[1][i]) op parts[2][i]) …; out may be one of the parts. Integer sums wrap around.
+/// max and min of NaN are unspecified.
+void reduce_in_order(ReduceOp op, DType dtype, void* out, std::span<const void* const> parts, int64_t count);
+
+}  // namespace retain

@@ -1,0 +1,237 @@
+#include "parallel/mpi/mpi_communicator.h"
+
+#include <algorithm>
+#include <exception>
+#include <functional>
+#include <vector>
+
+#include "parallel/collective_arguments.h"
+#include "parallel/host_reduce.h"
+#include "parallel/mpi/mpi_check.h"
+
+namespace retain {
+namespace {
+
+constexpr int kCollectiveTag = 1, kPeerTag = 2;
+// An all_reduce whose contributions of all ranks fit here takes one exchange instead of two.
+constexpr int64_t kSmallBytes = 16 << 10;
+
+/// Owns an MPI_Comm.
+class MpiGroup {
+ public:
+  explicit MpiGroup(MPI_Comm comm) : comm_(comm), uncaught_(std::uncaught_exceptions()) {}
+  ~MpiGroup() {
+    // MPI_Comm_free is collective: not while this rank unwinds alone.
+    if (comm_ != MPI_COMM_NULL && std::uncaught_exceptions() <= uncaught_) MPI_Comm_free(&comm_);
+  }
+  MpiGroup(const MpiGroup&) = delete;
+  MpiGroup& operator=(const MpiGroup&) = delete;
+  MPI_Comm get() const { return comm_; }
+
+ private:
+  MPI_Comm comm_;
+  int uncaught_;
+};
+
+/// Memory of one rank's tensor.
+struct Bytes {
+  char* data = nullptr;
+  int64_t count = 0;
+};
+
+class MpiCommunicator final : public Communicator {
+ public:
+  MpiCommunicator(MPI_Comm comm, int64_t block_bytes) : comm_(comm), block_bytes_(block_bytes) {
+    MPI_CHECK(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN));
+    MPI_CHECK(MPI_Comm_rank(comm, &rank_));
+    MPI_CHECK(MPI_Comm_size(comm, &size_));
+  }
+
+  const char* name() const override { return "mpi"; }
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  Pending all_reduce(const TensorView& x, ReduceOp op) override;
+  Pending all_gather(const TensorView& out, const TensorView& in) override;
+  Pending reduce_scatter(const TensorView& out, const TensorView& in) override;
+  Pending broadcast(const TensorView& x, int root) override;
+  Pending send(const TensorView& x, int peer) override;
+  Pending receive(const TensorView& x, int peer) override;
+  void barrier() override { MPI_CHECK(MPI_Barrier(comm_.get())); }
+  std::unique_ptr<Communicator> split(int color, int key) override;
+
+ private:
+  using PartOf = std::function<Bytes(int rank)>;
+
+  void wait(int64_t) override {}
+  /// Sends outgoing(r) to, and receives incoming(r) from, every other rank r.
+  void exchange(const PartOf& outgoing, const PartOf& incoming);
+  /// out = the sum in rank order of own and of what the other ranks send of outgoing(this rank).
+  void exchange_and_reduce(ReduceOp op, DType dtype, const PartOf& outgoing, char* out);
+  void all_reduce_small(const TensorView& x, ReduceOp op);
+  void all_reduce_block(DType dtype, char* x, int64_t elements, ReduceOp op);
+  /// Calls what(first byte, bytes) for each block of this many bytes.
+  void for_blocks(int64_t bytes, int64_t block, const std::function<void(int64_t, int64_t)>& what) const {
+    for (int64_t begin = 0; begin < bytes; begin += block) what(begin, std::min(block, bytes - begin));
+  }
+  /// block_bytes over `parts`, in whole elements of any dtype.
+  int64_t block_over(int64_t parts) const { return std::max<int64_t>(block_bytes_ / parts / 8, 1) * 8; }
+  char* scratch(int64_t bytes) {
+    if (std::ssize(scratch_) < bytes) scratch_.resize(static_cast<std::size_t>(bytes));
+    return scratch_.data();
+  }
+
+  MpiGroup comm_;
+  int64_t block_bytes_;
+  int rank_ = 0, size_ = 1;
+  std::vector<char> scratch_;
+  std::vector<MPI_Request> requests_;
+  std::vector<const void*> parts_;
+};
+
+char* bytes_of(const TensorView& x) { return static_cast<char*>(x.data); }
+
+void MpiCommunicator::exchange(const PartOf& outgoing, const PartOf& incoming) {
+  requests_.clear();
+  const auto add = [&](auto&& start) {
+    requests_.push_back(MPI_REQUEST_NULL);
+    start(&requests_.back());
+  };
+  requests_.reserve(2 * static_cast<std::size_t>(size_));
+  for (int step = 1; step < size_; ++step) {
+    const int from = (rank_ + size_ - step) % size_, to = (rank_ + step) % size_;
+    const Bytes in = incoming(from), out = outgoing(to);
+    add([&](MPI_Request* request) {
+      MPI_CHECK(MPI_Irecv(in.data, static_cast<int>(in.count), MPI_BYTE, from, kCollectiveTag, comm_.get(), request));
+    });
+    add([&](MPI_Request* request) {
+      MPI_CHECK(MPI_Isend(out.data, static_cast<int>(out.count), MPI_BYTE, to, kCollectiveTag, comm_.get(), request));
+    });
+  }
+  MPI_CHECK(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
+}
+
+void MpiCommunicator::exchange_and_reduce(ReduceOp op, DType dtype, const PartOf& outgoing, char* out) {
+  const Bytes own = outgoing(rank_);
+  char* received = scratch(own.count * size_);
+  const auto incoming = [&](int from) { return Bytes{received + from * own.count, own.count}; };
+  exchange(outgoing, incoming);
+  parts_.clear();
+  for (int r = 0; r < size_; ++r) parts_.push_back(r == rank_ ? own.data : incoming(r).data);
+  reduce_in_order(op, dtype, out, parts_, own.count / dtype_bytes(dtype));
+}
+
+void MpiCommunicator::all_reduce_small(const TensorView& x, ReduceOp op) {
+  const int bytes = static_cast<int>(x.bytes());
+  char* gathered = scratch(x.bytes() * size_);
+  MPI_CHECK(MPI_Allgather(x.data, bytes, MPI_BYTE, gathered, bytes, MPI_BYTE, comm_.get()));
+  parts_.clear();
+  for (int r = 0; r < size_; ++r) parts_.push_back(gathered + r * x.bytes());
+  reduce_in_order(op, x.dtype, x.data, parts_, x.elements());
+}
+
+void MpiCommunicator::all_reduce_block(DType dtype, char* x, int64_t elements, ReduceOp op) {
+  const int64_t width = dtype_bytes(dtype);
+  const auto slice = [&](int rank) {
+    const int64_t begin = elements * rank / size_, end = elements * (rank + 1) / size_;
+    return Bytes{x + begin * width, (end - begin) * width};
+  };
+  exchange_and_reduce(op, dtype, slice, slice(rank_).data);
+  exchange([&](int) { return slice(rank_); }, slice);
+}
+
+Pending MpiCommunicator::all_reduce(const TensorView& x, ReduceOp op) {
+  check_collective(x, "all_reduce");
+  check_host_reducible(x.dtype);
+  if (x.bytes() * size_ <= kSmallBytes) {
+    all_reduce_small(x, op);
+    return {};
+  }
+  for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
+    all_reduce_block(x.dtype, bytes_of(x) + begin, bytes / dtype_bytes(x.dtype), op);
+  });
+  return {};
+}
+
+Pending MpiCommunicator::all_gather(const TensorView& out, const TensorView& in) {
+  check_all_gather(out, in, rank_, size_);
+  char* own = bytes_of(out) + rank_ * in.bytes();
+  if (own != in.data) std::copy_n(bytes_of(in), in.bytes(), own);
+  for_blocks(in.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
+    exchange(
+        [&](int) {
+          return Bytes{own + begin, bytes};
+        },
+        [&](int from) {
+          return Bytes{bytes_of(out) + from * in.bytes() + begin, bytes};
+        });
+  });
+  return {};
+}
+
+Pending MpiCommunicator::reduce_scatter(const TensorView& out, const TensorView& in) {
+  check_reduce_scatter(out, in, rank_, size_);
+  check_host_reducible(in.dtype);
+  for_blocks(out.bytes(), block_over(size_), [&](int64_t begin, int64_t bytes) {
+    exchange_and_reduce(
+        ReduceOp::kSum, in.dtype,
+        [&](int to) {
+          return Bytes{bytes_of(in) + to * out.bytes() + begin, bytes};
+        },
+        bytes_of(out) + begin);
+  });
+  return {};
+}
+
+Pending MpiCommunicator::broadcast(const TensorView& x, int root) {
+  check_collective(x, "broadcast");
+  check_root(root, size_);
+  for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
+    MPI_CHECK(MPI_Bcast(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, root, comm_.get()));
+  });
+  return {};
+}
+
+Pending MpiCommunicator::send(const TensorView& x, int peer) {
+  check_collective(x, "send");
+  check_peer(peer, rank_, size_);
+  for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
+    MPI_CHECK(MPI_Send(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, peer, kPeerTag, comm_.get()));
+  });
+  return {};
+}
+
+Pending MpiCommunicator::receive(const TensorView& x, int peer) {
+  check_collective(x, "receive");
+  check_peer(peer, rank_, size_);
+  for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
+    MPI_CHECK(MPI_Recv(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, peer, kPeerTag, comm_.get(),
+                       MPI_STATUS_IGNORE));
+  });
+  return {};
+}
+
+std::unique_ptr<Communicator> adopt(MPI_Comm comm, int64_t block_bytes) {
+  auto group = std::make_unique<MpiCommunicator>(comm, block_bytes);
+  if (group->size() == 1) return make_self_communicator();
+  return group;
+}
+
+std::unique_ptr<Communicator> MpiCommunicator::split(int color, int key) {
+  RETAIN_CHECK(color >= 0, "split with the colour ", color);
+  MPI_Comm part = MPI_COMM_NULL;
+  MPI_CHECK(MPI_Comm_split(comm_.get(), color, key, &part));
+  return adopt(part, block_bytes_);
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiEnvironment& environment, int64_t block_bytes) {
+  if (environment.world_size() == 1) return make_self_communicator();
+  RETAIN_CHECK(block_bytes >= 8 && block_bytes <= 1 << 30, "blocks of ", block_bytes, " bytes");
+  MPI_Comm world = MPI_COMM_NULL;
+  MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &world));
+  return adopt(world, block_bytes);
+}
+
+}  // namespace retain

@@ -1,0 +1,68 @@
+#include "parallel/mpi/mpi_environment.h"
+
+#include <array>
+#include <cstdlib>
+#include <exception>
+
+#include "kernels/core/error.h"
+#include "parallel/mpi/mpi_check.h"
+
+namespace retain {
+
+void fail_mpi(int result, const char* call, std::source_location where) {
+  std::array<char, MPI_MAX_ERROR_STRING> text{};
+  int length = 0;
+  if (MPI_Error_string(result, text.data(), &length) != MPI_SUCCESS) length = 0;
+  throw Error(ErrorKind::kDevice,
+              concat(where.file_name(), ":", where.line(), ": ", call,
+                     " failed: ", std::string(text.data(), static_cast<std::size_t>(length)), " (", result, ")"),
+              where);
+}
+
+MpiEnvironment::MpiEnvironment() : uncaught_(std::uncaught_exceptions()) {
+  int provided = MPI_THREAD_SINGLE;
+  MPI_CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided));
+  // By default MPI ends the job at an error; we want the exception, and its message.
+  MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+  MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN));
+  if (provided < MPI_THREAD_FUNNELED) {
+    throw Error(ErrorKind::kDevice, "this MPI library does not support threads (MPI_THREAD_FUNNELED)");
+  }
+  MPI_CHECK(MPI_Comm_rank(MPI_COMM_WORLD, &world_rank_));
+  MPI_CHECK(MPI_Comm_size(MPI_COMM_WORLD, &world_size_));
+
+  MPI_Comm node = MPI_COMM_NULL;
+  MPI_CHECK(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, world_rank_, MPI_INFO_NULL, &node));
+  MPI_CHECK(MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN));
+  MPI_CHECK(MPI_Comm_rank(node, &local_rank_));
+  MPI_CHECK(MPI_Comm_size(node, &local_size_));
+  MPI_CHECK(MPI_Comm_free(&node));
+
+  std::array<char, MPI_MAX_PROCESSOR_NAME> name{};
+  int length = 0;
+  MPI_CHECK(MPI_Get_processor_name(name.data(), &length));
+  host_.assign(name.data(), static_cast<std::size_t>(length));
+}
+
+MpiEnvironment::~MpiEnvironment() {
+  if (std::uncaught_exceptions() > uncaught_) return;
+  MPI_Finalize();
+}
+
+bool MpiEnvironment::launched() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"}) {
+    if (std::getenv(name)) return true;
+  }
+  return false;
+}
+
+void MpiEnvironment::abort(int exit_code) noexcept {
+  int initialized = 0, finalized = 0;
+  if (MPI_Initialized(&initialized) == MPI_SUCCESS && MPI_Finalized(&finalized) == MPI_SUCCESS && initialized &&
+      !finalized) {
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+  }
+  std::_Exit(exit_code);
+}
+
+}  // namespace retain

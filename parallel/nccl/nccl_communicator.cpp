@@ -1,0 +1,223 @@
+#include "parallel/nccl/nccl_communicator.h"
+
+#include <algorithm>
+#include <array>
+#include <thread>
+#include <vector>
+
+#include "kernels/cuda/handles.h"
+#include "parallel/collective_arguments.h"
+#include "parallel/nccl/gpu_identity.h"
+#include "parallel/nccl/nccl_handles.h"
+
+namespace retain {
+namespace {
+
+// Collectives that may be under way with an event each; beyond that, an earlier wait() waits for a later one too.
+constexpr int64_t kEvents = 8;
+
+ncclDataType_t nccl_type(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32: return ncclFloat32;
+    case DType::kFloat64: return ncclFloat64;
+    case DType::kBfloat16: return ncclBfloat16;
+    case DType::kInt32: return ncclInt32;
+    case DType::kUint8: return ncclUint8;
+  }
+  RETAIN_CHECK(false, "dtype ", static_cast<int>(dtype));
+  return ncclUint8;
+}
+
+ncclRedOp_t nccl_op(ReduceOp op) {
+  switch (op) {
+    case ReduceOp::kSum: return ncclSum;
+    case ReduceOp::kMax: return ncclMax;
+    case ReduceOp::kMin: return ncclMin;
+  }
+  RETAIN_CHECK(false, "reduction ", static_cast<int>(op));
+  return ncclSum;
+}
+
+/// Of the highest priority, so that a collective does not queue behind the blocks of a large kernel.
+cuda::Stream make_urgent_stream() {
+  int least = 0, greatest = 0;
+  CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  cudaStream_t stream = nullptr;
+  CUDA_CHECK(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, greatest));
+  return cuda::Stream(stream);
+}
+
+std::size_t count_of(const TensorView& x) { return static_cast<std::size_t>(x.elements()); }
+
+class NcclCommunicator final : public Communicator {
+ public:
+  NcclCommunicator(NcclGroup group, int device, cudaStream_t compute)
+      : group_(std::move(group)),
+        device_(device),
+        compute_(compute),
+        stream_(make_urgent_stream()),
+        ready_(cuda::make_event()) {
+    NCCL_CHECK(group_.get(), ncclCommUserRank(group_.get(), &rank_));
+    NCCL_CHECK(group_.get(), ncclCommCount(group_.get(), &size_));
+    for (cuda::Event& event : done_) event = cuda::make_event();
+    scratch_ = cuda::allocate_device(size_ * dtype_bytes(DType::kInt32), "scratch of an NCCL communicator");
+  }
+  // First, because freeing memory waits for the device, and the device may wait for a dead rank.
+  ~NcclCommunicator() override { group_.close(); }
+
+  const char* name() const override { return "nccl"; }
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  Pending all_reduce(const TensorView& x, ReduceOp op) override {
+    check_collective(x, "all_reduce");
+    return run(x, "ncclAllReduce", [&] {
+      return ncclAllReduce(x.data, x.data, count_of(x), nccl_type(x.dtype), nccl_op(op), comm(), stream_.get());
+    });
+  }
+  Pending all_gather(const TensorView& out, const TensorView& in) override {
+    check_all_gather(out, in, rank_, size_);
+    return run(in, "ncclAllGather", [&] {
+      return ncclAllGather(in.data, out.data, count_of(in), nccl_type(in.dtype), comm(), stream_.get());
+    });
+  }
+  Pending reduce_scatter(const TensorView& out, const TensorView& in) override {
+    check_reduce_scatter(out, in, rank_, size_);
+    return run(out, "ncclReduceScatter", [&] {
+      return ncclReduceScatter(in.data, out.data, count_of(out), nccl_type(in.dtype), ncclSum, comm(), stream_.get());
+    });
+  }
+  Pending broadcast(const TensorView& x, int root) override {
+    check_collective(x, "broadcast");
+    check_root(root, size_);
+    return run(x, "ncclBroadcast", [&] {
+      return ncclBroadcast(x.data, x.data, count_of(x), nccl_type(x.dtype), root, comm(), stream_.get());
+    });
+  }
+  Pending send(const TensorView& x, int peer) override {
+    check_collective(x, "send");
+    check_peer(peer, rank_, size_);
+    return run(x, "ncclSend",
+               [&] { return ncclSend(x.data, count_of(x), nccl_type(x.dtype), peer, comm(), stream_.get()); });
+  }
+  Pending receive(const TensorView& x, int peer) override {
+    check_collective(x, "receive");
+    check_peer(peer, rank_, size_);
+    return run(x, "ncclRecv",
+               [&] { return ncclRecv(x.data, count_of(x), nccl_type(x.dtype), peer, comm(), stream_.get()); });
+  }
+
+  void barrier() override {
+    const TensorView one(scratch_.get(), DType::kInt32, {1});
+    CUDA_CHECK(cudaMemsetAsync(one.data, 0, sizeof(int), stream_.get()));
+    all_reduce(one, ReduceOp::kMax).wait();
+    await_stream("barrier");
+  }
+
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    RETAIN_CHECK(color >= 0, "split with the colour ", color);
+    const std::vector<int> colors = gather(color);
+    const bool alone = std::count(colors.begin(), colors.end(), color) == 1;
+    ncclComm_t part = nullptr;
+    // Inherits blocking = 0. The new handle may be used once the old group has settled.
+    const ncclResult_t result = ncclCommSplit(comm(), alone ? NCCL_SPLIT_NOCOLOR : color, key, &part, nullptr);
+    group_.settle(result, "ncclCommSplit");
+    if (alone) return make_self_communicator();
+    NcclGroup group(part, group_.deadline());
+    group.check_health();
+    return std::make_unique<NcclCommunicator>(std::move(group), device_, compute_);
+  }
+
+ private:
+  ncclComm_t comm() const { return group_.get(); }
+  cuda::Event& done(int64_t ticket) { return done_[static_cast<std::size_t>(ticket % kEvents)]; }
+
+  /// Queues a collective behind the compute stream. A group that failed stays failed.
+  template <class Start>
+  Pending run(const TensorView& moved, const char* call, Start start) {
+    if (!comm()) throw Error(ErrorKind::kDevice, concat(call, " on a communicator that was aborted"));
+    if (moved.elements() == 0) return {};
+    CUDA_CHECK(cudaEventRecord(ready_.get(), compute_));
+    CUDA_CHECK(cudaStreamWaitEvent(stream_.get(), ready_.get(), 0));
+    group_.settle(start(), call);
+    const int64_t ticket = ++tickets_;
+    CUDA_CHECK(cudaEventRecord(done(ticket).get(), stream_.get()));
+    return Pending(this, ticket);
+  }
+
+  void wait(int64_t ticket) override {
+    group_.check_health();
+    CUDA_CHECK(cudaStreamWaitEvent(compute_, done(ticket).get(), 0));
+  }
+
+  /// The host waits for the communicator's stream, but not for ever.
+  void await_stream(const char* call) {
+    const auto until = std::chrono::steady_clock::now() + group_.deadline();
+    for (;;) {
+      const cudaError_t state = cudaStreamQuery(stream_.get());
+      if (state == cudaSuccess) return;
+      if (state != cudaErrorNotReady) CUDA_CHECK(state);
+      group_.check_health();
+      if (std::chrono::steady_clock::now() > until) {
+        group_.abort();
+        throw Error(ErrorKind::kDevice, concat("rank ", rank_, " of ", size_, ": the ", call, " was not done after ",
+                                               group_.deadline().count(), " s; is another rank dead or stuck?"));
+      }
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+  }
+
+  /// One number of every rank, on the host.
+  std::vector<int> gather(int own) {
+    const TensorView all(scratch_.get(), DType::kInt32, {size_});
+    const TensorView mine = all.slice(0, rank_, 1);
+    CUDA_CHECK(cudaMemcpyAsync(mine.data, &own, sizeof(int), cudaMemcpyHostToDevice, stream_.get()));
+    all_gather(all, mine).wait();
+    await_stream("exchange of colours");
+    std::vector<int> numbers(static_cast<std::size_t>(size_));
+    CUDA_CHECK(
+        cudaMemcpyAsync(numbers.data(), all.data, numbers.size() * sizeof(int), cudaMemcpyDeviceToHost, stream_.get()));
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    return numbers;
+  }
+
+  NcclGroup group_;
+  int device_;
+  cudaStream_t compute_;
+  cuda::Stream stream_;
+  cuda::Event ready_;
+  std::array<cuda::Event, kEvents> done_;
+  cuda::DeviceMemory scratch_;
+  int rank_ = 0, size_ = 1;
+  int64_t tickets_ = 0;
+};
+
+/// Throws on all ranks alike when two of them share a GPU.
+void refuse_shared_gpu(Communicator& host, int device) {
+  std::array<char, 32> bus_id{};
+  CUDA_CHECK(cudaDeviceGetPCIBusId(bus_id.data(), static_cast<int>(bus_id.size()), device));
+  const std::string trouble = describe_shared_gpu(gather_identities(host, local_gpu(bus_id.data())));
+  if (!trouble.empty()) throw Error(ErrorKind::kDevice, trouble);
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, int device, void* compute_stream,
+                                                     const NcclOptions& options) {
+  if (host.size() == 1) return make_self_communicator();
+  CUDA_CHECK(cudaSetDevice(device));
+  refuse_shared_gpu(host, device);
+  ncclUniqueId id{};
+  if (host.rank() == 0) NCCL_CHECK(nullptr, ncclGetUniqueId(&id));
+  host.broadcast(TensorView(id.internal, DType::kUint8, {NCCL_UNIQUE_ID_BYTES}), 0).wait();
+
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  ncclComm_t comm = nullptr;
+  const ncclResult_t result = ncclCommInitRankConfig(&comm, host.size(), id, host.rank(), &config);
+  NcclGroup group(comm, options.deadline);
+  group.settle(result, "ncclCommInitRankConfig");
+  return std::make_unique<NcclCommunicator>(std::move(group), device, static_cast<cudaStream_t>(compute_stream));
+}
+
+}  // namespace retain

@@ -1,0 +1,25 @@
+// Ranks with a GPU each, exchanging device memory through NCCL. A collective runs on the communicator's own stream,
+// after everything queued on the compute stream so far; Pending::wait() makes the compute stream wait for it, and the
+// host never waits. NCCL's order of summation depends on the group, the size and the machine alone, so runs repeat.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "parallel/communicator.h"
+
+namespace retain {
+
+struct NcclOptions {
+  /// How long a set-up, a split or a barrier may take before every rank gives up.
+  std::chrono::seconds deadline{300};
+};
+
+/// The same ranks as `host`, which is used during this call only, each on its own `device` of this process, ordered
+/// with `compute_stream` (a cudaStream_t, Backend::stream()). Collective. A group of one gets a self communicator and
+/// touches no GPU. Throws Error(kDevice) when two ranks share a GPU, when NCCL fails, or in a build without NCCL.
+/// When an exception destroys the communicator, collectives under way are aborted.
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, int device, void* compute_stream,
+                                                     const NcclOptions& options = {});
+
+}  // namespace retain

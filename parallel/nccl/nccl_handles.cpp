@@ -1,0 +1,76 @@
+#include "parallel/nccl/nccl_handles.h"
+
+#include <exception>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace retain {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::microseconds kPoll{50};
+
+}  // namespace
+
+void fail_nccl(ncclResult_t result, ncclComm_t comm, const char* call, std::source_location where) {
+  const char* last = ncclGetLastError(comm);
+  throw Error(ErrorKind::kDevice,
+              concat(where.file_name(), ":", where.line(), ": ", call, " failed: ", ncclGetErrorString(result),
+                     last && *last ? concat(" (", last, ")") : std::string(),
+                     "; NCCL_DEBUG=WARN in the environment makes NCCL say more"),
+              where);
+}
+
+NcclGroup::NcclGroup(ncclComm_t comm, std::chrono::seconds deadline)
+    : comm_(comm), deadline_(deadline), uncaught_(std::uncaught_exceptions()) {}
+
+NcclGroup::NcclGroup(NcclGroup&& other) noexcept
+    : comm_(std::exchange(other.comm_, nullptr)), deadline_(other.deadline_), uncaught_(other.uncaught_) {}
+
+void NcclGroup::settle(ncclResult_t result, const char* call, std::source_location where) {
+  const auto until = Clock::now() + deadline_;
+  while (result == ncclInProgress && comm_) {
+    if (Clock::now() > until) {
+      abort();
+      throw Error(ErrorKind::kDevice,
+                  concat(where.file_name(), ":", where.line(), ": ", call, " was not done after ", deadline_.count(),
+                         " s; is another rank dead or stuck?"),
+                  where);
+    }
+    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &result);
+    if (asked != ncclSuccess) result = asked;
+    if (result == ncclInProgress) std::this_thread::sleep_for(kPoll);
+  }
+  if (result == ncclSuccess) return;
+  try {
+    fail_nccl(result, comm_, call, where);
+  } catch (...) {
+    abort();  // after the message has been read from the communicator
+    throw;
+  }
+}
+
+void NcclGroup::check_health() {
+  ncclResult_t result = ncclSuccess;
+  const ncclResult_t asked = ncclCommGetAsyncError(comm_, &result);
+  settle(asked == ncclSuccess ? result : asked, "a collective under way");
+}
+
+void NcclGroup::abort() noexcept {
+  if (comm_) static_cast<void>(ncclCommAbort(std::exchange(comm_, nullptr)));
+}
+
+void NcclGroup::close() noexcept {
+  if (!comm_) return;
+  if (std::uncaught_exceptions() > uncaught_) return abort();
+  ncclResult_t result = ncclCommFinalize(comm_);
+  for (const auto until = Clock::now() + deadline_; result == ncclInProgress && Clock::now() < until;) {
+    std::this_thread::sleep_for(kPoll);
+    if (ncclCommGetAsyncError(comm_, &result) != ncclSuccess) break;
+  }
+  if (result != ncclSuccess) return abort();
+  static_cast<void>(ncclCommDestroy(std::exchange(comm_, nullptr)));
+}
+
+}  // namespace retain

@@ -1,0 +1,55 @@
+// For parallel/nccl only: checks of NCCL's results, and the owner of its handle.
+#pragma once
+
+#include <nccl.h>
+
+#include <chrono>
+#include <source_location>
+
+#include "kernels/core/error.h"
+
+#if NCCL_VERSION_CODE < NCCL_VERSION(2, 18, 0)
+#error "Retain needs NCCL 2.18 or newer (ncclCommSplit)"
+#endif
+
+namespace retain {
+
+/// Throws Error(kDevice) with the call's text, NCCL's message, and its last error on that communicator (null: any).
+[[noreturn]] void fail_nccl(ncclResult_t result, ncclComm_t comm, const char* call,
+                            std::source_location where = std::source_location::current());
+
+#define NCCL_CHECK(comm, call)                                                                 \
+  do {                                                                                         \
+    const ncclResult_t nccl_check_result = (call);                                             \
+    if (nccl_check_result != ncclSuccess) ::retain::fail_nccl(nccl_check_result, comm, #call); \
+  } while (false)
+
+/// Owns a non-blocking ncclComm_t. NCCL's calls on such a communicator may return ncclInProgress; settle() waits until
+/// the communicator is ready again, polling its asynchronous error, at most until the deadline. On failure, and when
+/// destroyed by an exception, the communicator is aborted: its collectives end, whatever the other ranks do.
+class NcclGroup {
+ public:
+  /// Takes over what a creating call returned through its pointer, null included.
+  NcclGroup(ncclComm_t comm, std::chrono::seconds deadline);
+  NcclGroup(NcclGroup&& other) noexcept;
+  NcclGroup& operator=(NcclGroup&&) = delete;
+  ~NcclGroup() { close(); }
+
+  ncclComm_t get() const { return comm_; }
+  std::chrono::seconds deadline() const { return deadline_; }
+  /// Throws Error(kDevice), after aborting, unless `result` is or becomes success.
+  void settle(ncclResult_t result, const char* call, std::source_location where = std::source_location::current());
+  /// Throws Error(kDevice), after aborting, when a collective under way has failed.
+  void check_health();
+  /// Ends everything under way on this rank.
+  void abort() noexcept;
+  /// Destroys, or aborts while an exception unwinds.
+  void close() noexcept;
+
+ private:
+  ncclComm_t comm_;
+  std::chrono::seconds deadline_;
+  int uncaught_;
+};
+
+}  // namespace retain

@@ -1,0 +1,25 @@
+// Tensor parallelism: the ranks of the tp axis hold other heads, FFN columns and vocabulary rows of the same tokens.
+// What one rank's columns contribute is summed over the axis (Shoeybi et al. 2019, Megatron-LM). The axis outlives
+// this.
+#pragma once
+
+#include "parallel/communicator.h"
+
+namespace retain {
+
+class TensorParallel {
+ public:
+  explicit TensorParallel(Communicator& axis) : axis_(axis) {}
+  int rank() const { return axis_.rank(); }
+  int size() const { return axis_.size(); }
+
+  /// x = the sum of x over the axis; contiguous. Ordered like an operation of the backend.
+  void all_reduce(const TensorView& x) const { axis_.all_reduce(x, ReduceOp::kSum).wait(); }
+  /// out [size, …] = every rank's in, in rank order; in may be out's own slice (and is, on an axis of one).
+  void gather(const TensorView& out, const TensorView& in) const { axis_.all_gather(out, in).wait(); }
+
+ private:
+  Communicator& axis_;
+};
+
+}  // namespace retain
