@@ -1,0 +1,307 @@
+#include "trainer/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/core/error.h"
+
+namespace retain {
+namespace {
+
+using Problems = std::vector<ConfigProblem>;
+
+constexpr int64_t kByteVocabulary = 257;  // 256 bytes and end-of-document
+constexpr size_t kMostListed = 8;         // of divisors or layouts in a message
+
+void add(Problems& problems, const char* key, std::string message, std::vector<std::string> other_keys = {}) {
+  problems.push_back({key, std::move(message), std::move(other_keys)});
+}
+
+/// Items joined by ", "; cut off after kMostListed.
+std::string listed(const std::vector<std::string>& items) {
+  std::string text;
+  for (size_t i = 0; i < items.size() && i < kMostListed; ++i) text += (i ? ", " : "") + items[i];
+  return items.size() > kMostListed ? text + ", …" : text;
+}
+
+std::string divisors(int64_t value) {
+  std::vector<std::string> found, large;
+  for (int64_t d = 1; d <= value / d; ++d) {
+    if (value % d != 0) continue;
+    found.push_back(std::to_string(d));
+    if (d != value / d) large.push_back(std::to_string(value / d));
+  }
+  found.insert(found.end(), large.rbegin(), large.rend());
+  return listed(found);
+}
+
+/// The multiples of `unit` on both sides of a value that is not one.
+std::string neighbours(int64_t value, int64_t unit) {
+  const int64_t below = value / unit * unit;
+  return below > 0 ? concat("nearest: ", below, ", ", below + unit) : concat("nearest: ", below + unit);
+}
+
+bool positive(double value) { return std::isfinite(value) && value > 0; }
+
+/// A width of all heads together that comes from an expansion factor: whole, and the same whole number for each head.
+bool check_expansion(Problems& problems, const char* key, double expansion, const ModelConfig& m, const char* what) {
+  const double width = expansion * static_cast<double>(m.hidden_size);
+  const double whole = std::floor(width + 0.5);
+  std::vector<std::string> others = {"model.hidden_size", "model.heads"};
+  if (std::abs(width - whole) > 1e-6 * std::max(1.0, width) || whole < 1 || whole > 1e12) {
+    add(problems, key, concat("= ", expansion, " times model.hidden_size = ", m.hidden_size, " is no whole width"),
+        others);
+    return false;
+  }
+  const auto total = static_cast<int64_t>(whole);
+  if (total % m.heads == 0) return true;
+  add(problems, key,
+      concat("= ", expansion, " gives ", what, " of width ", total, ", which model.heads = ", m.heads,
+             " does not divide (legal: ", divisors(total), ")"),
+      others);
+  return false;
+}
+
+double parameter_count(const ModelConfig& m) {
+  const double d = static_cast<double>(m.hidden_size), matrices = m.ffn == FfnKind::kGelu ? 2 : 3;
+  const double block =
+      d * (d * (2 * m.key_expansion + 3 * m.value_expansion) + matrices * static_cast<double>(m.ffn_size));
+  return static_cast<double>(m.layers) * block + 2 * d * static_cast<double>(m.vocab_size);
+}
+
+void check_model(Problems& problems, const ModelConfig& m) {
+  const size_t before = problems.size();
+  const auto at_least_one = [&](const char* key, int64_t value) {
+    if (value < 1) add(problems, key, concat("must be at least 1, is ", value));
+  };
+  at_least_one("model.layers", m.layers);
+  at_least_one("model.hidden_size", m.hidden_size);
+  at_least_one("model.heads", m.heads);
+  at_least_one("model.ffn_size", m.ffn_size);
+  at_least_one("model.vocab_size", m.vocab_size);
+  const auto above_zero = [&](const char* key, double value) {
+    if (!positive(value)) add(problems, key, concat("must be a finite number above 0, is ", value));
+  };
+  above_zero("model.key_expansion", m.key_expansion);
+  above_zero("model.value_expansion", m.value_expansion);
+  above_zero("model.embedding_scale", m.embedding_scale);
+  above_zero("model.norm_eps", m.norm_eps);
+  above_zero("model.init_std", m.init_std);
+  if (problems.size() > before) return;  // the rest divides by these
+
+  if (check_expansion(problems, "model.key_expansion", m.key_expansion, m, "keys")) {
+    const int64_t key_dim = m.key_dim();
+    const std::vector<std::string> others = {"model.hidden_size", "model.heads", "model.rotary"};
+    if (key_dim % 2 != 0)
+      add(problems, "model.key_expansion",
+          concat("gives ", key_dim, " key values a head; the rotation needs an even number"), others);
+    else if (m.rotary == Rotary::kTorchscale && key_dim <= 2)
+      add(problems, "model.rotary",
+          "= torchscale needs more than 2 key values a head (its last angle divides by half of them minus one)",
+          {"model.hidden_size", "model.heads", "model.key_expansion"});
+  }
+  check_expansion(problems, "model.value_expansion", m.value_expansion, m, "values");
+  if (parameter_count(m) > 1e15)
+    add(problems, "model.layers",
+        concat("and the widths give ", parameter_count(m), " parameters; the most that can be counted is 1e15"),
+        {"model.hidden_size", "model.ffn_size", "model.vocab_size", "model.key_expansion", "model.value_expansion"});
+}
+
+void check_data(Problems& problems, const Config& c) {
+  if (c.data.tokenizer != "bytes")
+    add(problems, "data.tokenizer", concat("= ", c.data.tokenizer, " is not known (legal: bytes)"));
+  else if (c.model.vocab_size < kByteVocabulary)
+    add(problems, "model.vocab_size",
+        concat("= ", c.model.vocab_size, " is too small for data.tokenizer = bytes, which needs ", kByteVocabulary,
+               " (256 bytes and end-of-document)"),
+        {"data.tokenizer"});
+  if (c.data.train.empty()) add(problems, "data.train", "is required: a list such as [{path: data/train, weight: 1}]");
+  const auto check_path = [&](const char* key, const std::string& path) {
+    if (path.empty()) add(problems, key, "has an empty path");
+  };
+  for (const DataSource& source : c.data.train) {
+    check_path("data.train", source.path);
+    if (!positive(source.weight))
+      add(problems, "data.train", concat("has the weight ", source.weight, "; weights are finite and above 0"));
+  }
+  for (const auto& [name, path] : c.data.valid) {
+    check_path("data.valid", path);
+    const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](char ch) {
+      return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '_' || ch == '-';
+    });
+    if (!plain)
+      add(problems, "data.valid",
+          "has a name with other characters than letters, digits, _ and - (it names the metric)");
+  }
+  if (c.data.seq_len < 1) add(problems, "data.seq_len", concat("must be at least 1, is ", c.data.seq_len));
+}
+
+/// The layouts that this model and sequence allow on so many ranks.
+std::string legal_layouts(const Config& c, int ranks) {
+  std::vector<std::string> found;
+  for (int tp = 1; tp <= ranks && found.size() <= kMostListed; ++tp) {
+    if (ranks % tp != 0 || c.model.heads % tp != 0 || c.model.ffn_size % tp != 0) continue;
+    for (int cp = 1; cp <= ranks / tp && found.size() <= kMostListed; ++cp)
+      if (ranks / tp % cp == 0 && c.data.seq_len % cp == 0)
+        found.push_back(MeshShape{ranks / tp / cp, cp, tp}.describe());
+  }
+  return listed(found);
+}
+
+/// Returns dp, or 0 when the layout is wrong.
+int check_parallel(Problems& problems, const Config& c, int ranks) {
+  const ParallelConfig& p = c.parallel;
+  const size_t before = problems.size();
+  if (p.dp < 0) add(problems, "parallel.dp", concat("must be auto or at least 1, is ", p.dp));
+  if (p.cp < 1) add(problems, "parallel.cp", concat("must be at least 1, is ", p.cp));
+  if (p.tp < 1) add(problems, "parallel.tp", concat("must be at least 1, is ", p.tp));
+  if (p.zero != 0 && p.zero != 1) add(problems, "parallel.zero", concat("must be 0 or 1, is ", p.zero));
+  if (problems.size() > before || c.model.heads < 1 || c.model.ffn_size < 1 || c.data.seq_len < 1) return 0;
+
+  const int64_t both = std::gcd(c.model.heads, c.model.ffn_size);
+  if (c.model.heads % p.tp != 0)
+    add(problems, "parallel.tp",
+        concat("= ", p.tp, " does not divide model.heads = ", c.model.heads, " (legal: ", divisors(both), ")"),
+        {"model.heads", "model.ffn_size"});
+  if (c.model.ffn_size % p.tp != 0)
+    add(problems, "parallel.tp",
+        concat("= ", p.tp, " does not divide model.ffn_size = ", c.model.ffn_size, " (legal: ", divisors(both), ")"),
+        {"model.heads", "model.ffn_size"});
+  if (c.data.seq_len % p.cp != 0)
+    add(problems, "parallel.cp",
+        concat("= ", p.cp, " does not divide data.seq_len = ", c.data.seq_len, " (legal: ", divisors(c.data.seq_len),
+               "; ", neighbours(c.data.seq_len, p.cp), ")"),
+        {"data.seq_len"});
+
+  const int64_t inner = int64_t{p.cp} * p.tp, wanted = p.dp ? inner * p.dp : inner;
+  if (p.dp == 0 ? ranks % inner == 0 : wanted == ranks)
+    return problems.size() > before ? 0 : static_cast<int>(ranks / inner);
+  const char* key = p.dp ? "parallel.dp" : p.tp > 1 ? "parallel.tp" : "parallel.cp";
+  const std::string asked =
+      p.dp ? concat("dp=", p.dp, " cp=", p.cp, " tp=", p.tp, " needs ", wanted, wanted == 1 ? " rank" : " ranks")
+           : concat("cp=", p.cp, " tp=", p.tp, " needs a multiple of ", inner, " ranks");
+  add(problems, key,
+      concat(asked, ", but there ", ranks == 1 ? "is " : "are ", ranks, " (legal: ", legal_layouts(c, ranks), ")"),
+      {"parallel.dp", "parallel.cp", "parallel.tp", "model.heads", "model.ffn_size", "data.seq_len"});
+  return 0;
+}
+
+void check_train(Problems& problems, const Config& c, int dp) {
+  const TrainConfig& t = c.train;
+  const auto required = [&](const char* key, int64_t value, const char* what) {
+    if (value == 0) add(problems, key, concat("is required: ", what));
+    if (value < 0) add(problems, key, concat("must be at least 1, is ", value));
+    return value > 0;
+  };
+  required("train.tokens", t.tokens, "how many tokens the run trains on");
+  const bool batch = required("train.batch_tokens", t.batch_tokens, "tokens of one optimizer step over the whole mesh");
+  const bool micro = required("train.micro_batch_tokens", t.micro_batch_tokens, "tokens of one replica in one forward");
+  if (t.chunk < 0) add(problems, "train.chunk", concat("must be auto or at least 1, is ", t.chunk));
+
+  if (micro && c.data.seq_len > 0 && t.micro_batch_tokens % c.data.seq_len != 0)
+    add(problems, "train.micro_batch_tokens",
+        concat("= ", t.micro_batch_tokens, " is no multiple of data.seq_len = ", c.data.seq_len, " (",
+               neighbours(t.micro_batch_tokens, c.data.seq_len), ")"),
+        {"data.seq_len"});
+  if (batch && micro && dp > 0) {
+    int64_t unit = 0;
+    const std::vector<std::string> others = {"train.micro_batch_tokens", "parallel.dp", "parallel.cp", "parallel.tp"};
+    if (__builtin_mul_overflow(int64_t{dp}, t.micro_batch_tokens, &unit))
+      add(problems, "train.micro_batch_tokens", concat("times dp = ", dp, " overflows"), others);
+    else if (t.batch_tokens % unit != 0)
+      add(problems, "train.batch_tokens",
+          concat("= ", t.batch_tokens, " is no multiple of dp · train.micro_batch_tokens = ", dp, " · ",
+                 t.micro_batch_tokens, " = ", unit, " (", neighbours(t.batch_tokens, unit), ")"),
+          others);
+  }
+}
+
+void check_optimizer(Problems& problems, const OptimizerConfig& o) {
+  if (!positive(o.lr)) add(problems, "optimizer.lr", concat("must be a finite number above 0, is ", o.lr));
+  for (double beta : {o.beta1, o.beta2})
+    if (!(beta >= 0 && beta < 1)) add(problems, "optimizer.betas", concat("must be in [0, 1), has ", beta));
+  if (!positive(o.eps)) add(problems, "optimizer.eps", concat("must be a finite number above 0, is ", o.eps));
+  const auto not_negative = [&](const char* key, double value) {
+    if (!std::isfinite(value) || value < 0)
+      add(problems, key, concat("must be a finite number, 0 or above, is ", value));
+  };
+  not_negative("optimizer.weight_decay", o.weight_decay);
+  not_negative("optimizer.clip", o.clip);
+}
+
+void check_schedule(Problems& problems, const Config& c) {
+  const ScheduleConfig& s = c.schedule;
+  if (s.warmup_steps < 0) add(problems, "schedule.warmup", concat("must be 0 or more steps, is ", s.warmup_steps));
+  if (!(s.final >= 0 && s.final <= 1)) add(problems, "schedule.final", concat("must be in [0, 1], is ", s.final));
+  const bool fraction = s.decay_fraction > 0 && s.decay_fraction <= 1;
+  if (!fraction) add(problems, "schedule.decay_fraction", concat("must be in (0, 1], is ", s.decay_fraction));
+  if (c.train.tokens < 1 || c.train.batch_tokens < 1) return;
+
+  const int64_t steps = c.steps();
+  const std::string run = concat("the run has ", steps, steps == 1 ? " step" : " steps",
+                                 " (train.tokens / train.batch_tokens, rounded up)");
+  const std::vector<std::string> others = {"train.tokens", "train.batch_tokens"};
+  if (s.warmup_steps > steps) {
+    add(problems, "schedule.warmup", concat("= ", s.warmup_steps, " steps, but ", run), others);
+  } else if (s.kind == ScheduleKind::kWsd && fraction && s.warmup_steps >= 0) {
+    const auto decay = static_cast<int64_t>(std::ceil(s.decay_fraction * static_cast<double>(steps)));
+    if (s.warmup_steps + decay > steps)
+      add(problems, "schedule.decay_fraction",
+          concat("= ", s.decay_fraction, " is ", decay, " steps of decay after schedule.warmup = ", s.warmup_steps,
+                 ", but ", run),
+          {"train.tokens", "train.batch_tokens", "schedule.warmup", "schedule.kind"});
+  }
+}
+
+void check_rest(Problems& problems, const Config& c) {
+  const auto at_least = [&](const char* key, int64_t value, int64_t least) {
+    if (value < least) add(problems, key, concat("must be at least ", least, ", is ", value));
+  };
+  at_least("checkpoint.every", c.checkpoint.every, 0);
+  at_least("checkpoint.keep", c.checkpoint.keep, 1);
+  at_least("checkpoint.keep_every", c.checkpoint.keep_every, 0);
+  const int64_t every = c.checkpoint.every, keep_every = c.checkpoint.keep_every;
+  if (every > 0 && keep_every > 0 && keep_every % every != 0)
+    add(problems, "checkpoint.keep_every",
+        concat("= ", keep_every, " is no multiple of checkpoint.every = ", every, " (", neighbours(keep_every, every),
+               ")"),
+        {"checkpoint.every"});
+  at_least("log.every", c.log.every, 1);
+  if (c.device == DeviceKind::kCpu && c.precision == Precision::kBf16)
+    add(problems, "precision", "= bf16 is not available on device = cpu (legal: auto, fp32, fp64)", {"device"});
+  if (c.device == DeviceKind::kCuda && c.precision == Precision::kFp64)
+    add(problems, "precision", "= fp64 is not available on device = cuda (legal: auto, bf16, fp32)", {"device"});
+}
+
+}  // namespace
+
+MeshShape Config::mesh(int ranks) const {
+  const int inner = parallel.cp * parallel.tp;
+  const MeshShape shape{parallel.dp ? parallel.dp : ranks / inner, parallel.cp, parallel.tp};
+  RETAIN_CHECK(shape.ranks() == ranks, shape.describe(), " on ", ranks, " ranks");
+  return shape;
+}
+
+std::vector<ConfigProblem> validate(const ModelConfig& model) {
+  Problems problems;
+  check_model(problems, model);
+  return problems;
+}
+
+std::vector<ConfigProblem> validate(const Config& config, int ranks) {
+  RETAIN_CHECK(ranks >= 1, ranks, " ranks");
+  Problems problems;
+  check_model(problems, config.model);
+  check_data(problems, config);
+  const int dp = check_parallel(problems, config, ranks);
+  check_train(problems, config, dp);
+  if (config.eval.every < 0) add(problems, "eval.every", concat("must be 0 or more steps, is ", config.eval.every));
+  if (config.eval.tokens < 1) add(problems, "eval.tokens", concat("must be at least 1, is ", config.eval.tokens));
+  check_optimizer(problems, config.optimizer);
+  check_schedule(problems, config);
+  check_rest(problems, config);
+  return problems;
+}
+
+}  // namespace retain
