@@ -1,0 +1,57 @@
+// Small control messages between the ranks of a run, over a host communicator, and agreement about failures: what fails
+// on one rank fails on all of them, with the message of the one that saw it.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <new>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "parallel/communicator.h"
+
+namespace retain {
+
+/// What became of a piece of work: done, or why not.
+struct Outcome {
+  bool ok = true;
+  ErrorKind kind = ErrorKind::kInternal;
+  std::string message;
+
+  void throw_if_failed() const {
+    if (!ok) throw Error(kind, message);
+  }
+};
+
+/// Runs the work; an exception becomes a failed outcome. For work whose failure must reach other ranks or threads.
+template <std::invocable Work>
+Outcome attempt(Work&& work) {
+  try {
+    work();
+    return {};
+  } catch (const Error& e) {
+    return {false, e.kind(), e.what()};
+  } catch (const std::bad_alloc&) {
+    return {false, ErrorKind::kOutOfMemory, "out of memory"};
+  } catch (const std::system_error& e) {
+    return {false, ErrorKind::kIo, e.what()};
+  } catch (const std::exception& e) {
+    return {false, ErrorKind::kInternal, e.what()};
+  }
+}
+
+// All of these are collective.
+
+/// Every rank's value, on every rank.
+std::vector<int32_t> all_values(Communicator& host, int32_t mine);
+/// root's text, on every rank.
+std::string broadcast_text(Communicator& host, const std::string& text, int root);
+/// Every rank's text, on rank 0; empty elsewhere.
+std::vector<std::string> gather_texts(Communicator& host, const std::string& mine);
+/// The same outcome on every rank: done if all are, else the failure of the lowest failed rank, "rank 3: …".
+Outcome agree(Communicator& host, const Outcome& mine);
+/// root's outcome on every rank.
+Outcome broadcast_outcome(Communicator& host, const Outcome& mine, int root);
+
+}  // namespace retain

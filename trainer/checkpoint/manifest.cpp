@@ -1,0 +1,343 @@
+#include "trainer/checkpoint/manifest.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "trainer/checkpoint/checksum.h"
+
+namespace retain {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int64_t kMaxExtent = int64_t{1} << 48;  // of a dim, a file, a counter: products of bytes stay in range
+constexpr int64_t kMaxElements = int64_t{1} << 56;
+constexpr size_t kMaxDepth = 32;
+constexpr size_t kMaxNameBytes = 4096;
+constexpr std::string_view kTrailerBegin = ",\n\"checksum\":\"";
+constexpr std::string_view kTrailerEnd = "\"}\n";
+
+[[noreturn]] void refuse(const std::string& message) { throw Error(ErrorKind::kData, message); }
+
+// ---- out ----
+
+// One line of JSON. Bytes that are not UTF-8 (a strange file name in the configuration) must not make a save fail.
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+Json json_of(const FileRecord& file) {
+  Json blocks = Json::array();
+  for (const uint64_t block : file.blocks) blocks.push_back(to_hex(block));
+  return {{"file", file.name}, {"bytes", file.bytes}, {"blocks", std::move(blocks)}};
+}
+
+Json json_of(const ShardRecord& shard) {
+  Json json = json_of(shard.file);
+  Json boxes = Json::array();
+  for (const StoredBox& b : shard.boxes) {
+    boxes.push_back({{"tensor", b.tensor},
+                     {"offset", {b.box.first_row, b.box.first_column}},
+                     {"shape", {b.box.rows, b.box.columns}},
+                     {"at", b.file_offset}});
+  }
+  json["boxes"] = std::move(boxes);
+  return json;
+}
+
+// An array with one element a line.
+std::string lines(const std::vector<std::string>& elements) {
+  std::string text = "[";
+  for (size_t i = 0; i < elements.size(); ++i) text += (i ? ",\n  " : "\n  ") + elements[i];
+  return text + "]";
+}
+
+// ---- in ----
+
+// The member of an object, which must be there.
+const Json& member(const Json& object, const char* key) {
+  if (!object.is_object()) refuse(concat("an object with '", key, "' is something else"));
+  const auto found = object.find(key);
+  if (found == object.end()) refuse(concat("'", key, "' is missing"));
+  return *found;
+}
+
+int64_t whole_number(const Json& value, const char* key, int64_t limit = kMaxExtent) {
+  if (!value.is_number_integer()) refuse(concat("'", key, "' is not a whole number"));
+  if (value.is_number_unsigned() ? value.get<uint64_t>() > static_cast<uint64_t>(limit) : value.get<int64_t>() < 0) {
+    refuse(concat("'", key, "' is out of range: ", value.dump()));
+  }
+  return value.get<int64_t>();
+}
+
+int64_t integer(const Json& object, const char* key) { return whole_number(member(object, key), key); }
+
+std::string text(const Json& object, const char* key) {
+  const Json& value = member(object, key);
+  if (!value.is_string()) refuse(concat("'", key, "' is not a text"));
+  return value.get<std::string>();
+}
+
+const Json& array(const Json& object, const char* key) {
+  const Json& value = member(object, key);
+  if (!value.is_array()) refuse(concat("'", key, "' is not a list"));
+  return value;
+}
+
+std::vector<int64_t> integers(const Json& object, const char* key, size_t least, size_t most) {
+  const Json& list = array(object, key);
+  if (list.size() < least || list.size() > most) refuse(concat("'", key, "' has ", list.size(), " numbers"));
+  std::vector<int64_t> values;
+  for (const Json& value : list) values.push_back(whole_number(value, key));
+  return values;
+}
+
+std::map<std::string, std::string> text_map(const Json& object, const char* key) {
+  const Json& value = member(object, key);
+  if (!value.is_object()) refuse(concat("'", key, "' is not an object"));
+  std::map<std::string, std::string> map;
+  for (const auto& [name, entry] : value.items()) {
+    if (!entry.is_string()) refuse(concat("'", key, ".", name, "' is not a text"));
+    map.emplace(name, entry.get<std::string>());
+  }
+  return map;
+}
+
+void check_name(const std::string& name) {
+  const bool legal = !name.empty() && name.size() <= kMaxNameBytes && name.find("..") == std::string::npos &&
+                     std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                       return (c < 128 && std::isalnum(c)) || c == '.' || c == '_' || c == '-' || c == '/';
+                     });
+  if (!legal) refuse("illegal name of " + std::to_string(name.size()) + " bytes");
+}
+
+FileRecord file_record(const Json& json) {
+  FileRecord file{text(json, "file"), integer(json, "bytes"), {}};
+  check_name(file.name);
+  for (const Json& block : array(json, "blocks")) {
+    uint64_t value = 0;
+    if (!block.is_string() || !from_hex(block.get_ref<const std::string&>(), value)) {
+      refuse(concat(file.name, ": a checksum is not sixteen hexadecimal digits"));
+    }
+    file.blocks.push_back(value);
+  }
+  const int64_t want = (file.bytes + kChecksumBlockBytes - 1) / kChecksumBlockBytes;
+  if (static_cast<int64_t>(file.blocks.size()) != want) {
+    refuse(concat(file.name, ": ", file.blocks.size(), " checksums, want ", want));
+  }
+  return file;
+}
+
+ShardRecord shard_record(const Json& json) {
+  ShardRecord shard{file_record(json), {}};
+  for (const Json& entry : array(json, "boxes")) {
+    const std::vector<int64_t> offset = integers(entry, "offset", 2, 2), shape = integers(entry, "shape", 2, 2);
+    const std::vector<int64_t> at = integers(entry, "at", kStates, kStates);
+    shard.boxes.push_back({text(entry, "tensor"), {offset[0], offset[1], shape[0], shape[1]}, {at[0], at[1], at[2]}});
+  }
+  return shard;
+}
+
+// Parses with bounded depth and without duplicate keys, which the library would accept.
+Json parse_json(std::string_view text) {
+  std::vector<std::set<std::string>> keys;
+  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (static_cast<size_t>(depth) > kMaxDepth) refuse("nested too deeply");
+    if (event == Json::parse_event_t::object_start) keys.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys.pop_back();
+    if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) {
+      refuse(concat("key ", value.dump(), " twice"));
+    }
+    return true;
+  };
+  try {
+    return Json::parse(text.begin(), text.end(), watch);
+  } catch (const Json::exception& e) {
+    refuse(concat("not JSON: ", e.what()));
+  }
+}
+
+RunState run_state(const Json& json) {
+  RunState state;
+  state.step = integer(json, "step");
+  state.tokens = integer(json, "tokens");
+  state.next_sample = integer(json, "next_sample");
+  if (!from_hex(text(json, "seed"), state.seed)) refuse("'seed' is not sixteen hexadecimal digits");
+  const std::vector<int64_t> mesh = integers(json, "mesh", 3, 3);
+  for (const int64_t n : mesh) {
+    if (n < 1 || n > (1 << 20)) refuse("'mesh' is out of range");
+  }
+  state.mesh = {static_cast<int>(mesh[0]), static_cast<int>(mesh[1]), static_cast<int>(mesh[2])};
+  state.zero = static_cast<int>(whole_number(member(json, "zero"), "zero", 3));
+  const Json& loss = member(json, "valid_loss");
+  if (!loss.is_null() && !loss.is_number()) refuse("'valid_loss' is not a number");
+  if (loss.is_number()) state.valid_loss = loss.get<double>();
+  state.build = text(json, "build");
+  state.config_text = text(json, "config");
+  state.identity = text_map(json, "identity");
+  state.extra = text_map(json, "extra");
+  return state;
+}
+
+// Every box lies in its tensor and in its file, and the boxes of a tensor cover it exactly once.
+void check_boxes(const Manifest& manifest) {
+  std::map<std::string, std::vector<Box>> boxes;
+  for (const TensorRecord& tensor : manifest.tensors) {
+    check_name(tensor.name);
+    int64_t elements = 1;
+    for (const int64_t n : tensor.global_shape) {
+      if (n < 1 || __builtin_mul_overflow(elements, n, &elements) || elements > kMaxElements) {
+        refuse(concat(tensor.name, ": its shape is out of range"));
+      }
+    }
+    if (!boxes.emplace(tensor.name, std::vector<Box>{}).second) refuse(concat("tensor ", tensor.name, " twice"));
+  }
+  for (size_t i = 0; i < manifest.shards.size(); ++i) {
+    const ShardRecord& shard = manifest.shards[i];
+    const std::string want = shard_file_name(static_cast<int>(i), static_cast<int>(manifest.shards.size()));
+    if (shard.file.name != want) refuse(concat("shard ", i, " is called ", shard.file.name, ", want ", want));
+    for (const StoredBox& b : shard.boxes) {
+      const auto found = boxes.find(b.tensor);
+      if (found == boxes.end()) refuse(concat(want, " holds a tensor that is not listed"));
+      found->second.push_back(b.box);
+    }
+  }
+  for (const TensorRecord& tensor : manifest.tensors) {
+    const std::string problem = find_tiling_problem(tensor.global_shape, boxes[tensor.name]);
+    if (!problem.empty()) refuse(concat(tensor.name, ": ", problem));
+  }
+  // Now boxes are known to be small enough for byte arithmetic.
+  for (const ShardRecord& shard : manifest.shards) {
+    for (const StoredBox& b : shard.boxes) {
+      for (const int64_t offset : b.file_offset) {
+        if (offset + b.box.elements() * dtype_bytes(manifest.dtype) > shard.file.bytes) {
+          refuse(concat(b.tensor, " ", describe(b.box), " reaches past the end of ", shard.file.name));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int64_t Manifest::parameters() const {
+  int64_t count = 0;
+  for (const TensorRecord& tensor : tensors) count += whole_box(tensor.global_shape).elements();
+  return count;
+}
+
+int64_t Manifest::total_bytes() const {
+  int64_t bytes = view.bytes;
+  for (const ShardRecord& shard : shards) bytes += shard.file.bytes;
+  return bytes;
+}
+
+std::string shard_file_name(int rank, int size) {
+  std::array<char, 64> name{};
+  std::snprintf(name.data(), name.size(), "shard-%05d-of-%05d.h5", rank, size);
+  return name.data();
+}
+
+std::string dataset_path(const std::string& tensor, int box, int state) {
+  const std::string group = box == 0 ? "" : concat("box", box, "/");
+  return concat("/param/", tensor, "/", group, kStateNames[static_cast<size_t>(state)]);
+}
+
+std::string to_text(const ShardRecord& shard) { return dump(json_of(shard)); }
+ShardRecord parse_shard_record(std::string_view text) { return shard_record(parse_json(text)); }
+
+std::string to_text(const Manifest& manifest) {
+  const RunState& state = manifest.state;
+  std::vector<std::string> tensors, shards;
+  for (const TensorRecord& tensor : manifest.tensors) {
+    tensors.push_back(dump(Json({{"name", tensor.name}, {"shape", tensor.global_shape}})));
+  }
+  for (const ShardRecord& shard : manifest.shards) shards.push_back(to_text(shard));
+  // JSON knows no NaN: null stands for "no loss yet".
+  const Json loss = std::isfinite(state.valid_loss) ? Json(state.valid_loss) : Json();
+  const std::vector<std::pair<const char*, std::string>> members = {
+      {"format", "\"retain-checkpoint\""},
+      {"version", std::to_string(Manifest::kVersion)},
+      {"step", std::to_string(state.step)},
+      {"tokens", std::to_string(state.tokens)},
+      {"next_sample", std::to_string(state.next_sample)},
+      {"seed", dump(Json(to_hex(state.seed)))},
+      {"mesh", dump(Json({state.mesh.dp, state.mesh.cp, state.mesh.tp}))},
+      {"zero", std::to_string(state.zero)},
+      {"valid_loss", dump(loss)},
+      {"build", dump(Json(state.build))},
+      {"config", dump(Json(state.config_text))},
+      {"config_checksum",
+       dump(Json(to_hex(checksum(state.config_text.data(), static_cast<int64_t>(state.config_text.size())))))},
+      {"identity", dump(Json(state.identity))},
+      {"extra", dump(Json(state.extra))},
+      {"dtype", dump(Json(dtype_name(manifest.dtype)))},
+      {"states", dump(Json(kStateNames))},
+      {"block_bytes", std::to_string(kChecksumBlockBytes)},
+      {"tensors", lines(tensors)},
+      {"shards", lines(shards)},
+      {"view", dump(json_of(manifest.view))},
+  };
+  std::string text = "{";
+  for (const auto& [key, value] : members) text += concat(text.size() > 1 ? ",\n\"" : "\"", key, "\":", value);
+  const uint64_t sum = checksum(text.data(), static_cast<int64_t>(text.size()));
+  return concat(text, kTrailerBegin, to_hex(sum), kTrailerEnd);
+}
+
+Manifest parse_manifest(std::string_view text_in) {
+  if (static_cast<int64_t>(text_in.size()) > kManifestLimitBytes) refuse("manifest too large");
+  const size_t trailer_bytes = kTrailerBegin.size() + 16 + kTrailerEnd.size();
+  if (text_in.size() < trailer_bytes) refuse(concat("manifest has only ", text_in.size(), " bytes"));
+  const std::string_view body = text_in.substr(0, text_in.size() - trailer_bytes);
+  const std::string_view trailer = text_in.substr(body.size());
+  uint64_t want = 0;
+  if (!trailer.starts_with(kTrailerBegin) || !trailer.ends_with(kTrailerEnd) ||
+      !from_hex(trailer.substr(kTrailerBegin.size(), 16), want)) {
+    refuse("manifest is cut off: no checksum in its last line");
+  }
+  const uint64_t got = checksum(body.data(), static_cast<int64_t>(body.size()));
+  if (got != want) refuse(concat("manifest's checksum is ", to_hex(got), ", want ", to_hex(want)));
+
+  const Json json = parse_json(text_in);
+  if (text(json, "format") != "retain-checkpoint") refuse("not a checkpoint of Retain");
+  const int64_t version = integer(json, "version");
+  if (version > Manifest::kVersion) {
+    refuse(concat("written in format version ", version, ", this program reads up to ", Manifest::kVersion));
+  }
+  Manifest manifest;
+  manifest.state = run_state(json);
+  const std::string dtype = text(json, "dtype");
+  if (dtype != "float32" && dtype != "float64") refuse("'dtype' is neither float32 nor float64");
+  manifest.dtype = dtype == "float64" ? DType::kFloat64 : DType::kFloat32;
+  if (integer(json, "block_bytes") != kChecksumBlockBytes) refuse("'block_bytes' is not that of this format version");
+  for (const Json& tensor : array(json, "tensors")) {
+    manifest.tensors.push_back({text(tensor, "name"), integers(tensor, "shape", 1, 2)});
+  }
+  for (const Json& shard : array(json, "shards")) manifest.shards.push_back(shard_record(shard));
+  manifest.view = file_record(member(json, "view"));
+  if (manifest.view.name != kViewFileName) refuse("the view has another name");
+  check_boxes(manifest);
+  return manifest;
+}
+
+void check_identity(const std::map<std::string, std::string>& saved, const std::map<std::string, std::string>& now,
+                    const std::vector<std::string>& allowed) {
+  const auto value_in = [](const std::map<std::string, std::string>& map, const std::string& key) {
+    const auto found = map.find(key);
+    return found == map.end() ? std::string("(absent)") : found->second;
+  };
+  std::set<std::string> keys;
+  for (const auto& [key, value] : saved) keys.insert(key);
+  for (const auto& [key, value] : now) keys.insert(key);
+  std::string problems;
+  for (const std::string& key : keys) {
+    const std::string then = value_in(saved, key), here = value_in(now, key);
+    if (then == here || std::find(allowed.begin(), allowed.end(), key) != allowed.end()) continue;
+    problems += concat("\n  ", key, ": the checkpoint has ", then, ", this run has ", here);
+  }
+  if (!problems.empty()) throw Error(ErrorKind::kData, "the checkpoint is of another run:" + problems);
+}
+
+}  // namespace retain

@@ -1,0 +1,303 @@
+#include "trainer/checkpoint/reader.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "trainer/checkpoint/checksum.h"
+#include "trainer/checkpoint/exchange.h"
+
+namespace retain {
+
+namespace {
+
+// A row slice at least this long is read by itself; shorter ones are cut out of a run of whole rows.
+constexpr int64_t kDirectReadBytes = 32 << 10;
+constexpr int64_t kReadBufferBytes = int64_t{4} << 20;
+
+template <class From, class To>
+void convert(const void* from, void* to, int64_t count) {
+  std::transform(static_cast<const From*>(from), static_cast<const From*>(from) + count, static_cast<To*>(to),
+                 [](From value) { return static_cast<To>(value); });
+}
+
+void copy_elements(DType from_type, const void* from, DType to_type, void* to, int64_t count) {
+  if (from_type == to_type) {
+    std::memcpy(to, from, static_cast<size_t>(count * dtype_bytes(to_type)));
+  } else if (to_type == DType::kFloat64) {
+    convert<float, double>(from, to, count);
+  } else {
+    convert<double, float>(from, to, count);
+  }
+}
+
+// What lies in bytes [begin, end) of a shard, for people.
+std::string contents(const ShardRecord& shard, DType dtype, int64_t begin, int64_t end) {
+  std::string first;
+  int more = -1;
+  for (const StoredBox& b : shard.boxes) {
+    for (size_t i = 0; i < kStates; ++i) {
+      const int64_t offset = b.file_offset[i];
+      if (offset >= end || offset + b.box.elements() * dtype_bytes(dtype) <= begin) continue;
+      if (more++ < 0) first = concat(b.tensor, " ", kStateNames[i], " ", describe(b.box));
+    }
+  }
+  if (first.empty()) return "HDF5 metadata";
+  return more > 0 ? concat(first, " and ", more, " more") : first;
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(Path path, Manifest manifest)
+    : path_(std::move(path)), manifest_(std::move(manifest)), files_(manifest_.shards.size()) {
+  for (size_t i = 0; i < manifest_.shards.size(); ++i) {
+    for (const StoredBox& b : manifest_.shards[i].boxes) places_[b.tensor].push_back({static_cast<int>(i), &b});
+  }
+}
+
+const File& Checkpoint::shard_file(int shard) const {
+  File& file = files_[static_cast<size_t>(shard)];
+  if (file.descriptor() < 0) file = File::open(path_ / manifest_.shards[static_cast<size_t>(shard)].file.name);
+  return file;
+}
+
+void Checkpoint::read_box(const std::string& tensor, const Box& wanted, int state, void* to, int64_t row_stride,
+                          DType dtype) const {
+  const auto found = places_.find(tensor);
+  if (found == places_.end()) throw Error(ErrorKind::kData, concat(path_.string(), " has no tensor ", tensor));
+  const DType stored = manifest_.dtype;
+  const int64_t width = dtype_bytes(stored), to_width = dtype_bytes(dtype);
+  std::vector<char> buffer;
+  int64_t filled = 0;
+  for (const Place& place : found->second) {
+    const std::optional<Box> common = intersect(wanted, place.box->box);
+    if (!common) continue;
+    filled += common->elements();
+    const Box& source = place.box->box;
+    const File& file = shard_file(place.shard);
+    const auto file_offset = [&](int64_t row) {  // of the common part's first element in that row
+      const int64_t element = (row - source.first_row) * source.columns + common->first_column - source.first_column;
+      return place.box->file_offset[static_cast<size_t>(state)] + element * width;
+    };
+    const auto target = [&](int64_t row) {
+      const int64_t element = (row - wanted.first_row) * row_stride + common->first_column - wanted.first_column;
+      return static_cast<char*>(to) + element * to_width;
+    };
+    const bool whole_rows = common->columns == source.columns && (common->columns == row_stride || common->rows == 1);
+    if (stored == dtype && whole_rows) {
+      file.read(target(common->first_row), common->elements() * width, file_offset(common->first_row));
+      continue;
+    }
+    int64_t group = std::max<int64_t>(1, kReadBufferBytes / (source.columns * width));  // rows at once
+    if (common->columns != source.columns && common->columns * width >= kDirectReadBytes) group = 1;
+    for (int64_t row = common->first_row; row < common->first_row + common->rows; row += group) {
+      const int64_t rows = std::min(group, common->first_row + common->rows - row);
+      const int64_t span = ((rows - 1) * source.columns + common->columns) * width;
+      if (stored == dtype && rows == 1) {
+        file.read(target(row), span, file_offset(row));
+        continue;
+      }
+      buffer.resize(static_cast<size_t>(span));
+      file.read(buffer.data(), span, file_offset(row));
+      for (int64_t i = 0; i < rows; ++i) {
+        copy_elements(stored, buffer.data() + i * source.columns * width, dtype, target(row + i), common->columns);
+      }
+    }
+  }
+  RETAIN_CHECK(filled == wanted.elements(), tensor, " ", describe(wanted), ": ", filled, " elements found");
+}
+
+void Checkpoint::read(const std::vector<TensorPlacement>& placements, const FlatState& into) const {
+  std::map<std::string, const TensorRecord*> tensors;
+  for (const TensorRecord& tensor : manifest_.tensors) tensors[tensor.name] = &tensor;
+  for (const TensorPlacement& p : placements) {
+    const auto found = tensors.find(p.name);
+    if (found == tensors.end()) throw Error(ErrorKind::kData, concat(path_.string(), " has no tensor ", p.name));
+    if (found->second->global_shape != p.global_shape) {
+      const Box has = whole_box(found->second->global_shape), wants = whole_box(p.global_shape);
+      throw Error(ErrorKind::kData, concat(path_.string(), ": ", p.name, " is ", has.rows, "x", has.columns,
+                                           ", this model wants ", wants.rows, "x", wants.columns));
+    }
+  }
+  for (int i = 0; i < kStates; ++i) {
+    const TensorView view = into.states()[static_cast<size_t>(i)];
+    if (!view) continue;
+    RETAIN_CHECK(view.contiguous() && view.elements() == into.range.size(), "state ", view.describe(),
+                 " for a range of ", into.range.size());
+    if (i > 0 && view.dtype != manifest_.dtype) {
+      throw Error(ErrorKind::kData, concat(path_.string(), " holds ", dtype_name(manifest_.dtype),
+                                           ", this run trains in ", dtype_name(view.dtype)));
+    }
+    for (const FlatBox& flat : boxes_of_flat_range(placements, into.range)) {
+      const TensorPlacement& p = placements[static_cast<size_t>(flat.placement)];
+      char* to = static_cast<char*>(view.data) + (flat.flat_begin - into.range.begin) * dtype_bytes(view.dtype);
+      read_box(p.name, flat.box, i, to, p.box.columns, view.dtype);
+    }
+  }
+}
+
+void Checkpoint::verify_block(const File& file, const FileRecord& record, int64_t block,
+                              const ShardRecord* shard) const {
+  const int64_t begin = block * kChecksumBlockBytes, end = std::min(record.bytes, begin + kChecksumBlockBytes);
+  std::vector<char> bytes(static_cast<size_t>(end - begin));
+  const uint64_t want = record.blocks[static_cast<size_t>(block)];
+  uint64_t got = 0;
+  constexpr int kReads = 2;  // a second look, past the page cache, before a step is given up
+  for (int i = 0; i < kReads; ++i) {
+    if (i > 0) ::posix_fadvise(file.descriptor(), begin, end - begin, POSIX_FADV_DONTNEED);
+    file.read(bytes.data(), end - begin, begin);
+    got = checksum(bytes.data(), end - begin);
+    if (got == want) return;
+  }
+  throw Error(ErrorKind::kData,
+              concat(file.path().string(), ": bytes ", begin, " to ", end, " (",
+                     shard ? contents(*shard, manifest_.dtype, begin, end) : "the view of whole tensors",
+                     ") have the checksum ", to_hex(got), ", want ", to_hex(want)));
+}
+
+void Checkpoint::verify_shards(int part, int parts) const {
+  int64_t blocks = 0;
+  for (const ShardRecord& shard : manifest_.shards) blocks += static_cast<int64_t>(shard.file.blocks.size());
+  const int64_t first = blocks * part / parts, last = blocks * (part + 1) / parts;
+  int64_t at = 0;  // number of this shard's first block among all
+  for (size_t i = 0; i < manifest_.shards.size(); ++i) {
+    const ShardRecord& shard = manifest_.shards[i];
+    const int64_t count = static_cast<int64_t>(shard.file.blocks.size());
+    const int64_t begin = std::max<int64_t>(first - at, 0), end = std::min(last - at, count);
+    at += count;
+    if (begin >= end) continue;
+    const std::string holds = contents(shard, manifest_.dtype, 0, shard.file.bytes);
+    const auto damaged = [&](const std::string& reason) {
+      throw Error(ErrorKind::kData, concat(reason, "; it holds ", holds));
+    };
+    try {
+      shard_file(static_cast<int>(i));
+    } catch (const Error& e) {
+      if (e.kind() == ErrorKind::kIo) throw;
+      damaged(e.what());
+    }
+    const File& file = shard_file(static_cast<int>(i));
+    if (file.size() != shard.file.bytes) {
+      damaged(concat(file.path().string(), " has ", file.size(), " bytes, want ", shard.file.bytes));
+    }
+    for (int64_t block = begin; block < end; ++block) verify_block(file, shard.file, block, &shard);
+  }
+}
+
+void Checkpoint::verify_view() const {
+  const Path path = path_ / manifest_.view.name;
+  const Outcome opened = attempt([&] { File::open(path); });
+  if (!opened.ok) throw Error(opened.kind == ErrorKind::kIo ? ErrorKind::kIo : ErrorKind::kData, opened.message);
+  const File file = File::open(path);
+  if (file.size() != manifest_.view.bytes) {
+    throw Error(ErrorKind::kData, concat(path.string(), " has ", file.size(), " bytes, want ", manifest_.view.bytes));
+  }
+  for (size_t i = 0; i < manifest_.view.blocks.size(); ++i) {
+    verify_block(file, manifest_.view, static_cast<int64_t>(i), nullptr);
+  }
+}
+
+namespace {
+
+// The verified step, or why it is damaged, alike on all ranks. Throws what says nothing about the data (kIo).
+std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directory, std::string& damage,
+                                    const LogLine& log) {
+  std::string text;
+  Outcome outcome;
+  if (host.rank() == 0) {
+    outcome = attempt([&] {
+      read_manifest(step_directory);  // names the file in its errors
+      text = read_small_file(step_directory / kManifestFileName, kManifestLimitBytes);
+    });
+  }
+  outcome = broadcast_outcome(host, outcome, 0);
+  std::optional<Checkpoint> checkpoint;
+  if (outcome.ok) {
+    text = broadcast_text(host, text, 0);
+    outcome = agree(host, attempt([&] {
+                      checkpoint.emplace(step_directory, parse_manifest(text));
+                      checkpoint->verify_shards(host.rank(), host.size());
+                    }));
+  }
+  if (outcome.ok) {
+    if (host.rank() == 0) {
+      const Outcome view = attempt([&] { checkpoint->verify_view(); });
+      if (!view.ok) log("the tensors are whole, but not their view for h5py: " + view.message);
+    }
+    return checkpoint;
+  }
+  if (outcome.kind != ErrorKind::kData) outcome.throw_if_failed();
+  damage = outcome.message;
+  return std::nullopt;
+}
+
+// Rank 0's list of paths, on every rank.
+std::vector<Path> broadcast_paths(Communicator& host, const std::vector<Path>& paths) {
+  std::string text;
+  for (const Path& path : paths) text += path.string() + '\0';
+  text = broadcast_text(host, text, 0);
+  std::vector<Path> copy;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\0', begin);
+    copy.emplace_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return copy;
+}
+
+}  // namespace
+
+std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_directory, bool set_aside_damaged,
+                                      const LogLine& log) {
+  const Path checkpoints = checkpoints_directory(run_directory);
+  std::vector<Path> steps, damaged;
+  Outcome outcome;
+  if (host.rank() == 0) {
+    outcome = attempt([&] {
+      for (const StepEntry& entry : list_steps(checkpoints)) steps.push_back(entry.path);
+      damaged = list_damaged(checkpoints);
+    });
+  }
+  broadcast_outcome(host, outcome, 0).throw_if_failed();
+  steps = broadcast_paths(host, steps);
+  damaged = broadcast_paths(host, damaged);
+  if (steps.empty() && damaged.empty()) return std::nullopt;
+
+  std::string reasons;
+  for (const Path& step : steps) {
+    std::string damage;
+    std::optional<Checkpoint> checkpoint = open_step(host, step, damage, log);
+    if (checkpoint) return checkpoint;
+    reasons += "\n  " + damage;
+    if (host.rank() == 0) {
+      log(concat(step.string(), " is damaged and not used: ", damage));
+      outcome = attempt([&] {
+        if (set_aside_damaged) set_aside(step, "bad");
+      });
+    }
+    broadcast_outcome(host, outcome, 0).throw_if_failed();
+  }
+  for (const Path& path : damaged) reasons += concat("\n  ", path.string(), " was found damaged before");
+  throw Error(ErrorKind::kData,
+              concat("no checkpoint in ", checkpoints.string(),
+                     " can be used (to start anew, remove them or choose another run directory):", reasons));
+}
+
+Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log) {
+  int32_t is_run = 0;
+  if (host.rank() == 0)
+    is_run = parse_step_name(path.filename()) || std::filesystem::exists(path / kManifestFileName) ? 0 : 1;
+  host.broadcast(TensorView(&is_run, DType::kInt32, {1}), 0).wait();
+  if (is_run) {
+    std::optional<Checkpoint> newest = open_newest(host, path, false, log);
+    if (!newest)
+      throw Error(ErrorKind::kMissingInput, concat("no checkpoint in ", checkpoints_directory(path).string()));
+    return std::move(*newest);
+  }
+  std::string damage;
+  std::optional<Checkpoint> checkpoint = open_step(host, path, damage, log);
+  if (!checkpoint) throw Error(ErrorKind::kData, damage);
+  return std::move(*checkpoint);
+}
+
+}  // namespace retain

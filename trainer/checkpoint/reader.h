@@ -1,0 +1,68 @@
+// Loads checkpoints on any mesh. A step is used only after its manifest and every block of every shard were verified,
+// once, the work spread over the ranks. Then each rank reads the boxes it asks for, whatever layout wrote them; HDF5 is
+// not parsed, the manifest says where every box lies.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.h"
+#include "trainer/checkpoint/shard.h"
+#include "trainer/checkpoint/store.h"
+
+namespace retain {
+
+/// One committed step. Reading from several threads needs several of these.
+class Checkpoint {
+ public:
+  Checkpoint(Path path, Manifest manifest);
+
+  const Path& path() const { return path_; }
+  const Manifest& manifest() const { return manifest_; }
+  const RunState& state() const { return manifest_.state; }
+
+  /// Fills the flat range of each present view from the stored boxes; elements in padding stay as they are. Values of
+  /// another float type are converted for `master` alone. Throws Error(kData) when a tensor is absent, has another
+  /// shape or type; Error(kIo). Not collective.
+  void read(const std::vector<TensorPlacement>& placements, const FlatState& into) const;
+
+  /// Fills `to` (row-major, rows `row_stride` elements apart, of type `dtype`) with a box of state `state`.
+  void read_box(const std::string& tensor, const Box& box, int state, void* to, int64_t row_stride, DType dtype) const;
+
+  /// Reads blocks and compares checksums: part `part` of `parts` of all blocks of the shards. Throws Error(kData)
+  /// naming file, block, tensor and both checksums; Error(kIo).
+  void verify_shards(int part = 0, int parts = 1) const;
+  /// The same for global.h5, which only people read.
+  void verify_view() const;
+
+ private:
+  struct Place {
+    int shard = 0;
+    const StoredBox* box = nullptr;
+  };
+  const File& shard_file(int shard) const;
+  void verify_block(const File& file, const FileRecord& record, int64_t block, const ShardRecord* shard) const;
+
+  Path path_;
+  Manifest manifest_;
+  std::map<std::string, std::vector<Place>> places_;  // of each tensor
+  mutable std::vector<File> files_;                   // of the shards, opened when first needed
+};
+
+using LogLine = std::function<void(const std::string&)>;  ///< called on rank 0
+
+/// The newest step that verifies; nothing when the run has no checkpoint at all. Older steps are tried when newer ones
+/// are damaged, with the reason logged; with `set_aside_damaged` (only under the run's lock) those are renamed to
+/// .bad-…. Throws Error(kData) when there are checkpoints, or were damaged ones, but none holds: never a silent fresh
+/// start; and Error(kIo) when a disk fails, which says nothing about the data. Collective.
+std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_directory, bool set_aside_damaged,
+                                      const LogLine& log);
+
+/// One step by its path: a step directory, or a run directory (its newest step that verifies). Collective.
+Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log);
+
+}  // namespace retain

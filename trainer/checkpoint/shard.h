@@ -1,0 +1,31 @@
+// One rank's part of a checkpoint: from host memory into one HDF5 file.
+#pragma once
+
+#include <array>
+
+#include "kernels/core/tensor.h"
+#include "trainer/checkpoint/file.h"
+#include "trainer/checkpoint/layout.h"
+#include "trainer/checkpoint/manifest.h"
+
+namespace retain {
+
+/// A flat range of this rank's parameters and its optimizer state: three contiguous host views of range.size()
+/// elements, all float32 or all float64. Not owned. When loading, absent views (and elements in padding) are left
+/// alone.
+struct FlatState {
+  Range range;
+  TensorView master, m, v;
+
+  std::array<TensorView, kStates> states() const { return {master, m, v}; }
+};
+
+/// Writes `directory/name`, durably, and says what is in it. libhdf5 lays the file out in memory; the bytes are written
+/// here, after the space was allocated. Throws Error(kIo); what was written stays (the caller removes the directory).
+ShardRecord write_shard(const Path& directory, const std::string& name, int64_t step,
+                        const std::vector<TensorPlacement>& placements, const FlatState& state);
+
+/// Writes a new durable file of these bytes and gives its record.
+FileRecord write_recorded_file(const Path& directory, const std::string& name, const std::vector<char>& bytes);
+
+}  // namespace retain

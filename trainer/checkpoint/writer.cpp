@@ -1,0 +1,231 @@
+#include "trainer/checkpoint/writer.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include "trainer/checkpoint/hdf5.h"
+
+namespace retain {
+
+namespace {
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::vector<int64_t> coordinates(int64_t row, int64_t column, size_t dims) {
+  return dims == 1 ? std::vector<int64_t>{row} : std::vector<int64_t>{row, column};
+}
+
+// Whole tensors, put together from the shards.
+std::vector<ViewDataset> view_of(const Manifest& manifest) {
+  std::map<std::string, std::vector<std::pair<const StoredBox*, ViewDataset::Source>>> sources;
+  std::map<std::string, size_t> dims;
+  for (const TensorRecord& tensor : manifest.tensors) dims[tensor.name] = tensor.global_shape.size();
+  for (const ShardRecord& shard : manifest.shards) {
+    std::map<std::string, int> seen;
+    for (const StoredBox& b : shard.boxes) {
+      const size_t n = dims.at(b.tensor);
+      sources[b.tensor].push_back(
+          {&b,
+           {shard.file.name, std::to_string(seen[b.tensor]++), coordinates(b.box.first_row, b.box.first_column, n),
+            coordinates(b.box.rows, b.box.columns, n)}});
+    }
+  }
+  std::vector<ViewDataset> datasets;
+  for (const TensorRecord& tensor : manifest.tensors) {
+    for (int i = 0; i < kStates; ++i) {
+      ViewDataset dataset{dataset_path(tensor.name, 0, i), tensor.global_shape, {}};
+      for (const auto& [box, source] : sources[tensor.name]) {
+        dataset.sources.push_back(source);
+        dataset.sources.back().path = dataset_path(tensor.name, std::stoi(source.path), i);
+      }
+      datasets.push_back(std::move(dataset));
+    }
+  }
+  return datasets;
+}
+
+// Why writing failed matters less than the disk: whatever is left of a failed save goes, as far as that works.
+void delete_quietly(const Path& temporary) {
+  if (!temporary.empty()) attempt([&] { delete_debris(temporary); });
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(Communicator& host, Path run_directory, Retention retention, const RunLock* lock)
+    : host_(host), run_directory_(std::move(run_directory)), retention_(retention), lock_(lock) {}
+
+CheckpointWriter::~CheckpointWriter() { join(); }
+
+void CheckpointWriter::start(void (CheckpointWriter::*work)()) {
+  done_ = false;
+  const auto run = [this, work] {
+    outcome_ = attempt([this, work] { (this->*work)(); });
+    done_ = true;
+  };
+  try {
+    thread_ = std::thread([run] {
+      // Signals are the main thread's; and a write past RLIMIT_FSIZE then fails with EFBIG instead of killing us.
+      sigset_t all;
+      sigfillset(&all);
+      pthread_sigmask(SIG_BLOCK, &all, nullptr);
+      run();
+    });
+  } catch (const std::system_error&) {
+    run();  // no thread to be had: the save takes its time here
+  }
+}
+
+void CheckpointWriter::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void CheckpointWriter::begin(const RunState& run, const std::vector<TensorPlacement>& placements,
+                             const FlatState& state) {
+  RETAIN_CHECK(!in_flight(), "a save is in flight already");
+  begin_seconds_ = now_seconds();
+  run_ = run;
+  placements_ = placements;
+  state_ = state;
+  temporary_.clear();
+  result_ = {};
+  result_.step = run.step;
+  outcome_ = {};
+  if (host_.rank() == 0) {
+    outcome_ = attempt([&] {
+      if (lock_) lock_->check_held();
+      temporary_ = create_temporary(checkpoints_directory(run_directory_), run_.step);
+    });
+  }
+  outcome_ = broadcast_outcome(host_, outcome_, 0);
+  if (!outcome_.ok) {
+    phase_ = Phase::kFailed;
+    return;
+  }
+  temporary_ = broadcast_text(host_, temporary_.string(), 0);
+  phase_ = Phase::kWriting;
+  start(&CheckpointWriter::write);
+}
+
+void CheckpointWriter::write() {
+  shard_ = write_shard(temporary_, shard_file_name(host_.rank(), host_.size()), run_.step, placements_, state_);
+}
+
+void CheckpointWriter::commit() {
+  Manifest manifest{run_, state_.master.dtype, {}, std::move(shards_), {}};
+  for (const TensorPlacement& p : placements_) manifest.tensors.push_back({p.name, p.global_shape});
+  manifest.view =
+      write_recorded_file(temporary_, kViewFileName, make_global_view(manifest.dtype, run_.step, view_of(manifest)));
+  const std::string text = to_text(manifest);
+  const Outcome readable = attempt([&] { parse_manifest(text); });
+  RETAIN_CHECK(readable.ok, "the manifest of step ", run_.step, " would be refused: ", readable.message);
+  write_new_file(temporary_ / kManifestFileName, text);
+  if (lock_) lock_->check_held();
+  result_.path = commit_temporary(temporary_, run_.step);
+  result_.committed = true;
+  result_.bytes = manifest.total_bytes() + static_cast<int64_t>(text.size());
+  // From here on the checkpoint stands; what fails now is only worth a word.
+  const Path checkpoints = checkpoints_directory(run_directory_);
+  const Outcome tidy = attempt([&] {
+    write_latest(checkpoints, run_.step);
+    apply_retention(checkpoints, retention_);
+  });
+  result_.message = tidy.message;
+}
+
+SaveResult CheckpointWriter::end(const Outcome& outcome) {
+  phase_ = Phase::kIdle;
+  if (!outcome.ok) {
+    if (host_.rank() == 0 && !result_.committed) delete_quietly(temporary_);
+    result_.kind = outcome.kind;
+    result_.message = concat("step ", result_.step, " was not saved: ", outcome.message);
+  }
+  result_.seconds = now_seconds() - begin_seconds_;
+  shard_ = {};
+  shards_.clear();
+  return std::move(result_);
+}
+
+std::optional<SaveResult> CheckpointWriter::poll() {
+  switch (phase_) {
+    case Phase::kIdle: return std::nullopt;
+    case Phase::kFailed: return end(outcome_);
+    case Phase::kWriting: {
+      const std::vector<int32_t> done = all_values(host_, done_ ? 1 : 0);
+      if (std::count(done.begin(), done.end(), 0) > 0) return std::nullopt;
+      join();
+      const Outcome written = agree(host_, outcome_);
+      if (!written.ok) return end(written);
+      const std::vector<std::string> texts = gather_texts(host_, to_text(shard_));
+      for (const std::string& text : texts) shards_.push_back(parse_shard_record(text));
+      phase_ = Phase::kCommitting;
+      if (host_.rank() == 0) start(&CheckpointWriter::commit);
+      return std::nullopt;
+    }
+    case Phase::kCommitting: {
+      int32_t done = done_ ? 1 : 0;
+      host_.broadcast(TensorView(&done, DType::kInt32, {1}), 0).wait();
+      if (!done) return std::nullopt;
+      join();
+      const Outcome committed = broadcast_outcome(host_, outcome_, 0);
+      // A failure after the rename (the directory's fsync) still means that the step was not promised to be there.
+      result_.committed = committed.ok;
+      result_.message = broadcast_text(host_, result_.message, 0);
+      result_.path = broadcast_text(host_, result_.path.string(), 0);
+      return end(committed);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<SaveResult> CheckpointWriter::finish() {
+  std::optional<SaveResult> result;
+  while (in_flight() && !result) {
+    join();
+    result = poll();
+  }
+  return result;
+}
+
+SaveResult CheckpointWriter::save(const RunState& run, const std::vector<TensorPlacement>& placements,
+                                  const FlatState& state) {
+  begin(run, placements, state);
+  return *finish();
+}
+
+void check_can_save(Communicator& host, const Path& run_directory, int64_t bytes_on_this_rank) {
+  const Path checkpoints = checkpoints_directory(run_directory);
+  Path temporary;
+  Outcome outcome;
+  if (host.rank() == 0) outcome = attempt([&] { temporary = create_temporary(checkpoints, 0); });
+  outcome = broadcast_outcome(host, outcome, 0);
+  outcome.throw_if_failed();
+  temporary = broadcast_text(host, temporary.string(), 0);
+  outcome = attempt([&] {
+    File file = File::create(temporary / shard_file_name(host.rank(), host.size()));
+    file.preallocate(bytes_on_this_rank);
+    file.sync();
+  });
+  outcome = agree(host, outcome);
+  if (host.rank() == 0) {
+    const Outcome tidy = attempt([&] {
+      Path renamed = temporary;
+      renamed.replace_filename(concat(".trash-", step_name(0), ".", make_nonce()));
+      if (::rename(temporary.c_str(), renamed.c_str()) != 0)
+        throw_errno(ErrorKind::kCannotCreate, "rename to", renamed, errno);
+      sync_directory(checkpoints);
+      delete_debris(renamed);
+    });
+    if (outcome.ok) outcome = tidy;
+  }
+  outcome = broadcast_outcome(host, outcome, 0);
+  if (!outcome.ok) throw Error(outcome.kind, concat("cannot save to ", checkpoints.string(), ": ", outcome.message));
+}
+
+}  // namespace retain
