@@ -43,7 +43,7 @@ class Error : public std::runtime_error {
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   std::ostringstream out;
-  (out << ... << parts);
+  static_cast<void>((out << ... << parts));  // no parts: no statement
   return out.str();
 }
 
