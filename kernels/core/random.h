@@ -18,10 +18,11 @@ struct Philox4 {
   uint32_t x[4];
 };
 
-/// Ten rounds of Philox4x32 of the 128-bit counter {counter, 0} under the 64-bit key.
-RETAIN_HOST_DEVICE inline Philox4 philox4x32(uint64_t key, uint64_t counter) {
+/// Ten rounds of Philox4x32 of the 128-bit counter (low and high half) under the 64-bit key.
+RETAIN_HOST_DEVICE inline Philox4 philox4x32(uint64_t key, uint64_t counter, uint64_t counter_high = 0) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
-  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0, c3 = 0;
+  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32);
+  uint32_t c2 = static_cast<uint32_t>(counter_high), c3 = static_cast<uint32_t>(counter_high >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53} * c0, p1 = uint64_t{0xCD9E8D57} * c2;
     const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0, n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;

@@ -1,0 +1,150 @@
+#include "tests/kernels/retention_fixture.h"
+
+namespace retain::test {
+namespace {
+
+class Retention : public RetentionTest {};
+
+TEST_P(Retention, ParallelFormIsTheDefinition) {
+  for_each_problem(
+      [&](const RetentionProblem& p) { expect_same(run(p, RetentionForm::kParallel, 0), retention_oracle(p)); });
+}
+
+TEST_P(Retention, RecurrentFormIsTheDefinition) {
+  for_each_problem(
+      [&](const RetentionProblem& p) { expect_same(run(p, RetentionForm::kRecurrent, 0), retention_oracle(p)); });
+}
+
+TEST_P(Retention, ChunkwiseFormIsTheDefinitionForAnyChunk) {
+  for_each_problem([&](const RetentionProblem& p) {
+    const RetentionResult want = retention_oracle(p);
+    for (const int64_t chunk : chunks()) {
+      SCOPED_TRACE(concat("chunk ", chunk));
+      expect_same(run(p, RetentionForm::kChunkwise, chunk), want);
+    }
+  });
+}
+
+TEST_P(Retention, BackwardIsTheDenseGradientForAnyChunk) {
+  for_each_problem([&](const RetentionProblem& p) {
+    const RetentionGradient want = retention_gradient_oracle(p);
+    for (const int64_t chunk : chunks()) {
+      for (const bool saved : {false, true}) {
+        SCOPED_TRACE(concat("chunk ", chunk, saved ? ", saved states" : ", states computed again"));
+        expect_same(run_backward(p, chunk, saved), want);
+      }
+    }
+  });
+}
+
+TEST_P(Retention, BackwardIsTheSlopeOfTheForward) {
+  if (!float64()) GTEST_SKIP() << "finite differences need float64";
+  RetentionProblem p = problem({2, 11, 2, 3, 4}, true, 1000, {0, 990, 1006});
+  const RetentionGradient g = run_backward(p, 4, false);
+  const auto objective = [&] {
+    const RetentionResult r = run(p, RetentionForm::kRecurrent, 0);
+    double sum = 0;
+    for (size_t i = 0; i < r.o.size(); ++i) sum += r.o[i] * p.dout[i];
+    for (size_t i = 0; i < r.state_out.size(); ++i) sum += r.state_out[i] * p.dstate_out[i];
+    return sum;
+  };
+  const auto expect_slopes = [&](const char* what, Values& x, const Values& gradient) {
+    Values slopes;
+    for (double& element : x) {
+      const double kept = element, step = 1e-3;  // the objective is linear in each element
+      element = kept + step;
+      const double above = objective();
+      element = kept - step;
+      slopes.push_back((above - objective()) / (2 * step));
+      element = kept;
+    }
+    expect_close(what, gradient, slopes, 1e-9);
+  };
+  expect_slopes("dq", p.q, g.dq);
+  expect_slopes("dk", p.k, g.dk);
+  expect_slopes("dv", p.v, g.dv);
+  expect_slopes("dstate_in", p.state_in, g.dstate_in);
+}
+
+TEST_P(Retention, StateInPlaceContinuesASequenceTokenByToken) {
+  const RetentionProblem p = problem({2, 9, 3, 6, 10}, true);
+  const RetentionResult want = retention_oracle(p);
+  const Operands x = filled_operands(p), y = operands(p);
+  const DeviceTensor state = accumulator(state_shape(p), p.state_in);
+  const Context c = context(p, RetentionForm::kRecurrent, 0);
+  for (int64_t t = 0; t < p.tokens; ++t) {
+    RetentionArgs args{.context = c.args,
+                       .q = x.q.slice(1, t, 1),
+                       .k = x.k.slice(1, t, 1),
+                       .v = x.v.slice(1, t, 1),
+                       .state_in = state,
+                       .o = y.g.slice(1, t, 1),
+                       .state_out = state};
+    args.context.position_offset = t;
+    backend().retention(args);
+  }
+  expect_same({read(backend(), y.g), state.values()}, want);
+}
+
+TEST_P(Retention, WorksOnOperandsWithFoldedDecay) {
+  constexpr int64_t kFold = 64;
+  for_each_problem([&](const RetentionProblem& p) {
+    const Operands x = filled_operands(p), y = operands(p), dx = operands(p);
+    Context c = context(p, RetentionForm::kChunkwise, kFold);
+    Values identity;  // rotation by no angle
+    for (int64_t i = 0; i < p.tokens * p.key_dim / 2; ++i) identity.insert(identity.end(), {1.0, 0.0});
+    const DeviceTensor table = accumulator({p.tokens, p.key_dim / 2, 2}, identity);
+    const auto fold = [&](const TensorView& view, int sign) {
+      backend().rotate(
+          {.x = view, .y = view, .table = table, .log2_gamma = c.log2_gamma, .fold_chunk = kFold, .fold_sign = sign});
+    };
+    fold(x.q, 1);
+    fold(x.k, -1);
+    c.args.folded_chunk = kFold;
+    const DeviceTensor state_in = accumulator(state_shape(p), p.state_in.empty() ? Values(p.states(), 0) : p.state_in);
+    const DeviceTensor dstate_out =
+        accumulator(state_shape(p), p.state_in.empty() ? Values(p.states(), 0) : p.dstate_out);
+    const DeviceTensor state_out = accumulator(state_shape(p)), dstate_in = accumulator(state_shape(p));
+    const RetentionResult want = retention_oracle(p);
+    const auto forms =
+        GetParam().cuda ? std::vector{RetentionForm::kChunkwise}
+                        : std::vector{RetentionForm::kChunkwise, RetentionForm::kParallel, RetentionForm::kRecurrent};
+    for (const RetentionForm form : forms) {
+      SCOPED_TRACE(concat("form ", static_cast<int>(form)));
+      c.args.form = form;
+      backend().retention(
+          {.context = c.args, .q = x.q, .k = x.k, .v = x.v, .state_in = state_in, .o = y.g, .state_out = state_out});
+      expect_same({read(backend(), y.g), state_out.values()}, want);
+    }
+    backend().retention_backward({.context = c.args,
+                                  .q = x.q,
+                                  .k = x.k,
+                                  .v = x.v,
+                                  .state_in = state_in,
+                                  .dout = x.g,
+                                  .dstate_out = dstate_out,
+                                  .dq = dx.q,
+                                  .dk = dx.k,
+                                  .dv = dx.v,
+                                  .dstate_in = dstate_in});
+    fold(dx.q, 1);
+    fold(dx.k, -1);
+    expect_same({read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()},
+                retention_gradient_oracle(p));
+  });
+}
+
+TEST_P(Retention, DoesNotDependOnTheNumberOfThreads) {
+  if (GetParam().cuda) GTEST_SKIP() << "about the CPU";
+  const RetentionProblem p = problem({2, 100, 3, 60, 128}, true);
+  const Operands x = filled_operands(p), one = operands(p), three = operands(p);
+  const Context c = context(p, RetentionForm::kChunkwise, 16);
+  make_cpu_backend(1)->retention({.context = c.args, .q = x.q, .k = x.k, .v = x.v, .o = one.g});
+  make_cpu_backend(3)->retention({.context = c.args, .q = x.q, .k = x.k, .v = x.v, .o = three.g});
+  EXPECT_EQ(read(backend(), one.g), read(backend(), three.g));
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, Retention, testing::ValuesIn(backend_cases(5e-3)), backend_case_name);
+
+}  // namespace
+}  // namespace retain::test

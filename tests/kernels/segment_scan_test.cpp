@@ -1,0 +1,128 @@
+// A sequence cut over ranks, every rank worked on in turn on one backend, against the whole sequence.
+#include "tests/kernels/retention_fixture.h"
+
+namespace retain::test {
+namespace {
+
+class SegmentScan : public RetentionTest {
+ protected:
+  /// Tokens [begin, begin + tokens) of a problem, as one rank has them: states come from elsewhere.
+  static RetentionProblem cut(const RetentionProblem& whole, int64_t begin, int64_t tokens) {
+    RetentionProblem part = whole;
+    part.tokens = tokens;
+    part.position_offset = whole.position_offset + begin;
+    const auto rows = [&](Values& out, const Values& in, int64_t width) {
+      out.clear();
+      for (int64_t b = 0; b < whole.batch && !in.empty(); ++b) {
+        const auto first = in.begin() + (b * whole.tokens + begin) * width;
+        out.insert(out.end(), first, first + tokens * width);
+      }
+    };
+    rows(part.q, whole.q, whole.heads * whole.key_dim);
+    rows(part.k, whole.k, whole.heads * whole.key_dim);
+    rows(part.v, whole.v, whole.heads * whole.value_dim);
+    rows(part.dout, whole.dout, whole.heads * whole.value_dim);
+    rows(part.document_start, whole.document_start, 1);
+    return part;
+  }
+  static void append_rows(Values& whole, const Values& part, int64_t whole_tokens, int64_t begin, int64_t batch) {
+    const auto width = static_cast<int64_t>(whole.size()) / (whole_tokens * batch);
+    const auto size = static_cast<int64_t>(part.size()) / batch;
+    for (int64_t b = 0; b < batch; ++b) {
+      std::copy_n(part.begin() + b * size, size, whole.begin() + (b * whole_tokens + begin) * width);
+    }
+  }
+
+  void expect_segments_equal_the_whole(const RetentionProblem& whole, int64_t ranks, int64_t chunk) {
+    const int64_t tokens = whole.tokens / ranks, batch = whole.batch, states = whole.states();
+    Values all_u, all_w, carry;
+    for (int64_t r = 0; r < ranks; ++r) {
+      const RetentionProblem p = cut(whole, r * tokens, tokens);
+      const Operands x = filled_operands(p);
+      const Context c = context(p, RetentionForm::kChunkwise, chunk);
+      const DeviceTensor u = accumulator(state_shape(p)), w = accumulator(state_shape(p));
+      backend().retention_state({.context = c.args, .k = x.k, .v = x.v, .state = u});
+      backend().retention_state_gradient({.context = c.args, .q = x.q, .dout = x.g, .dstate = w});
+      const Values u_values = u.values(), w_values = w.values();
+      all_u.insert(all_u.end(), u_values.begin(), u_values.end());
+      all_w.insert(all_w.end(), w_values.begin(), w_values.end());
+      for (int64_t b = 0; b < batch; ++b) carry.push_back(p.sees_state(b, tokens - 1) ? 1 : 0);
+    }
+    const DeviceTensor log2_gamma = doubles({whole.heads}, whole.log2_gamma);
+    const DeviceTensor carries(backend(), DType::kFloat32, {ranks, batch}, carry);
+    const auto scan = [&](const Values& gathered, int64_t rank, bool reverse) {
+      const DeviceTensor in = accumulator({ranks, batch, whole.heads, whole.key_dim, whole.value_dim}, gathered);
+      const DeviceTensor out = accumulator(state_shape(whole));
+      backend().segment_scan({.gathered = in,
+                              .carry = carries,
+                              .log2_gamma = log2_gamma,
+                              .state = out,
+                              .segment_tokens = tokens,
+                              .rank = rank,
+                              .reverse = reverse});
+      return out.values();
+    };
+    EXPECT_EQ(scan(all_u, 0, false), Values(states, 0.0)) << "nothing comes into the first segment";
+    EXPECT_EQ(scan(all_w, ranks - 1, true), Values(states, 0.0)) << "nothing comes back into the last segment";
+
+    RetentionResult result{Values(whole.v.size()), {}};
+    RetentionGradient gradient{Values(whole.q.size()), Values(whole.k.size()), Values(whole.v.size()), {}};
+    for (int64_t r = 0; r < ranks; ++r) {
+      RetentionProblem p = cut(whole, r * tokens, tokens);
+      p.state_in = scan(all_u, r, false);
+      p.dstate_out = scan(all_w, r, true);
+      result.state_out = run(p, RetentionForm::kChunkwise, chunk).state_out;
+      append_rows(result.o, run(p, RetentionForm::kChunkwise, chunk).o, whole.tokens, r * tokens, batch);
+      const RetentionGradient g = run_backward(p, chunk, false);
+      append_rows(gradient.dq, g.dq, whole.tokens, r * tokens, batch);
+      append_rows(gradient.dk, g.dk, whole.tokens, r * tokens, batch);
+      append_rows(gradient.dv, g.dv, whole.tokens, r * tokens, batch);
+      if (r == 0) gradient.dstate_in = g.dstate_in;
+    }
+    expect_same(result, retention_oracle(whole));
+    expect_same(gradient, retention_gradient_oracle(whole));
+  }
+
+  int64_t chunk() const { return GetParam().cuda ? 64 : 16; }
+};
+
+TEST_P(SegmentScan, SegmentsEqualTheWhole) {
+  expect_segments_equal_the_whole(problem({2, 132, 3, 6, 10}, false), 4, chunk());
+  expect_segments_equal_the_whole(problem({1, 201, 20, 64, 128}, false), 3, chunk());
+}
+
+TEST_P(SegmentScan, SegmentsEqualTheWholeWithDocuments) {
+  // Borders within a segment, at the first token of one, two in one, none in one.
+  RetentionProblem p = problem({1, 132, 3, 6, 10}, false, 0, {0, 40, 66, 70, 90});
+  expect_segments_equal_the_whole(p, 4, chunk());
+  p = problem({2, 132, 3, 60, 10}, false, 0, {0, 10, 99});
+  expect_segments_equal_the_whole(p, 4, chunk());
+}
+
+TEST_P(SegmentScan, FoldedOperandsGiveTheSameStates) {
+  constexpr int64_t kFold = 64;
+  const RetentionProblem p = problem({2, 100, 3, 60, 128}, false, 1000, {0, 990, 1030});
+  const Operands x = filled_operands(p);
+  Context c = context(p, RetentionForm::kChunkwise, kFold);
+  const DeviceTensor u = accumulator(state_shape(p)), w = accumulator(state_shape(p));
+  backend().retention_state({.context = c.args, .k = x.k, .v = x.v, .state = u});
+  backend().retention_state_gradient({.context = c.args, .q = x.q, .dout = x.g, .dstate = w});
+  const Values want_u = u.values(), want_w = w.values();
+  Values identity;
+  for (int64_t i = 0; i < p.tokens * p.key_dim / 2; ++i) identity.insert(identity.end(), {1.0, 0.0});
+  const DeviceTensor table = accumulator({p.tokens, p.key_dim / 2, 2}, identity);
+  backend().rotate(
+      {.x = x.q, .y = x.q, .table = table, .log2_gamma = c.log2_gamma, .fold_chunk = kFold, .fold_sign = 1});
+  backend().rotate(
+      {.x = x.k, .y = x.k, .table = table, .log2_gamma = c.log2_gamma, .fold_chunk = kFold, .fold_sign = -1});
+  c.args.folded_chunk = kFold;
+  backend().retention_state({.context = c.args, .k = x.k, .v = x.v, .state = u});
+  backend().retention_state_gradient({.context = c.args, .q = x.q, .dout = x.g, .dstate = w});
+  expect_close("state", u.values(), want_u);
+  expect_close("dstate", w.values(), want_w);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, SegmentScan, testing::ValuesIn(backend_cases(5e-3)), backend_case_name);
+
+}  // namespace
+}  // namespace retain::test
