@@ -178,11 +178,13 @@ int check_parallel(Problems& problems, const Config& c, int ranks) {
   if (p.dp == 0 ? ranks % inner == 0 : wanted == ranks)
     return problems.size() > before ? 0 : static_cast<int>(ranks / inner);
   const char* key = p.dp ? "parallel.dp" : p.tp > 1 ? "parallel.tp" : "parallel.cp";
-  const std::string asked =
-      p.dp ? concat("dp=", p.dp, " cp=", p.cp, " tp=", p.tp, " needs ", wanted, wanted == 1 ? " rank" : " ranks")
-           : concat("cp=", p.cp, " tp=", p.tp, " needs a multiple of ", inner, " ranks");
+  const std::string with = p.dp       ? concat(p.dp, " with cp = ", p.cp, " and tp = ", p.tp)
+                           : p.tp > 1 ? concat(p.tp, " with cp = ", p.cp)
+                                      : concat(p.cp, " with tp = 1");
+  const std::string asked = concat(p.dp ? "" : "a multiple of ", wanted, wanted == 1 ? " rank" : " ranks");
   add(problems, key,
-      concat(asked, ", but there ", ranks == 1 ? "is " : "are ", ranks, " (legal: ", legal_layouts(c, ranks), ")"),
+      concat("= ", with, " needs ", asked, ", but there ", ranks == 1 ? "is " : "are ", ranks,
+             " (legal: ", legal_layouts(c, ranks), ")"),
       {"parallel.dp", "parallel.cp", "parallel.tp", "model.heads", "model.ffn_size", "data.seq_len"});
   return 0;
 }

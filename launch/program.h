@@ -1,0 +1,23 @@
+// The frame of the program: reads the command line, starts MPI where it is needed, runs the verb, and turns whatever
+// was thrown into one message and an exit code. The only place that catches.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "launch/command_line.h"
+
+namespace retain {
+
+class MpiEnvironment;
+
+/// Runs a command that is no ShowText; `mpi` is null unless a launcher started this process and the verb trains.
+using CommandRunner = std::function<int(const Command& command, const MpiEnvironment* mpi)>;
+
+/// Returns the exit code of the program. `arguments` are without the program's name. Among several ranks an error of
+/// the configuration, which all ranks see alike, is printed by rank 0 and returned by all; any other error ends all
+/// ranks at once.
+int run_program(const std::vector<std::string>& arguments, const CommandRunner& runner);
+
+}  // namespace retain

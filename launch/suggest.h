@@ -1,0 +1,16 @@
+// "Did you mean …?": the nearest of some known words.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace retain {
+
+/// Insertions, deletions, replacements and swaps of neighbours that make one word of the other.
+int edit_distance(const std::string& a, const std::string& b);
+
+/// The candidate nearest to `word`, or "" when none is within a third of its length.
+/// Capitals count as small letters.
+std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates);
+
+}  // namespace retain

@@ -1,0 +1,20 @@
+// What each verb does: one function a verb, each in a file of that name. Returns the exit code; throws Error.
+#pragma once
+
+#include "launch/command_line.h"
+
+namespace retain {
+
+class MpiEnvironment;
+
+/// `mpi` is null when no launcher started this process.
+int run(const TrainOptions& options, const MpiEnvironment* mpi);  // train.cpp
+int run(const PlanOptions& options);                              // plan.cpp
+int run(const EvalOptions& options);                              // eval.cpp
+int run(const GenerateOptions& options);                          // generate.cpp
+int run(const DataPrepareOptions& options);                       // data.cpp
+int run(const DataInfoOptions& options);
+int run(const CheckpointListOptions& options);  // checkpoint.cpp
+int run(const CheckpointCheckOptions& options);
+
+}  // namespace retain
