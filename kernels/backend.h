@@ -41,6 +41,11 @@ class Backend {
   virtual int64_t fold_chunk(int64_t key_dim, int64_t value_dim) const = 0;
   /// The compute stream as the device's own handle (cudaStream_t), for communicators; null on CPU.
   virtual void* stream() const = 0;
+  /// What the backend learned by measuring (the fastest algorithm for each matrix product), as text that a later run on
+  /// the same machine gives back to compute the same bits without measuring again. Empty where nothing is learned; text
+  /// of another machine is ignored.
+  virtual std::string tuning() const { return {}; }
+  virtual void set_tuning(const std::string&) {}
 
   // ---- memory ----
   /// Uninitialised memory aligned to 256 bytes. Throws Error(kOutOfMemory).

@@ -1,0 +1,234 @@
+// cross_entropy_statistics and cross_entropy: contracts in kernels/ops.h. One block a row. A rank that holds the whole
+// vocabulary keeps the row in shared memory between its three passes, so that the logits are read once.
+#include <cmath>
+
+#include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/vector.cuh"
+
+namespace retain::cuda {
+
+namespace {
+
+constexpr int kWarps = 16;  // two blocks of 512 threads and a row of 50,304 bfloat16 each fill a multiprocessor
+constexpr int kThreads = 32 * kWarps;
+constexpr int kAhead = 4;  // vectors a thread has in flight before it looks at the first
+
+__device__ __forceinline__ float exponential(float x, float) { return expf(x); }
+__device__ __forceinline__ float exponential(float x, __nv_bfloat16) { return __expf(x); }
+
+template <class T>
+struct Arguments {
+  T* logits;
+  const int32_t* targets;
+  const float* gathered;  // [ranks, rows, 3], null when this rank holds the whole vocabulary
+  float* result;          // statistics [rows, 3] or loss [rows]
+  int64_t stride, rows, columns, valid, first_column, ranks, gathered_rank, gathered_row;
+  float scale;
+  bool gradient;
+};
+
+/// Maximum over this thread's real columns; the row's vectors are kept in `cache` for the same thread if kCached.
+template <class T, int N, bool kCached>
+__device__ __forceinline__ float thread_max(const T* z, const Arguments<T>& a, Pack<T, N>* cache) {
+  float largest = -INFINITY;
+  const int64_t vectors = a.columns / N;
+  for (int64_t first = threadIdx.x; first < vectors; first += int64_t{kThreads} * kAhead) {
+    Pack<T, N> pack[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int64_t v = first + i * kThreads;
+      if (v < vectors) pack[i] = load_pack<N>(z + v * N);
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int64_t v = first + i * kThreads;
+      if (v >= vectors) continue;
+      if constexpr (kCached) cache[v] = pack[i];
+#pragma unroll
+      for (int j = 0; j < N; ++j) {
+        if (v * N + j < a.valid) largest = fmaxf(largest, to_float(pack[i].v[j]));
+      }
+    }
+  }
+  return largest;
+}
+
+template <class T, int N, bool kCached>
+__device__ __forceinline__ float thread_sum(const T* z, const Arguments<T>& a, const Pack<T, N>* cache, float largest) {
+  float sum = 0;
+  const int64_t vectors = a.columns / N;
+  for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
+    const Pack<T, N> pack = kCached ? cache[v] : load_pack<N>(z + v * N);
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      if (v * N + j < a.valid) sum += exponential(to_float(pack.v[j]) - largest, T{});
+    }
+  }
+  return sum;
+}
+
+/// z = scale · (exp(z − largest) / sum − [column is the target]), 0 for padding.
+template <class T, int N, bool kCached>
+__device__ __forceinline__ void write_gradient(T* z, const Arguments<T>& a, const Pack<T, N>* cache, float largest,
+                                               float sum, int64_t target) {
+  const float factor = a.scale / sum;
+  const int64_t vectors = a.columns / N;
+  for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
+    const Pack<T, N> pack = kCached ? cache[v] : load_pack<N>(z + v * N);
+    float g[N];
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      const int64_t column = v * N + j;
+      g[j] = column < a.valid ? factor * exponential(to_float(pack.v[j]) - largest, T{}) : 0.0F;
+      if (column == target) g[j] -= a.scale;
+    }
+    store(z + v * N, g);
+  }
+}
+
+template <class T, int N>
+__device__ __forceinline__ void write_zeros(T* z, const Arguments<T>& a) {
+  const float zeros[N] = {};
+  for (int64_t v = threadIdx.x; v < a.columns / N; v += kThreads) store(z + v * N, zeros);
+}
+
+template <class T>
+__device__ __forceinline__ float target_logit(const T* z, const Arguments<T>& a, int64_t target) {
+  return target >= 0 && target < a.valid ? to_float(z[target]) : 0.0F;
+}
+
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads) statistics_kernel(const Arguments<T> a) {
+  __shared__ float shared[kWarps];
+  const int64_t row = blockIdx.x;
+  const T* z = a.logits + row * a.stride;
+  const float largest = group_max<kWarps>(thread_max<T, N, false>(z, a, nullptr), shared);
+  const float sum = group_sum<kWarps>(thread_sum<T, N, false>(z, a, nullptr, largest), shared);
+  if (threadIdx.x != 0) return;
+  const int64_t target = a.targets[row];
+  float* out = a.result + row * 3;
+  out[0] = largest;
+  out[1] = sum;
+  out[2] = target < 0 ? 0.0F : target_logit(z, a, target - a.first_column);
+}
+
+template <class T, int N, bool kCached>
+__global__ void __launch_bounds__(kThreads) cross_entropy_kernel(const Arguments<T> a) {
+  extern __shared__ uint4 cache_memory[];
+  __shared__ float shared[kWarps];
+  auto* cache = reinterpret_cast<Pack<T, N>*>(cache_memory);
+  const int64_t row = blockIdx.x;
+  T* z = a.logits + row * a.stride;
+  if (a.targets[row] < 0) {
+    if (threadIdx.x == 0) a.result[row] = 0;
+    if (a.gradient) write_zeros<T, N>(z, a);
+    return;
+  }
+  const int64_t target = a.targets[row] - a.first_column;
+  const float chosen = target_logit(z, a, target);  // read before the gradient overwrites it: two barriers follow
+  const float largest = group_max<kWarps>(thread_max<T, N, kCached>(z, a, cache), shared);
+  const float sum = group_sum<kWarps>(thread_sum<T, N, kCached>(z, a, cache, largest), shared);
+  if (threadIdx.x == 0) a.result[row] = largest + logf(sum) - chosen;
+  if (a.gradient) write_gradient<T, N, kCached>(z, a, cache, largest, sum, target);
+}
+
+/// The same from the statistics of all ranks of the vocabulary.
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads) cross_entropy_gathered_kernel(const Arguments<T> a) {
+  const int64_t row = blockIdx.x;
+  T* z = a.logits + row * a.stride;
+  if (a.targets[row] < 0) {
+    if (threadIdx.x == 0) a.result[row] = 0;
+    if (a.gradient) write_zeros<T, N>(z, a);
+    return;
+  }
+  float largest = -INFINITY, sum = 0, chosen = 0;
+  for (int64_t p = 0; p < a.ranks; ++p)
+    largest = fmaxf(largest, a.gathered[p * a.gathered_rank + row * a.gathered_row]);
+  for (int64_t p = 0; p < a.ranks; ++p) {
+    const float* statistics = a.gathered + p * a.gathered_rank + row * a.gathered_row;
+    sum += statistics[1] * expf(statistics[0] - largest);
+    chosen += statistics[2];
+  }
+  if (threadIdx.x == 0) a.result[row] = largest + logf(sum) - chosen;
+  if (a.gradient) write_gradient<T, N, false>(z, a, nullptr, largest, sum, a.targets[row] - a.first_column);
+}
+
+template <class T, int N>
+void launch_whole(const Arguments<T>& a, const Queue& queue) {
+  const int64_t cache_bytes = a.columns * static_cast<int64_t>(sizeof(T));
+  constexpr int64_t kStaticBytes = 1024;  // of the 227 KiB a block can have, what the reductions and CUDA take
+  const auto blocks = block_count(a.rows, 1);
+  if (cache_bytes + kStaticBytes <= queue.shared_memory_bytes()) {
+    const auto kernel = cross_entropy_kernel<T, N, true>;
+    const auto bytes = static_cast<int>((cache_bytes + 15) / 16 * 16);
+    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cross_entropy");
+    kernel<<<blocks, kThreads, bytes, queue.stream()>>>(a);
+  } else {
+    cross_entropy_kernel<T, N, false><<<blocks, kThreads, 0, queue.stream()>>>(a);
+  }
+}
+
+/// What both operations share.
+template <class T, class Args>
+Arguments<T> arguments(const Args& args) {
+  Arguments<T> a{};
+  a.logits = pointer<T>(args.logits);
+  a.targets = pointer<int32_t>(args.targets);
+  a.stride = args.logits.stride[0];
+  a.rows = args.logits.shape[0];
+  a.columns = args.logits.shape[1];
+  a.valid = args.valid;
+  a.first_column = args.first_column;
+  return a;
+}
+
+}  // namespace
+
+void cross_entropy_statistics(Queue& queue, const CrossEntropyStatisticsArgs& args) {
+  if (args.logits.shape[0] == 0) return;
+  dispatch_compute("cross_entropy_statistics", args.logits.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Arguments<T> a = arguments<T>(args);
+    a.result = pointer<float>(args.statistics);
+    if (a.columns % kVectorOf<T> == 0 && vectors_aligned(args.logits)) {
+      statistics_kernel<T, kVectorOf<T>><<<block_count(a.rows, 1), kThreads, 0, queue.stream()>>>(a);
+    } else {
+      statistics_kernel<T, 1><<<block_count(a.rows, 1), kThreads, 0, queue.stream()>>>(a);
+    }
+  });
+  LAUNCH_CHECK("cross_entropy_statistics");
+}
+
+void cross_entropy(Queue& queue, const CrossEntropyArgs& args) {
+  if (args.logits.shape[0] == 0) return;
+  dispatch_compute("cross_entropy", args.logits.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Arguments<T> a = arguments<T>(args);
+    a.result = pointer<float>(args.loss);
+    a.scale = static_cast<float>(args.scale);
+    a.gradient = args.gradient;
+    if (args.gathered) {
+      a.gathered = pointer<float>(args.gathered);
+      a.ranks = args.gathered.shape[0];
+      a.gathered_rank = args.gathered.stride[0];
+      a.gathered_row = args.gathered.stride[1];
+    }
+    const bool vector = a.columns % kVectorOf<T> == 0 && vectors_aligned(args.logits);
+    const auto blocks = block_count(a.rows, 1);
+    if (a.gathered && vector) {
+      cross_entropy_gathered_kernel<T, kVectorOf<T>><<<blocks, kThreads, 0, queue.stream()>>>(a);
+    } else if (a.gathered) {
+      cross_entropy_gathered_kernel<T, 1><<<blocks, kThreads, 0, queue.stream()>>>(a);
+    } else if (vector) {
+      launch_whole<T, kVectorOf<T>>(a, queue);
+    } else {
+      launch_whole<T, 1>(a, queue);
+    }
+  });
+  LAUNCH_CHECK("cross_entropy");
+}
+
+}  // namespace retain::cuda

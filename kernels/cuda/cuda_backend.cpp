@@ -1,0 +1,172 @@
+#include "kernels/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iomanip>
+#include <sstream>
+
+#include "kernels/cuda/launch.h"
+#include "kernels/workspace.h"
+
+namespace retain {
+
+namespace cuda {
+
+namespace {
+
+constexpr int64_t kSlotBytes = int64_t{4} << 20;  // large enough for full copy speed, small enough to overlap
+
+/// The device's description, after checking that the backend runs on it.
+std::string checked_description(int device) {
+  cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, device), "GPU ", device);
+  if (properties.major < 8) {
+    throw Error(ErrorKind::kDevice, concat("GPU ", device, " (", properties.name, ") has compute capability ",
+                                           properties.major, ".", properties.minor, "; 8.0 or later is needed"));
+  }
+  std::ostringstream text;
+  text << properties.name << ", " << properties.multiProcessorCount << " SMs, " << std::fixed << std::setprecision(1)
+       << static_cast<double>(properties.totalGlobalMem) / (1024.0 * 1024.0 * 1024.0) << " GiB";
+  return text.str();
+}
+
+}  // namespace
+
+CudaBackend::CudaBackend(int device) : queue_(device), description_(checked_description(device)) {
+  for (Slot& slot : slots_) {
+    slot.memory = allocate_pinned(kSlotBytes);
+    slot.copied = make_event();
+  }
+}
+
+CudaBackend::~CudaBackend() {
+  static_cast<void>(cudaSetDevice(queue_.device()));
+  static_cast<void>(cudaStreamSynchronize(queue_.stream()));  // queued copies still use the pinned slots
+}
+
+Queue& CudaBackend::current() {
+  queue_.activate();
+  return queue_;
+}
+
+int64_t CudaBackend::fold_chunk(int64_t key_dim, int64_t value_dim) const {
+  return cuda::fold_chunk(key_dim, value_dim);
+}
+
+std::string CudaBackend::matmul_plans() const { return queue_.matmul().plans(); }
+void CudaBackend::set_matmul_plans(const std::string& text) { current().matmul().set_plans(text); }
+
+void* CudaBackend::allocate(int64_t bytes) {
+  queue_.activate();
+  return allocate_device(bytes, "a buffer").release();
+}
+
+void CudaBackend::release(void* memory) noexcept {
+  if (cudaSetDevice(queue_.device()) == cudaSuccess) static_cast<void>(cudaFree(memory));
+}
+
+void CudaBackend::reserve_workspace(const WorkspaceShape& shape) { current().reserve(cuda_workspace_bytes(shape)); }
+
+void CudaBackend::upload(const TensorView& device, const void* host) {
+  RETAIN_CHECK(device && device.contiguous(), "upload to ", device.describe());
+  queue_.activate();
+  const int64_t bytes = device.bytes();
+  for (int64_t done = 0; done < bytes; done += kSlotBytes) {
+    const auto part = static_cast<size_t>(std::min(kSlotBytes, bytes - done));
+    const Slot& slot = slots_[next_slot_];
+    next_slot_ = (next_slot_ + 1) % slots_.size();
+    CUDA_CHECK(cudaEventSynchronize(slot.copied.get()), "upload");
+    std::memcpy(slot.memory.get(), static_cast<const char*>(host) + done, part);
+    CUDA_CHECK(cudaMemcpyAsync(static_cast<char*>(device.data) + done, slot.memory.get(), part, cudaMemcpyHostToDevice,
+                               queue_.stream()),
+               "upload to ", device.describe());
+    CUDA_CHECK(cudaEventRecord(slot.copied.get(), queue_.stream()), "upload");
+  }
+}
+
+void CudaBackend::download(void* host, const TensorView& device) {
+  RETAIN_CHECK(device && device.contiguous(), "download of ", device.describe());
+  queue_.activate();
+  const int64_t bytes = device.bytes();
+  const auto slots = static_cast<int64_t>(slots_.size());
+  const int64_t parts = (bytes + kSlotBytes - 1) / kSlotBytes;
+  // Part p goes through slot p mod 4; while the host empties one slot, the others are being filled.
+  const auto request = [&](int64_t part) {
+    const int64_t begin = part * kSlotBytes;
+    const Slot& slot = slots_[static_cast<size_t>(part % slots)];
+    CUDA_CHECK(cudaMemcpyAsync(slot.memory.get(), static_cast<const char*>(device.data) + begin,
+                               static_cast<size_t>(std::min(kSlotBytes, bytes - begin)), cudaMemcpyDeviceToHost,
+                               queue_.stream()),
+               "download of ", device.describe());
+    CUDA_CHECK(cudaEventRecord(slot.copied.get(), queue_.stream()), "download");
+  };
+  for (int64_t part = 0; part < std::min(parts, slots); ++part) request(part);
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t begin = part * kSlotBytes;
+    const Slot& slot = slots_[static_cast<size_t>(part % slots)];
+    CUDA_CHECK(cudaEventSynchronize(slot.copied.get()), "download of ", device.describe());
+    std::memcpy(static_cast<char*>(host) + begin, slot.memory.get(),
+                static_cast<size_t>(std::min(kSlotBytes, bytes - begin)));
+    if (part + slots < parts) request(part + slots);
+  }
+}
+
+void CudaBackend::synchronize() { current().synchronize(); }
+
+void CudaBackend::do_copy(const TensorView& dst, const TensorView& src) { cuda::copy(current(), dst, src); }
+void CudaBackend::do_fill(const TensorView& x, double value) { cuda::fill(current(), x, value); }
+void CudaBackend::do_fill_normal(const FillNormalArgs& args) { cuda::fill_normal(current(), args); }
+void CudaBackend::do_matmul(const MatmulArgs& args) { cuda::matmul(current(), args); }
+void CudaBackend::do_embedding(const EmbeddingArgs& args) { cuda::embedding(current(), args); }
+void CudaBackend::do_embedding_backward(const EmbeddingBackwardArgs& args) {
+  cuda::embedding_backward(current(), args);
+}
+void CudaBackend::do_rms_norm(const RmsNormArgs& args) { cuda::rms_norm(current(), args); }
+void CudaBackend::do_rms_norm_backward(const RmsNormBackwardArgs& args) { cuda::rms_norm_backward(current(), args); }
+void CudaBackend::do_rotate(const RotateArgs& args) { cuda::rotate(current(), args); }
+void CudaBackend::do_retention(const RetentionArgs& args) { cuda::retention(current(), args); }
+void CudaBackend::do_retention_backward(const RetentionBackwardArgs& args) {
+  cuda::retention_backward(current(), args);
+}
+void CudaBackend::do_retention_state(const RetentionStateArgs& args) { cuda::retention_state(current(), args); }
+void CudaBackend::do_retention_state_gradient(const RetentionStateGradientArgs& args) {
+  cuda::retention_state_gradient(current(), args);
+}
+void CudaBackend::do_segment_scan(const SegmentScanArgs& args) { cuda::segment_scan(current(), args); }
+void CudaBackend::do_head_norm_gate(const HeadNormGateArgs& args) { cuda::head_norm_gate(current(), args); }
+void CudaBackend::do_head_norm_gate_backward(const HeadNormGateBackwardArgs& args) {
+  cuda::head_norm_gate_backward(current(), args);
+}
+void CudaBackend::do_ffn_activation(const FfnActivationArgs& args) { cuda::ffn_activation(current(), args); }
+void CudaBackend::do_ffn_activation_backward(const FfnActivationBackwardArgs& args) {
+  cuda::ffn_activation_backward(current(), args);
+}
+void CudaBackend::do_cross_entropy_statistics(const CrossEntropyStatisticsArgs& args) {
+  cuda::cross_entropy_statistics(current(), args);
+}
+void CudaBackend::do_cross_entropy(const CrossEntropyArgs& args) { cuda::cross_entropy(current(), args); }
+void CudaBackend::do_reduce(const ReduceArgs& args) { cuda::reduce(current(), args); }
+void CudaBackend::do_clip_scale(const ClipScaleArgs& args) { cuda::clip_scale(current(), args); }
+void CudaBackend::do_adamw(const AdamwArgs& args) { cuda::adamw(current(), args); }
+
+}  // namespace cuda
+
+int cuda_device_count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    static_cast<void>(cudaGetLastError());  // no driver or no device: not an error of the program
+    return 0;
+  }
+  return count;
+}
+
+std::unique_ptr<Backend> make_cuda_backend(int device) {
+  int count = 0;
+  CUDA_CHECK(cudaGetDeviceCount(&count), "looking for GPUs");
+  if (device < 0 || device >= count) {
+    throw Error(ErrorKind::kDevice, concat("GPU ", device, " was asked for, this process sees ", count));
+  }
+  return std::make_unique<cuda::CudaBackend>(device);
+}
+
+}  // namespace retain

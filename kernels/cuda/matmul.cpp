@@ -1,0 +1,274 @@
+#include "kernels/cuda/matmul.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <iomanip>
+#include <map>
+#include <sstream>
+#include <vector>
+
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/workspace_layout.h"
+
+namespace retain::cuda {
+
+namespace {
+
+constexpr int kCandidates = 12;         // beyond the first dozen the heuristic's list has only slow algorithms
+constexpr int kRepeats = 3;             // timed runs of a candidate, after one to warm up
+constexpr double kTuningSeconds = 0.2;  // for one shape: about thirty shapes then cost a few seconds at start
+constexpr float kMargin = 0.98F;        // another candidate than the first must be clearly faster: less chance of noise
+
+cudaDataType_t data_type(DType type) { return type == DType::kBfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
+
+/// The power of two, up to 256, at which the address lies.
+int64_t alignment_of(const void* pointer) {
+  const auto address = reinterpret_cast<uintptr_t>(pointer);
+  return address == 0 ? 256 : std::min<int64_t>(256, static_cast<int64_t>(address & (~address + 1)));
+}
+
+MatrixLayout make_layout(DType type, int64_t rows, int64_t columns, int64_t leading, int64_t batch, int64_t stride) {
+  cublasLtMatrixLayout_t raw = nullptr;
+  CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&raw, data_type(type), static_cast<uint64_t>(rows),
+                                          static_cast<uint64_t>(columns), leading));
+  MatrixLayout layout(raw);
+  if (batch > 1) {
+    const auto count = static_cast<int32_t>(batch);
+    CUBLAS_CHECK(cublasLtMatrixLayoutSetAttribute(raw, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof(count)));
+    CUBLAS_CHECK(
+        cublasLtMatrixLayoutSetAttribute(raw, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof(stride)));
+  }
+  return layout;
+}
+
+MatmulDesc make_description(bool transpose_first, bool transpose_second) {
+  cublasLtMatmulDesc_t raw = nullptr;
+  CUBLAS_CHECK(cublasLtMatmulDescCreate(&raw, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  MatmulDesc description(raw);
+  const cublasOperation_t first = transpose_first ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const cublasOperation_t second = transpose_second ? CUBLAS_OP_T : CUBLAS_OP_N;
+  CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(raw, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof(first)));
+  CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(raw, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof(second)));
+  return description;
+}
+
+MatmulPreference make_preference(int64_t align_first, int64_t align_second, int64_t align_c) {
+  cublasLtMatmulPreference_t raw = nullptr;
+  CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&raw));
+  MatmulPreference preference(raw);
+  const auto set = [raw](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
+    CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(raw, attribute, &value, sizeof(value)));
+  };
+  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kMatmulWorkspaceBytes));
+  // Partial sums of a split contraction stay in fp32: never rounded to a bfloat16 output in between.
+  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(align_first));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(align_second));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(align_c));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(align_c));
+  return preference;
+}
+
+std::string describe(const Product& p) {
+  return concat(dtype_name(p.type), " [", p.m, ",", p.k, "]", p.transpose_a ? "ᵀ" : "", " x [", p.k, ",", p.n, "]",
+                p.transpose_b ? "ᵀ" : "", " to ", dtype_name(p.c_type), ", batch ", p.batch);
+}
+
+}  // namespace
+
+Matmul::Matmul(int device) {
+  cublasLtHandle_t handle = nullptr;
+  CUBLAS_CHECK(cublasLtCreate(&handle));
+  handle_ = LtHandle(handle);
+  cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  device_name_ = properties.name;
+}
+
+size_t Matmul::KeyHash::operator()(const Key& key) const {
+  uint64_t hash = 1469598103934665603ULL;  // FNV-1a over the fields
+  for (const int64_t value : key.field) hash = (hash ^ static_cast<uint64_t>(value)) * 1099511628211ULL;
+  return hash;
+}
+
+Matmul::Key Matmul::key_of(const Product& p) {
+  Key key;
+  int64_t* f = key.field;
+  f[Key::kType] = static_cast<int64_t>(p.type);
+  f[Key::kCType] = static_cast<int64_t>(p.c_type);
+  f[Key::kTransposeA] = p.transpose_a;
+  f[Key::kTransposeB] = p.transpose_b;
+  f[Key::kM] = p.m;
+  f[Key::kN] = p.n;
+  f[Key::kK] = p.k;
+  f[Key::kLda] = p.lda;
+  f[Key::kLdb] = p.ldb;
+  f[Key::kLdc] = p.ldc;
+  f[Key::kBatch] = p.batch;
+  f[Key::kStrideA] = p.batch > 1 ? p.stride_a : 0;
+  f[Key::kStrideB] = p.batch > 1 ? p.stride_b : 0;
+  f[Key::kStrideC] = p.batch > 1 ? p.stride_c : 0;
+  f[Key::kAlignA] = alignment_of(p.a);
+  f[Key::kAlignB] = alignment_of(p.b);
+  f[Key::kAlignC] = alignment_of(p.c);
+  return key;
+}
+
+cublasStatus_t Matmul::execute(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const Product& p,
+                               cudaStream_t stream, void* workspace) const {
+  const auto alpha = static_cast<float>(p.alpha), beta = static_cast<float>(p.beta);
+  // Row-major c = a b is column-major cᵀ = bᵀ aᵀ: b goes first.
+  return cublasLtMatmul(handle_.get(), plan.description.get(), &alpha, p.b, plan.b.get(), p.a, plan.a.get(), &beta, p.c,
+                        plan.c.get(), p.c, plan.c.get(), &algorithm, workspace,
+                        static_cast<size_t>(kMatmulWorkspaceBytes), stream);
+}
+
+void Matmul::choose(const char* operation, Plan& plan, const Key& key, const Product& product, cudaStream_t stream,
+                    void* workspace) {
+  const MatmulPreference preference =
+      make_preference(key.field[Key::kAlignB], key.field[Key::kAlignA], key.field[Key::kAlignC]);
+  std::vector<cublasLtMatmulHeuristicResult_t> candidates(kCandidates);
+  int found = 0;
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(handle_.get(), plan.description.get(), plan.b.get(), plan.a.get(), plan.c.get(),
+                                     plan.c.get(), preference.get(), kCandidates, candidates.data(), &found);
+  if (status != CUBLAS_STATUS_SUCCESS || found == 0) {
+    throw Error(ErrorKind::kDevice, concat(operation, ": cuBLASLt has no algorithm for ", describe(product), ": ",
+                                           cublasLtGetStatusString(status)));
+  }
+  plan.algorithm = candidates[0].algo;
+  plan.chosen = true;
+  if (found == 1) return;
+
+  // Measured with beta = 0 on an output that may be destroyed. When the caller adds to c, that is a copy of its
+  // extent; where there is no memory for it, the heuristic's first choice stays.
+  Product trial = product;
+  trial.beta = 0;
+  DeviceMemory output;
+  if (product.beta != 0) {
+    const int64_t elements = (product.batch - 1) * product.stride_c + (product.m - 1) * product.ldc + product.n;
+    void* memory = nullptr;
+    if (cudaMalloc(&memory, static_cast<size_t>(elements * dtype_bytes(product.c_type))) != cudaSuccess) {
+      static_cast<void>(cudaGetLastError());
+      return;
+    }
+    output = DeviceMemory(memory);
+    trial.c = memory;
+  }
+  CUDA_CHECK(cudaDeviceSynchronize(), operation);  // nothing else may run beside the measurement
+  const Event begin = make_event(true), end = make_event(true);
+  const auto started = std::chrono::steady_clock::now();
+  float best_ms = 0;
+  for (int i = 0; i < found; ++i) {
+    if (candidates[i].state != CUBLAS_STATUS_SUCCESS) continue;
+    if (execute(plan, candidates[i].algo, trial, stream, workspace) != CUBLAS_STATUS_SUCCESS) continue;
+    CUDA_CHECK(cudaEventRecord(begin.get(), stream), operation);
+    for (int r = 0; r < kRepeats; ++r) {
+      CUBLAS_CHECK(execute(plan, candidates[i].algo, trial, stream, workspace), operation, ": ", describe(product));
+    }
+    CUDA_CHECK(cudaEventRecord(end.get(), stream), operation);
+    CUDA_CHECK(cudaEventSynchronize(end.get()), operation, ": measuring ", describe(product));
+    float ms = 0;
+    CUDA_CHECK(cudaEventElapsedTime(&ms, begin.get(), end.get()), operation);
+    if (best_ms == 0 || ms < kMargin * best_ms) {
+      best_ms = ms;
+      plan.algorithm = candidates[i].algo;
+    }
+    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count() > kTuningSeconds) break;
+  }
+}
+
+Matmul::Plan& Matmul::plan_for(const char* operation, const Key& key, const Product& p, cudaStream_t stream,
+                               void* workspace) {
+  Plan& plan = plans_[key];
+  if (!plan.description) {
+    plan.b = p.transpose_b ? make_layout(p.type, p.k, p.n, p.ldb, p.batch, p.stride_b)
+                           : make_layout(p.type, p.n, p.k, p.ldb, p.batch, p.stride_b);
+    plan.a = p.transpose_a ? make_layout(p.type, p.m, p.k, p.lda, p.batch, p.stride_a)
+                           : make_layout(p.type, p.k, p.m, p.lda, p.batch, p.stride_a);
+    plan.c = make_layout(p.c_type, p.n, p.m, p.ldc, p.batch, p.stride_c);
+    plan.description = make_description(p.transpose_b, p.transpose_a);
+    if (plan.chosen) {  // from a table: this library must still accept it
+      cublasLtMatmulHeuristicResult_t result{};
+      plan.chosen =
+          cublasLtMatmulAlgoCheck(handle_.get(), plan.description.get(), plan.b.get(), plan.a.get(), plan.c.get(),
+                                  plan.c.get(), &plan.algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
+          result.workspaceSize <= static_cast<size_t>(kMatmulWorkspaceBytes);
+    }
+  }
+  if (!plan.chosen) choose(operation, plan, key, p, stream, workspace);
+  return plan;
+}
+
+void Matmul::run(const char* operation, const Product& product, cudaStream_t stream, void* workspace) {
+  if (product.m == 0 || product.n == 0 || product.batch == 0) return;
+  RETAIN_CHECK(product.k > 0, operation, ": empty contraction in ", describe(product));
+  const Key key = key_of(product);
+  const Plan& plan = plan_for(operation, key, product, stream, workspace);
+  CUBLAS_CHECK(execute(plan, plan.algorithm, product, stream, workspace), operation, ": ", describe(product));
+}
+
+std::string Matmul::header() const {
+  return concat("retain matmul plans 1, cublasLt ", cublasLtGetVersion(), ", ", device_name_);
+}
+
+std::string Matmul::plans() const {
+  std::map<std::string, std::string> lines;  // sorted: the text does not depend on the order of first use
+  for (const auto& [key, plan] : plans_) {
+    if (!plan.chosen) continue;
+    std::ostringstream shape, algorithm;
+    for (const int64_t value : key.field) shape << value << ' ';
+    for (const uint64_t word : plan.algorithm.data)
+      algorithm << ' ' << std::hex << std::setw(16) << std::setfill('0') << word;
+    lines[shape.str()] = algorithm.str();
+  }
+  std::string text = header() + "\n";
+  for (const auto& [shape, algorithm] : lines) text += shape + ":" + algorithm + "\n";
+  return text;
+}
+
+void Matmul::set_plans(const std::string& text) {
+  std::istringstream in(text);
+  std::string line;
+  if (!std::getline(in, line) || line != header()) return;
+  while (std::getline(in, line)) {
+    std::istringstream fields(line);
+    Key key;
+    Plan plan;
+    std::string colon;
+    for (int64_t& value : key.field) fields >> value;
+    fields >> colon >> std::hex;
+    for (uint64_t& word : plan.algorithm.data) fields >> word;
+    if (!fields || colon != ":") throw Error(ErrorKind::kData, "damaged line in the table of matmul plans: " + line);
+    plan.chosen = true;
+    plans_.insert_or_assign(key, std::move(plan));
+  }
+}
+
+void matmul(Queue& queue, const MatmulArgs& args) {
+  Product p;
+  p.type = args.a.dtype;
+  p.c_type = args.c.dtype;
+  p.transpose_a = args.transpose_a;
+  p.transpose_b = args.transpose_b;
+  p.m = args.c.shape[0];
+  p.n = args.c.shape[1];
+  p.k = args.a.shape[args.transpose_a ? 0 : 1];
+  p.a = args.a.data;
+  p.b = args.b.data;
+  p.c = args.c.data;
+  // A single row's stride is never used, but cuBLAS wants it as large as the row.
+  p.lda = std::max(args.a.stride[0], args.a.shape[1]);
+  p.ldb = std::max(args.b.stride[0], args.b.shape[1]);
+  p.ldc = std::max(args.c.stride[0], args.c.shape[1]);
+  p.alpha = args.alpha;
+  p.beta = args.beta;
+  if (p.type != DType::kFloat32 && p.type != DType::kBfloat16) {
+    throw Error(ErrorKind::kDevice, concat("matmul: ", dtype_name(p.type), " operands on a GPU"));
+  }
+  const Lane lane = queue.lane(0);
+  queue.matmul().run("matmul", p, lane.stream, lane.matmul_workspace);
+}
+
+}  // namespace retain::cuda

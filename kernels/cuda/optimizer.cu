@@ -1,0 +1,183 @@
+// reduce, clip_scale and adamw: contracts in kernels/ops.h. All three are one pass over memory.
+#include <algorithm>
+
+#include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/vector.cuh"
+
+namespace retain::cuda {
+
+namespace {
+
+constexpr int kWarps = 16;
+constexpr int kThreads = 32 * kWarps;
+constexpr int kAhead = 4;  // vectors in flight a thread: 528 blocks of 512 threads then have 17 MB on their way
+
+/// Sums of the vectors first, first + step, …: fp32 within a vector, fp64 across vectors.
+template <class T, int N, ReduceKind kKind>
+__global__ void __launch_bounds__(kThreads) reduce_kernel(const T* x, int64_t vectors, int64_t n, double* partials) {
+  __shared__ double shared[kWarps];
+  const int64_t step = int64_t{gridDim.x} * kThreads;
+  double sum = 0;
+  for (int64_t first = int64_t{blockIdx.x} * kThreads + threadIdx.x; first < vectors; first += step * kAhead) {
+    Pack<T, N> pack[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (first + i * step < vectors) pack[i] = load_pack<N>(x + (first + i * step) * N);
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (first + i * step >= vectors) continue;
+      float part = 0;
+#pragma unroll
+      for (int j = 0; j < N; ++j) {
+        const float value = to_float(pack[i].v[j]);
+        part += kKind == ReduceKind::kSum ? value : value * value;
+      }
+      sum += part;
+    }
+  }
+  if (blockIdx.x == 0 && threadIdx.x == 0) {
+    for (int64_t i = vectors * N; i < n; ++i) {
+      const float value = to_float(x[i]);
+      sum += kKind == ReduceKind::kSum ? value : value * value;
+    }
+  }
+  sum = group_sum<kWarps>(sum, shared);
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    reduce_partials_kernel(const double* partials, int blocks, double* out, bool accumulate) {
+  __shared__ double shared[kWarps];
+  double sum = 0;
+  for (int i = threadIdx.x; i < blocks; i += kThreads) sum += partials[i];
+  sum = group_sum<kWarps>(sum, shared);
+  if (threadIdx.x == 0) *out = accumulate ? *out + sum : sum;
+}
+
+__global__ void clip_scale_kernel(const double* sum_of_squares, double max_norm, double* norm, double* scale) {
+  const double value = sqrt(*sum_of_squares);
+  *norm = value;
+  if (!isfinite(value)) {
+    *scale = nan("");
+  } else {
+    *scale = max_norm > 0 && value > max_norm ? max_norm / value : 1.0;
+  }
+}
+
+template <class T>
+struct Adamw {
+  const float* gradient;
+  float* master;
+  float* m;
+  float* v;
+  T* weight;  // may be master
+  const double* grad_scale;
+  int64_t n;
+  float lr, beta1, beta2, eps, weight_decay, correction1, correction2;  // corrections: 1 / (1 − β^step)
+};
+
+template <class T>
+__device__ __forceinline__ void update(const Adamw<T>& a, float scale, float gradient, float& master, float& m,
+                                       float& v) {
+  const float g = gradient * scale;
+  m = a.beta1 * m + (1.0F - a.beta1) * g;
+  v = a.beta2 * v + (1.0F - a.beta2) * g * g;
+  const float step = m * a.correction1 / (sqrtf(v * a.correction2) + a.eps);
+  master -= a.lr * (step + a.weight_decay * master);
+}
+
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads) adamw_kernel(const Adamw<T> a) {
+  const double scale = *a.grad_scale;
+  if (!isfinite(scale)) return;
+  const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N;
+  if (first + N <= a.n) {
+    float gradient[N], master[N], m[N], v[N];
+    load(a.gradient + first, gradient);
+    load(a.master + first, master);
+    load(a.m + first, m);
+    load(a.v + first, v);
+#pragma unroll
+    for (int j = 0; j < N; ++j) update(a, static_cast<float>(scale), gradient[j], master[j], m[j], v[j]);
+    store(a.master + first, master);
+    store(a.m + first, m);
+    store(a.v + first, v);
+    store(a.weight + first, master);
+  } else {
+    for (int64_t i = first; i < a.n; ++i) {
+      update(a, static_cast<float>(scale), a.gradient[i], a.master[i], a.m[i], a.v[i]);
+      a.weight[i] = from_float<T>(a.master[i]);
+    }
+  }
+}
+
+}  // namespace
+
+void reduce(Queue& queue, const ReduceArgs& args) {
+  auto* partials = static_cast<double*>(queue.scratch("reduce", reduce_partials_bytes()));
+  const int64_t n = args.x.elements();
+  unsigned blocks = 1;
+  dispatch_compute("reduce", args.x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const auto run = [&](auto kernel, int64_t elements) {
+      const int64_t vectors = n / elements;
+      blocks = static_cast<unsigned>(std::clamp<int64_t>((vectors + kThreads - 1) / kThreads, 1, kPartialBlocks));
+      kernel<<<blocks, kThreads, 0, queue.stream()>>>(pointer<T>(args.x), vectors, n, partials);
+    };
+    constexpr int kN = kVectorOf<T>;
+    const bool vector = reinterpret_cast<uintptr_t>(args.x.data) % 16 == 0;
+    if (args.kind == ReduceKind::kSum) {
+      vector ? run(reduce_kernel<T, kN, ReduceKind::kSum>, kN) : run(reduce_kernel<T, 1, ReduceKind::kSum>, 1);
+    } else {
+      vector ? run(reduce_kernel<T, kN, ReduceKind::kSumOfSquares>, kN)
+             : run(reduce_kernel<T, 1, ReduceKind::kSumOfSquares>, 1);
+    }
+  });
+  LAUNCH_CHECK("reduce");
+  reduce_partials_kernel<<<1, kThreads, 0, queue.stream()>>>(partials, static_cast<int>(blocks),
+                                                             pointer<double>(args.out), args.accumulate);
+  LAUNCH_CHECK("reduce: partial sums");
+}
+
+void clip_scale(Queue& queue, const ClipScaleArgs& args) {
+  clip_scale_kernel<<<1, 1, 0, queue.stream()>>>(pointer<double>(args.sum_of_squares), args.max_norm,
+                                                 pointer<double>(args.norm), pointer<double>(args.scale));
+  LAUNCH_CHECK("clip_scale");
+}
+
+void adamw(Queue& queue, const AdamwArgs& args) {
+  const int64_t n = args.master.elements();
+  if (n == 0) return;
+  dispatch_compute("adamw", args.weight.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const auto step = static_cast<double>(args.step);
+    const Adamw<T> a{pointer<float>(args.gradient),
+                     pointer<float>(args.master),
+                     pointer<float>(args.m),
+                     pointer<float>(args.v),
+                     pointer<T>(args.weight),
+                     pointer<double>(args.grad_scale),
+                     n,
+                     static_cast<float>(args.lr),
+                     static_cast<float>(args.beta1),
+                     static_cast<float>(args.beta2),
+                     static_cast<float>(args.eps),
+                     static_cast<float>(args.weight_decay),
+                     static_cast<float>(1.0 / (1.0 - std::pow(args.beta1, step))),
+                     static_cast<float>(1.0 / (1.0 - std::pow(args.beta2, step)))};
+    constexpr int kN = 4;  // 16 bytes of each fp32 buffer
+    const bool vector = vectors_aligned(args.gradient, args.master, args.m, args.v) &&
+                        reinterpret_cast<uintptr_t>(args.weight.data) % (kN * sizeof(T)) == 0;
+    if (vector) {
+      adamw_kernel<T, kN><<<block_count(n, int64_t{kThreads} * kN), kThreads, 0, queue.stream()>>>(a);
+    } else {
+      adamw_kernel<T, 1><<<block_count(n, kThreads), kThreads, 0, queue.stream()>>>(a);
+    }
+  });
+  LAUNCH_CHECK("adamw");
+}
+
+}  // namespace retain::cuda

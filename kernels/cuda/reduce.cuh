@@ -1,0 +1,52 @@
+// Sums and maxima over the threads of a warp or a group of warps, in an order that never changes; every thread gets
+// the result.
+#pragma once
+
+#include <cstdint>
+
+namespace retain::cuda {
+
+template <class T>
+__device__ __forceinline__ T warp_sum(T x) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffU, x, offset);
+  return x;
+}
+
+__device__ __forceinline__ float warp_max(float x) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffU, x, offset));
+  return x;
+}
+
+/// Sum over kWarps warps. With kWarps == 1 every warp of the block is a group of its own and `shared` is not used;
+/// otherwise the block is one group, all its threads call, and `shared` holds kWarps values.
+template <int kWarps, class T>
+__device__ __forceinline__ T group_sum(T x, T* shared) {
+  x = warp_sum(x);
+  if constexpr (kWarps > 1) {
+    __syncthreads();  // an earlier call's values may still be read
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) x += shared[w];
+  }
+  return x;
+}
+
+template <int kWarps>
+__device__ __forceinline__ float group_max(float x, float* shared) {
+  x = warp_max(x);
+  if constexpr (kWarps > 1) {
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = shared[0];
+#pragma unroll
+    for (int w = 1; w < kWarps; ++w) x = fmaxf(x, shared[w]);
+  }
+  return x;
+}
+
+}  // namespace retain::cuda

@@ -1,0 +1,283 @@
+// Chunkwise retention by batched products, one head at a time, the heads spread over the queue's lanes; contracts in
+// kernels/ops.h. With q̃ = q γ^i, k̂ = k γ^−j folded in by rotate (i, j inside the chunk) and S = γ × the state:
+//   A = tril(Q̃ K̂ᵀ),  O = A V + Q̃ S_c,  S_(c+1) = γ^C (S_c + K̂ᵀ V)
+//   dA = tril(dO Vᵀ),  R_c = γ^C (Q̃_(c+1)ᵀ dO_(c+1) + R_(c+1))
+//   dV = Aᵀ dO + K̂ R,  dK̂ = dAᵀ Q̃ + V Rᵀ,  dQ̃ = dA K̂ + dO Sᵀ.
+// The products with a state come first: documents that start inside a chunk zero rows of their results, and the
+// products with the scores are then added. One head's scores and states stay in the L2 cache between its products.
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/retention_scan.h"
+
+namespace retain::cuda {
+
+namespace {
+
+/// One head of a [B,T,H,·] tensor, of the scores or of the states, as the chunks' row-major matrices.
+struct Chunks {
+  char* data = nullptr;
+  int64_t batch = 0, chunk = 0, leading = 0;  // strides in elements
+  DType type = DType::kFloat32;
+
+  char* at(int64_t b, int64_t c) const { return data + (b * batch + c * chunk) * dtype_bytes(type); }
+};
+
+/// What every operation on one head needs.
+struct Head {
+  const char* operation;
+  Queue& queue;
+  Lane lane;
+  Segments segments;
+  DType type;
+  int64_t key_dim, value_dim;
+  const double* log2_gamma;
+  bool documents;
+
+  /// c = [c +] op(a) op(b) for every chunk; a row count of 0 stands for the chunk's length.
+  void product(const Chunks& a, bool transpose_a, const Chunks& b, bool transpose_b, const Chunks& c, int64_t m,
+               int64_t n, int64_t k, bool add) const {
+    const int64_t full = segments.tokens / segments.chunk, rest = segments.tokens % segments.chunk;
+    Product p;
+    p.type = p.c_type = type;
+    p.transpose_a = transpose_a;
+    p.transpose_b = transpose_b;
+    p.lda = a.leading;
+    p.ldb = b.leading;
+    p.ldc = c.leading;
+    p.beta = add ? 1 : 0;
+    const auto run = [&](int64_t sequence, int64_t chunk, int64_t rows, int64_t batch, bool over_chunks) {
+      p.m = m ? m : rows;
+      p.n = n ? n : rows;
+      p.k = k ? k : rows;
+      p.a = a.at(sequence, chunk);
+      p.b = b.at(sequence, chunk);
+      p.c = c.at(sequence, chunk);
+      p.batch = batch;
+      p.stride_a = over_chunks ? a.chunk : a.batch;
+      p.stride_b = over_chunks ? b.chunk : b.batch;
+      p.stride_c = over_chunks ? c.chunk : c.batch;
+      queue.matmul().run(operation, p, lane.stream, lane.matmul_workspace);
+    };
+    const auto merges = [&](const Chunks& x) { return x.batch == x.chunk * full; };
+    if (full > 0) {
+      if (rest == 0 && (segments.batch == 1 || (merges(a) && merges(b) && merges(c)))) {
+        run(0, 0, segments.chunk, segments.batch * full, true);
+      } else {
+        for (int64_t s = 0; s < segments.batch; ++s) run(s, 0, segments.chunk, full, true);
+      }
+    }
+    if (rest > 0) run(0, full, rest, segments.batch, false);
+  }
+
+  /// The tensor's head as chunk matrices.
+  Chunks chunks(const TensorView& x, int64_t head) const {
+    return {static_cast<char*>(x.data) + head * x.stride[2] * dtype_bytes(type), x.stride[0],
+            x.stride[1] * segments.chunk, x.stride[1], type};
+  }
+  /// Scratch with `rows` x `columns` elements a chunk.
+  Chunks scratch(char* data, int64_t rows, int64_t columns) const {
+    return {data, segments.chunks * rows * columns, rows * columns, columns, type};
+  }
+  /// x, or a copy without the rows that the mask takes out of products over the chunk's tokens.
+  Chunks masked(const Chunks& x, char* copy, RowMask mask) const {
+    if (!documents) return x;
+    copy_masked_rows(operation, type, copy, x.data, x.batch, x.leading, key_dim, mask, segments, lane.stream);
+    return {copy, segments.tokens * key_dim, segments.chunk * key_dim, key_dim, type};
+  }
+  void zero(const Chunks& x, int64_t width, RowMask mask) const {
+    if (documents) zero_rows(operation, type, x.data, x.batch, x.leading, width, mask, segments, lane.stream);
+  }
+
+  StateScan state_scan(const Chunks& states) const {
+    StateScan scan;
+    scan.states = states.data;
+    scan.batch_stride = states.batch;
+    scan.chunk_stride = states.chunk;
+    scan.elements = key_dim * value_dim;
+    scan.log2_gamma = log2_gamma;
+    return scan;
+  }
+  /// Puts the state before each chunk into `states`.
+  void forward_states(const Chunks& k, const Chunks& v, const Chunks& states, char* copy, const float* state_in,
+                      float* state_out, int64_t boundary_stride, bool store) const {
+    product(masked(k, copy, RowMask::kLeavesState), true, v, false, states, key_dim, value_dim, 0, false);
+    StateScan scan = state_scan(states);
+    scan.boundary = state_in;
+    scan.result = state_out;
+    scan.boundary_stride = boundary_stride;
+    scan.store = store;
+    scan_states(operation, type, scan, segments, lane.stream);
+  }
+  /// Puts the gradient of each chunk's product K̂ᵀV into `dstates`.
+  void backward_states(const Chunks& q, const Chunks& dout, const Chunks& dstates, char* copy, const float* dstate_out,
+                       float* dstate_in, int64_t boundary_stride, bool store) const {
+    product(masked(q, copy, RowMask::kSeesState), true, dout, false, dstates, key_dim, value_dim, 0, false);
+    StateScan scan = state_scan(dstates);
+    scan.boundary = dstate_out;
+    scan.result = dstate_in;
+    scan.boundary_stride = boundary_stride;
+    scan.store = store;
+    scan_states_reverse(operation, type, scan, segments, lane.stream);
+  }
+};
+
+struct Shape {
+  int64_t batch, tokens, heads, key_dim, value_dim;
+};
+
+/// Calls body(head index, Head, the lane's scratch) for every head, the lanes taking turns.
+template <class Body>
+void for_each_head(const char* operation, Queue& queue, const RetentionContext& context, const Shape& shape, DType type,
+                   Body&& body) {
+  const int64_t chunk = context.folded_chunk;
+  const RetentionScratch part(shape.batch, shape.tokens, chunk, shape.key_dim, shape.value_dim, dtype_bytes(type));
+  auto* memory = static_cast<char*>(queue.scratch(operation, kLanes * part.bytes));
+  Segments segments;
+  segments.document = static_cast<const int32_t*>(context.document_start.data);
+  segments.document_stride = context.document_start.stride[0];
+  segments.position_offset = context.position_offset;
+  segments.batch = shape.batch;
+  segments.tokens = shape.tokens;
+  segments.chunk = chunk;
+  segments.chunks = (shape.tokens + chunk - 1) / chunk;
+  queue.fork();
+  for (int64_t h = 0; h < shape.heads; ++h) {
+    const int lane = static_cast<int>(h % kLanes);
+    const Head head{operation,
+                    queue,
+                    queue.lane(lane),
+                    segments,
+                    type,
+                    shape.key_dim,
+                    shape.value_dim,
+                    static_cast<const double*>(context.log2_gamma.data) + h,
+                    segments.document != nullptr};
+    body(h, head, part, memory + lane * part.bytes);
+  }
+  queue.join();
+}
+
+float* head_state(const TensorView& state, int64_t head) {
+  return state ? static_cast<float*>(state.data) + head * state.stride[1] : nullptr;
+}
+
+/// The chunks of the kept states [B,N,H,K,V] of one head, or scratch.
+Chunks states_of(const TensorView& states, const Head& head, int64_t h, char* scratch) {
+  if (!states) return head.scratch(scratch, head.key_dim, head.value_dim);
+  return {static_cast<char*>(states.data) + h * states.stride[2] * dtype_bytes(head.type), states.stride[0],
+          states.stride[1], head.value_dim, head.type};
+}
+
+bool takes_vectors(const TensorView& x) {
+  if (!x) return true;
+  if (reinterpret_cast<uintptr_t>(x.data) % 16 != 0) return false;
+  for (int d = 0; d + 1 < x.rank; ++d) {
+    if (x.shape[d] > 1 && x.stride[d] % 8 != 0) return false;
+  }
+  return true;
+}
+
+/// True if the batched products serve this call: folded operands, and everything a whole number of vectors of eight.
+template <class... Views>
+bool batched(const RetentionContext& context, int64_t key_dim, int64_t value_dim, const Views&... views) {
+  return context.folded_chunk > 0 && context.folded_chunk % 8 == 0 && context.form != RetentionForm::kRecurrent &&
+         key_dim % 8 == 0 && value_dim % 8 == 0 && (takes_vectors(views) && ...);
+}
+
+}  // namespace
+
+void retention(Queue& queue, const RetentionArgs& args) {
+  const Shape shape{args.q.shape[0], args.q.shape[1], args.q.shape[2], args.q.shape[3], args.v.shape[3]};
+  if (!batched(args.context, shape.key_dim, shape.value_dim, args.q, args.k, args.v, args.o, args.states, args.state_in,
+               args.state_out)) {
+    return retention_plain(queue, args);
+  }
+  const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
+  for_each_head("retention", queue, args.context, shape, args.q.dtype,
+                [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
+                  const int64_t c = head.segments.chunk, k = head.key_dim, v = head.value_dim;
+                  const Chunks queries = head.chunks(args.q, h), keys = head.chunks(args.k, h);
+                  const Chunks values = head.chunks(args.v, h), out = head.chunks(args.o, h);
+                  const Chunks scores = head.scratch(scratch + part.scores, c, c);
+                  const Chunks states = states_of(args.states, head, h, scratch + part.states);
+                  head.forward_states(keys, values, states, scratch + part.masked, head_state(args.state_in, h),
+                                      head_state(args.state_out, h), boundary, true);
+                  head.product(queries, false, keys, true, scores, 0, 0, k, false);
+                  mask_scores(head.operation, head.type, scores.data, 1, head.segments, head.lane.stream);
+                  head.product(queries, false, states, false, out, 0, v, k, false);
+                  head.zero(out, v, RowMask::kSeesState);
+                  head.product(scores, false, values, false, out, 0, v, 0, true);
+                });
+}
+
+void retention_backward(Queue& queue, const RetentionBackwardArgs& args) {
+  const Shape shape{args.q.shape[0], args.q.shape[1], args.q.shape[2], args.q.shape[3], args.v.shape[3]};
+  RetentionContext context = args.context;
+  context.form = RetentionForm::kChunkwise;
+  if (!batched(context, shape.key_dim, shape.value_dim, args.q, args.k, args.v, args.dout, args.dq, args.dk, args.dv,
+               args.states, args.state_in, args.dstate_out, args.dstate_in)) {
+    return retention_plain_backward(queue, args);
+  }
+  const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
+  for_each_head("retention_backward", queue, context, shape, args.q.dtype,
+                [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
+                  const int64_t c = head.segments.chunk, k = head.key_dim, v = head.value_dim;
+                  const Chunks queries = head.chunks(args.q, h), keys = head.chunks(args.k, h);
+                  const Chunks values = head.chunks(args.v, h), dout = head.chunks(args.dout, h);
+                  const Chunks dq = head.chunks(args.dq, h), dk = head.chunks(args.dk, h);
+                  const Chunks dv = head.chunks(args.dv, h);
+                  const Chunks scores = head.scratch(scratch + part.scores, c, c);
+                  const Chunks dscores = head.scratch(scratch + part.dscores, c, c);
+                  const Chunks states = states_of(args.states, head, h, scratch + part.states);
+                  const Chunks dstates = head.scratch(scratch + part.dstates, k, v);
+                  if (!args.states) {
+                    head.forward_states(keys, values, states, scratch + part.masked, head_state(args.state_in, h),
+                                        nullptr, boundary, true);
+                  }
+                  head.backward_states(queries, dout, dstates, scratch + part.masked, head_state(args.dstate_out, h),
+                                       head_state(args.dstate_in, h), boundary, true);
+                  head.product(queries, false, keys, true, scores, 0, 0, k, false);
+                  head.product(dout, false, values, true, dscores, 0, 0, v, false);
+                  mask_scores(head.operation, head.type, scores.data, 2, head.segments, head.lane.stream);
+
+                  head.product(keys, false, dstates, false, dv, 0, v, k, false);
+                  head.zero(dv, v, RowMask::kLeavesState);
+                  head.product(scores, true, dout, false, dv, 0, v, 0, true);
+
+                  head.product(values, false, dstates, true, dk, 0, k, v, false);
+                  head.zero(dk, k, RowMask::kLeavesState);
+                  head.product(dscores, true, queries, false, dk, 0, k, 0, true);
+
+                  head.product(dout, false, states, true, dq, 0, k, v, false);
+                  head.zero(dq, k, RowMask::kSeesState);
+                  head.product(dscores, false, keys, false, dq, 0, k, 0, true);
+                });
+}
+
+void retention_state(Queue& queue, const RetentionStateArgs& args) {
+  const Shape shape{args.k.shape[0], args.k.shape[1], args.k.shape[2], args.k.shape[3], args.v.shape[3]};
+  if (!batched(args.context, shape.key_dim, shape.value_dim, args.k, args.v, args.state))
+    return retention_plain_state(queue, args);
+  const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
+  for_each_head("retention_state", queue, args.context, shape, args.k.dtype,
+                [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
+                  const Chunks states = head.scratch(scratch + part.states, head.key_dim, head.value_dim);
+                  head.forward_states(head.chunks(args.k, h), head.chunks(args.v, h), states, scratch + part.masked,
+                                      nullptr, head_state(args.state, h), boundary, false);
+                });
+}
+
+void retention_state_gradient(Queue& queue, const RetentionStateGradientArgs& args) {
+  const Shape shape{args.q.shape[0], args.q.shape[1], args.q.shape[2], args.q.shape[3], args.dout.shape[3]};
+  if (!batched(args.context, shape.key_dim, shape.value_dim, args.q, args.dout, args.dstate)) {
+    return retention_plain_state_gradient(queue, args);
+  }
+  const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
+  for_each_head("retention_state_gradient", queue, args.context, shape, args.q.dtype,
+                [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
+                  const Chunks dstates = head.scratch(scratch + part.dstates, head.key_dim, head.value_dim);
+                  head.backward_states(head.chunks(args.q, h), head.chunks(args.dout, h), dstates,
+                                       scratch + part.masked, nullptr, head_state(args.dstate, h), boundary, false);
+                });
+}
+
+}  // namespace retain::cuda

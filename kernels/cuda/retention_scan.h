@@ -1,0 +1,57 @@
+// The kernels of chunkwise retention that are not products: masks by zero-writing, and the scan over chunk states.
+// All work on one head. With chunk c of `chunk` tokens (the last may be shorter) starting at token c0 of the segment:
+//   row t sees the state before its chunk  iff its document started before c0,
+//   row t belongs to the state after its chunk  iff its document is that of the chunk's last token.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/core/dtype.h"
+
+namespace retain::cuda {
+
+/// Which tokens share a document; document null: all of them, with everything that came before.
+struct Segments {
+  const int32_t* document = nullptr;  ///< [B,T] positions at which the tokens' documents start
+  int64_t document_stride = 0, position_offset = 0;
+  int64_t batch = 0, tokens = 0, chunk = 0, chunks = 0;  ///< chunks of one sequence
+};
+
+enum class RowMask : uint8_t { kSeesState, kLeavesState };
+
+/// scores [copies][B·N][C][C], row-major: zero where column > row or the column lies in an earlier document.
+void mask_scores(const char* operation, DType type, void* scores, int64_t copies, const Segments& segments,
+                 cudaStream_t stream);
+
+/// Rows [B,T,width] of one head: zero where the mask does not hold.
+void zero_rows(const char* operation, DType type, void* x, int64_t batch_stride, int64_t token_stride, int64_t width,
+               RowMask mask, const Segments& segments, cudaStream_t stream);
+
+/// out [B,T,width] contiguous = x where the mask holds, else zero.
+void copy_masked_rows(const char* operation, DType type, void* out, const void* x, int64_t batch_stride,
+                      int64_t token_stride, int64_t width, RowMask mask, const Segments& segments, cudaStream_t stream);
+
+/// One head's chunk products, turned in place into chunk states (kept as the compute type, carried in fp32).
+struct StateScan {
+  void* states = nullptr;  ///< [B,N,elements] with these strides
+  int64_t batch_stride = 0, chunk_stride = 0;
+  int64_t elements = 0;             ///< K·V
+  const float* boundary = nullptr;  ///< fp32 state in (forward) or its gradient out (reverse) of this head, or null: 0
+  float* result = nullptr;          ///< state out, or gradient in; or null
+  int64_t boundary_stride = 0;      ///< of a sequence
+  const double* log2_gamma = nullptr;  ///< of this head
+  bool store = true;                   ///< false: only `result` is wanted
+};
+
+/// S_0 = γ·boundary; the product U_c at c is replaced by S_c; S_(c+1) = γ^len (S_c + U_c); result = S_N / γ.
+void scan_states(const char* operation, DType type, const StateScan& scan, const Segments& segments,
+                 cudaStream_t stream);
+
+/// R_last = γ^(len−1)·boundary; the product D_c at c is replaced by R_c; R_(c−1) = γ^len (D_c + R_c); result = γ (D_0 +
+/// R_0).
+void scan_states_reverse(const char* operation, DType type, const StateScan& scan, const Segments& segments,
+                         cudaStream_t stream);
+
+}  // namespace retain::cuda

@@ -1,0 +1,53 @@
+// How the CUDA backend divides its workspace, as pure functions without any CUDA header: the plan and the backend
+// share them. The workspace is kLanes scratch blocks for cuBLASLt and one block that one operation uses at a time.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/core/memory.h"
+
+namespace retain::cuda {
+
+/// Streams over which the heads of retention are spread: a product of one head is about one wave of thread blocks,
+/// and the second lane fills its tail and hides the memory-bound kernels between products.
+inline constexpr int kLanes = 2;
+/// cuBLAS asks for at least 32 MiB on Hopper; 64 lets every split-K algorithm of our shapes take part.
+inline constexpr int64_t kMatmulWorkspaceBytes = int64_t{64} << 20;
+/// Thread blocks of a two-stage reduction: four for each of Hopper's 132 multiprocessors. A constant, so that sums
+/// do not depend on the device.
+inline constexpr int64_t kPartialBlocks = 528;
+
+/// The chunk whose decay rotate folds into q and k; 0 for heads that only the plain kernel serves. Large states are
+/// worth a larger chunk: their traffic falls with 1/C, while the work on scores grows with C.
+constexpr int64_t fold_chunk(int64_t key_dim, int64_t value_dim) {
+  if (key_dim % 8 != 0 || value_dim % 8 != 0) return 0;
+  return key_dim >= 256 ? 256 : 128;
+}
+
+/// Scratch of retention for one lane, one head at a time: byte offsets of its parts.
+struct RetentionScratch {
+  int64_t scores = 0, dscores = 0, states = 0, dstates = 0, masked = 0, bytes = 0;
+
+  RetentionScratch(int64_t batch, int64_t tokens, int64_t chunk, int64_t key_dim, int64_t value_dim,
+                   int64_t element_bytes) {
+    const int64_t chunks = batch * ((tokens + chunk - 1) / chunk);
+    const int64_t score_bytes = chunks * chunk * chunk * element_bytes;  // a whole number of 16-byte vectors
+    const int64_t state_bytes = align_up(chunks * key_dim * value_dim * element_bytes, kAlignmentBytes);
+    scores = 0;
+    dscores = score_bytes;  // right behind the scores: one kernel masks both
+    states = align_up(2 * score_bytes, kAlignmentBytes);
+    dstates = states + state_bytes;
+    masked = dstates + state_bytes;
+    bytes = masked + align_up(batch * tokens * key_dim * element_bytes, kAlignmentBytes);
+  }
+};
+
+/// Scratch of the column sums behind a weight gradient of this many columns.
+constexpr int64_t column_partials_bytes(int64_t columns) {
+  return kPartialBlocks * columns * static_cast<int64_t>(sizeof(float));
+}
+
+constexpr int64_t reduce_partials_bytes() { return kPartialBlocks * static_cast<int64_t>(sizeof(double)); }
+
+}  // namespace retain::cuda

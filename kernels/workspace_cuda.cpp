@@ -1,0 +1,17 @@
+#include "kernels/cuda/workspace_layout.h"
+#include "kernels/workspace.h"
+
+namespace retain {
+
+int64_t cuda_fold_chunk(int64_t key_dim, int64_t value_dim) { return cuda::fold_chunk(key_dim, value_dim); }
+
+int64_t cuda_workspace_bytes(const WorkspaceShape& s) {
+  using namespace cuda;
+  const int64_t chunk = std::max<int64_t>(cuda::fold_chunk(s.key_dim, s.value_dim), s.chunk);
+  const RetentionScratch lane(s.batch, s.tokens, chunk, s.key_dim, s.value_dim, dtype_bytes(s.compute));
+  const int64_t columns = std::max(s.hidden_size, s.value_dim);
+  const int64_t operation = std::max({kLanes * lane.bytes, column_partials_bytes(columns), reduce_partials_bytes()});
+  return kLanes * kMatmulWorkspaceBytes + align_up(operation, kAlignmentBytes);
+}
+
+}  // namespace retain
