@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -53,6 +54,16 @@ void Metrics::record(int64_t step, const std::map<std::string, double>& values) 
   nlohmann::ordered_json json = {{"step", step}};
   for (const auto& [name, value] : values) json[name] = value;
   append(json.dump());
+}
+
+void append_event(const std::string& path, int64_t step, const std::string& event,
+                  const std::map<std::string, std::string>& values) {
+  const auto now = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
+  nlohmann::ordered_json json = {{"time", now.count()}, {"step", step}, {"event", event}};
+  for (const auto& [name, value] : values) json[name] = value;
+  std::ofstream out(path, std::ios::app);
+  out << json.dump() << '\n';
+  if (!out.flush()) throw Error(ErrorKind::kIo, fmt::format("cannot write {}: {}", path, std::strerror(errno)));
 }
 
 std::string step_line(const StepMetrics& m, int64_t steps) {

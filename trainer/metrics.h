@@ -35,6 +35,10 @@ class Metrics {
   std::FILE* file_ = nullptr;
 };
 
+/// Appends {"time", "step", "event", values…} to events.jsonl.
+void append_event(const std::string& path, int64_t step, const std::string& event,
+                  const std::map<std::string, std::string>& values);
+
 /// "step=10/250 loss=3.1415 grad_norm=1.02 lr=6.00e-04 tokens_per_second=51234 mfu=0.412 step_seconds=0.321"
 std::string step_line(const StepMetrics& metrics, int64_t steps);
 

@@ -58,7 +58,7 @@ TrainingStep::TrainingStep(Backend& backend, Mesh& mesh, const Config& config, P
   memory_ = take_memory(arena, model.dims().batch);
 }
 
-StepResult TrainingStep::run(int64_t index, bool stop_requested) {
+StepResult TrainingStep::run(int64_t index, const Wishes& mine) {
   StepResult result;
   result.lr = learning_rate(config_.schedule, config_.optimizer.lr, config_.steps(), index);
 
@@ -68,11 +68,11 @@ StepResult TrainingStep::run(int64_t index, bool stop_requested) {
     batches.push_back(loader_.load(index, micro));
     valid_targets += batches.back().valid_targets;
   }
-  // The one exchange between hosts: how many targets count in the global batch, and whether anybody wants to stop.
-  std::array<double, 2> totals = {static_cast<double>(valid_targets), stop_requested ? 1.0 : 0.0};
-  mesh_.host().all_reduce(TensorView(totals.data(), DType::kFloat64, {2}), ReduceOp::kSum).wait();
+  // The one exchange between hosts: how many targets count in the global batch, and whether anybody wants something.
+  std::array<double, 3> totals = {static_cast<double>(valid_targets), mine.stop ? 1.0 : 0.0, mine.save ? 1.0 : 0.0};
+  mesh_.host().all_reduce(TensorView(totals.data(), DType::kFloat64, {3}), ReduceOp::kSum).wait();
   result.predicted_tokens = static_cast<int64_t>(totals[0]) / (mesh_.shape().cp * mesh_.shape().tp);
-  result.stop_requested = totals[1] > 0;
+  result.wishes = {.stop = totals[1] > 0, .save = totals[2] > 0};
   const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, result.predicted_tokens));
 
   backend_.fill(parameters_.flat_gradients(), 0);

@@ -8,12 +8,18 @@
 
 namespace retain {
 
+/// Wishes from outside (signals, the file STOP), polled once a step on every rank.
+struct Wishes {
+  bool stop = false;  ///< checkpoint and end
+  bool save = false;  ///< checkpoint and go on
+};
+
 struct StepResult {
   double loss = 0;          ///< nats per predicted token over the global batch
   double grad_norm = 0;     ///< before clipping
   double lr = 0;
   int64_t predicted_tokens = 0;  ///< targets that count, over the global batch
-  bool stop_requested = false;   ///< some rank asked for it
+  Wishes wishes;            ///< of any rank
   bool skipped = false;     ///< the gradient was not finite and nothing was updated
 };
 
@@ -25,8 +31,8 @@ class TrainingStep {
   TrainingStep(Backend& backend, Mesh& mesh, const Config& config, ParameterStore& parameters, RetNet& model,
                TrainLoader& loader);
 
-  /// Update number `index` (0-based) of the run. All ranks call it together; stop_requested is this rank's wish.
-  StepResult run(int64_t index, bool stop_requested);
+  /// Update number `index` (0-based) of the run. All ranks call it together, each with its own wishes.
+  StepResult run(int64_t index, const Wishes& mine);
 
  private:
   struct Memory {

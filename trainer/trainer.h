@@ -15,7 +15,7 @@ class Trainer {
   Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target);
 
   /// Update number `index` (0-based); see TrainingStep.
-  StepResult step(int64_t index, bool stop_requested = false) { return step_.run(index, stop_requested); }
+  StepResult step(int64_t index, const Wishes& mine = {}) { return step_.run(index, mine); }
 
   Backend& backend() { return backend_; }
   Mesh& mesh() { return mesh_; }

@@ -136,65 +136,56 @@ void Checkpoint::read(const std::vector<TensorPlacement>& placements, const Flat
   }
 }
 
-void Checkpoint::verify_block(const File& file, const FileRecord& record, int64_t block,
-                              const ShardRecord* shard) const {
-  const int64_t begin = block * kChecksumBlockBytes, end = std::min(record.bytes, begin + kChecksumBlockBytes);
-  std::vector<char> bytes(static_cast<size_t>(end - begin));
-  const uint64_t want = record.blocks[static_cast<size_t>(block)];
-  uint64_t got = 0;
-  constexpr int kReads = 2;  // a second look, past the page cache, before a step is given up
-  for (int i = 0; i < kReads; ++i) {
-    if (i > 0) ::posix_fadvise(file.descriptor(), begin, end - begin, POSIX_FADV_DONTNEED);
-    file.read(bytes.data(), end - begin, begin);
-    got = checksum(bytes.data(), end - begin);
-    if (got == want) return;
+void Checkpoint::verify_blocks(const FileRecord& record, const ShardRecord* shard, int64_t begin, int64_t end,
+                               const Report& report) const {
+  const auto holds = [&](int64_t from, int64_t to) {
+    return shard ? contents(*shard, manifest_.dtype, from, to) : std::string("the view of whole tensors");
+  };
+  const auto damaged = [&](const std::string& reason) {
+    report(Error(ErrorKind::kData, concat(reason, "; it holds ", holds(0, record.bytes))));
+  };
+  File file;
+  try {
+    file = File::open(path_ / record.name);
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::kIo) throw;
+    return damaged(e.what());
   }
-  throw Error(ErrorKind::kData,
-              concat(file.path().string(), ": bytes ", begin, " to ", end, " (",
-                     shard ? contents(*shard, manifest_.dtype, begin, end) : "the view of whole tensors",
-                     ") have the checksum ", to_hex(got), ", want ", to_hex(want)));
+  if (file.size() != record.bytes) {
+    return damaged(concat(file.path().string(), " has ", file.size(), " bytes, want ", record.bytes));
+  }
+  std::vector<char> bytes(static_cast<size_t>(std::min(record.bytes, kChecksumBlockBytes)));
+  for (int64_t block = begin; block < end; ++block) {
+    const int64_t from = block * kChecksumBlockBytes, to = std::min(record.bytes, from + kChecksumBlockBytes);
+    const uint64_t want = record.blocks[static_cast<size_t>(block)];
+    uint64_t got = ~want;
+    constexpr int kReads = 2;  // a second look, past the page cache, before a step is given up
+    for (int i = 0; i < kReads && got != want; ++i) {
+      if (i > 0) ::posix_fadvise(file.descriptor(), from, to - from, POSIX_FADV_DONTNEED);
+      file.read(bytes.data(), to - from, from);
+      got = checksum(bytes.data(), to - from);
+    }
+    if (got == want) continue;
+    report(Error(ErrorKind::kData, concat(file.path().string(), ": bytes ", from, " to ", to, " (", holds(from, to),
+                                          ") have the checksum ", to_hex(got), ", want ", to_hex(want))));
+  }
 }
 
-void Checkpoint::verify_shards(int part, int parts) const {
+void Checkpoint::verify_shards(int part, int parts, const Report& report) const {
   int64_t blocks = 0;
   for (const ShardRecord& shard : manifest_.shards) blocks += static_cast<int64_t>(shard.file.blocks.size());
   const int64_t first = blocks * part / parts, last = blocks * (part + 1) / parts;
   int64_t at = 0;  // number of this shard's first block among all
-  for (size_t i = 0; i < manifest_.shards.size(); ++i) {
-    const ShardRecord& shard = manifest_.shards[i];
+  for (const ShardRecord& shard : manifest_.shards) {
     const int64_t count = static_cast<int64_t>(shard.file.blocks.size());
     const int64_t begin = std::max<int64_t>(first - at, 0), end = std::min(last - at, count);
     at += count;
-    if (begin >= end) continue;
-    const std::string holds = contents(shard, manifest_.dtype, 0, shard.file.bytes);
-    const auto damaged = [&](const std::string& reason) {
-      throw Error(ErrorKind::kData, concat(reason, "; it holds ", holds));
-    };
-    try {
-      shard_file(static_cast<int>(i));
-    } catch (const Error& e) {
-      if (e.kind() == ErrorKind::kIo) throw;
-      damaged(e.what());
-    }
-    const File& file = shard_file(static_cast<int>(i));
-    if (file.size() != shard.file.bytes) {
-      damaged(concat(file.path().string(), " has ", file.size(), " bytes, want ", shard.file.bytes));
-    }
-    for (int64_t block = begin; block < end; ++block) verify_block(file, shard.file, block, &shard);
+    if (begin < end) verify_blocks(shard.file, &shard, begin, end, report);
   }
 }
 
-void Checkpoint::verify_view() const {
-  const Path path = path_ / manifest_.view.name;
-  const Outcome opened = attempt([&] { File::open(path); });
-  if (!opened.ok) throw Error(opened.kind == ErrorKind::kIo ? ErrorKind::kIo : ErrorKind::kData, opened.message);
-  const File file = File::open(path);
-  if (file.size() != manifest_.view.bytes) {
-    throw Error(ErrorKind::kData, concat(path.string(), " has ", file.size(), " bytes, want ", manifest_.view.bytes));
-  }
-  for (size_t i = 0; i < manifest_.view.blocks.size(); ++i) {
-    verify_block(file, manifest_.view, static_cast<int64_t>(i), nullptr);
-  }
+void Checkpoint::verify_view(const Report& report) const {
+  verify_blocks(manifest_.view, nullptr, 0, static_cast<int64_t>(manifest_.view.blocks.size()), report);
 }
 
 namespace {

@@ -33,19 +33,23 @@ class Checkpoint {
   /// Fills `to` (row-major, rows `row_stride` elements apart, of type `dtype`) with a box of state `state`.
   void read_box(const std::string& tensor, const Box& box, int state, void* to, int64_t row_stride, DType dtype) const;
 
-  /// Reads blocks and compares checksums: part `part` of `parts` of all blocks of the shards. Throws Error(kData)
-  /// naming file, block, tensor and both checksums; Error(kIo).
-  void verify_shards(int part = 0, int parts = 1) const;
+  using Report = std::function<void(const Error&)>;
+  /// Reads and compares checksums of part `part` of `parts` of all blocks of the shards. Damage (kData) is reported,
+  /// naming file, block, tensor and both checksums; by default it is thrown. Throws Error(kIo).
+  void verify_shards(int part = 0, int parts = 1, const Report& report = throw_it) const;
   /// The same for global.h5, which only people read.
-  void verify_view() const;
+  void verify_view(const Report& report = throw_it) const;
 
  private:
   struct Place {
     int shard = 0;
     const StoredBox* box = nullptr;
   };
+  static void throw_it(const Error& error) { throw Error(error); }
   const File& shard_file(int shard) const;
-  void verify_block(const File& file, const FileRecord& record, int64_t block, const ShardRecord* shard) const;
+  /// Blocks [begin, end) of a file; `shard` is null for the view.
+  void verify_blocks(const FileRecord& record, const ShardRecord* shard, int64_t begin, int64_t end,
+                     const Report& report) const;
 
   Path path_;
   Manifest manifest_;

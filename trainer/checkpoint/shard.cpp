@@ -17,7 +17,7 @@ struct Piece {
 };
 
 // The file's metadata is a few hundred bytes a dataset; allocating a little more at first costs nothing.
-constexpr int64_t kMetadataGuessBytes = 1024;
+constexpr int64_t kMetadataGuessBytes = 512;
 
 std::vector<int64_t> coordinates(int64_t row, int64_t column, size_t dims) {
   return dims == 1 ? std::vector<int64_t>{row} : std::vector<int64_t>{row, column};

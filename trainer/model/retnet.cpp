@@ -81,8 +81,8 @@ TensorView RetNet::logits(const DeviceBatch& batch, int64_t begin, int64_t count
                       memory_.loss_scratch);
 }
 
-TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale) {
-  const Context ctx = context(batch, RetentionForm::kChunkwise, nullptr);
+TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, RetentionForm form) {
+  const Context ctx = context(batch, form, nullptr);
   head_.forward_backward(ctx, memory_.y_final, memory_.loss, scale, memory_.loss_scratch, memory_.dx);
   backend_.rms_norm_backward({.dy = memory_.dx, .x = memory_.x_final, .weight = final_norm_weight_,
                               .rstd = memory_.rstd_final, .dx = memory_.dx, .dweight = final_norm_gradient_});

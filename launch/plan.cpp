@@ -1,0 +1,74 @@
+// retain plan: what a run is going to be, without a GPU and without starting anything.
+#include <fmt/core.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "launch/config_reader.h"
+#include "launch/session.h"
+#include "launch/verbs.h"
+#include "trainer/plan.h"
+
+namespace retain {
+
+namespace {
+
+std::string mebibytes(int64_t bytes) { return fmt::format("{:.2f} MiB", static_cast<double>(bytes) / (1 << 20)); }
+
+nlohmann::ordered_json to_json(const std::vector<PlanPart>& parts) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const PlanPart& part : parts) json[part.name] = part.bytes;
+  return json;
+}
+
+nlohmann::ordered_json to_json(const RunPlan& plan) {
+  return {{"schema", 1},
+          {"device", plan.target.device == DeviceKind::kCuda ? "cuda" : "cpu"},
+          {"compute", dtype_name(plan.target.compute)},
+          {"mesh", {{"dp", plan.mesh.dp}, {"cp", plan.mesh.cp}, {"tp", plan.mesh.tp}}},
+          {"parameters", plan.parameters.all},
+          {"matmul_parameters", plan.parameters.matmul},
+          {"flops_per_token", plan.flops_per_token},
+          {"steps", plan.steps},
+          {"micro_batches", plan.micro_batches},
+          {"memory_bytes", to_json(plan.memory)},
+          {"memory_bytes_total", plan.memory_bytes()},
+          {"exchanged_bytes_per_step", to_json(plan.exchanged)}};
+}
+
+void print(const RunPlan& plan, const Config& config) {
+  const ModelConfig& m = config.model;
+  fmt::print("model        {} layers, hidden {}, {} heads {}/{}, ffn {}, vocabulary {}\n", m.layers, m.hidden_size,
+             m.heads, m.key_dim(), m.value_dim(), m.ffn_size, m.vocab_size);
+  fmt::print("parameters   {} ({} in matrix products)\n", plan.parameters.all, plan.parameters.matmul);
+  fmt::print("FLOPs/token  {:.4g} (6 x matmul parameters + 12 x layers x hidden x value head size)\n",
+             plan.flops_per_token);
+  fmt::print("training     {} steps of {} tokens, {:.4g} FLOPs in all\n", plan.steps, config.train.batch_tokens,
+             plan.flops_per_token * static_cast<double>(plan.steps * config.train.batch_tokens));
+  fmt::print("layout       {} on {}, {}; {} micro-batches of {} tokens a step and replica\n", plan.mesh.describe(),
+             plan.target.device == DeviceKind::kCuda ? "cuda" : "cpu", dtype_name(plan.target.compute),
+             plan.micro_batches, config.train.micro_batch_tokens);
+  fmt::print("memory of one rank\n");
+  for (const PlanPart& part : plan.memory)
+    fmt::print("  {:<20}{:>16}  ({} bytes)\n", part.name, mebibytes(part.bytes), part.bytes);
+  fmt::print("  {:<20}{:>16}  ({} bytes)\n", "total", mebibytes(plan.memory_bytes()), plan.memory_bytes());
+  if (plan.exchanged.empty()) return;
+  fmt::print("exchanged by one rank in a step\n");
+  for (const PlanPart& part : plan.exchanged) fmt::print("  {:<20}{:>16}\n", part.name, mebibytes(part.bytes));
+}
+
+}  // namespace
+
+int run(const PlanOptions& options) {
+  const ParsedConfig parsed = load_config(options.config, options.sets, options.ranks);
+  const Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank(options.ranks));
+  const RunPlan plan = make_plan(parsed.config, options.ranks, target);
+  if (options.json) {
+    std::cout << to_json(plan).dump(2) << "\n";
+  } else {
+    print(plan, parsed.config);
+  }
+  return 0;
+}
+
+}  // namespace retain

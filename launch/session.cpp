@@ -1,0 +1,44 @@
+#include "launch/session.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "parallel/mpi/mpi_communicator.h"
+#include "parallel/nccl/nccl_communicator.h"
+
+namespace retain {
+
+int threads_per_rank(int local_ranks) {
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / std::max(1, local_ranks));
+}
+
+std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi) {
+  return mpi ? make_mpi_communicator(*mpi) : make_self_communicator();
+}
+
+int device_of(int local_rank) {
+  const int visible = cuda_device_count();
+  if (visible == 1) return 0;
+  if (local_rank >= visible && visible > 0) {
+    throw Error(ErrorKind::kDevice, concat("rank ", local_rank, " of this host has no GPU: ", visible,
+                                           " are visible; start at most one rank a GPU"));
+  }
+  return local_rank;
+}
+
+std::unique_ptr<Backend> make_backend(const Target& target, int local_rank) {
+  return target.device == DeviceKind::kCuda ? make_cuda_backend(device_of(local_rank))
+                                            : make_cpu_backend(target.threads);
+}
+
+Session::Session(const Target& target, const MeshShape& shape, const MpiEnvironment* mpi,
+                 std::unique_ptr<Communicator> host) {
+  const int local_rank = mpi ? mpi->local_rank() : 0;
+  backend_ = make_backend(target, local_rank);
+  std::unique_ptr<Communicator> tensors = target.device == DeviceKind::kCuda
+                                              ? make_nccl_communicator(*host, device_of(local_rank), backend_->stream())
+                                              : make_host_communicator(mpi);
+  mesh_ = std::make_unique<Mesh>(shape, std::move(host), std::move(tensors));
+}
+
+}  // namespace retain

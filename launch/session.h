@@ -1,0 +1,39 @@
+// The device and the ranks of this process, owned in the order of construction: communicators, backend, mesh.
+// Everything else of a run is built on a session and destroyed before it.
+#pragma once
+
+#include <memory>
+
+#include "kernels/backend.h"
+#include "parallel/mesh.h"
+#include "parallel/mpi/mpi_environment.h"
+#include "trainer/plan.h"
+
+namespace retain {
+
+/// Cores of this machine that one of `local_ranks` ranks may use; at least one.
+int threads_per_rank(int local_ranks);
+
+/// The ranks of the launcher over host memory; one rank alone without a launcher (mpi == nullptr).
+std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi);
+
+/// The GPU of the rank with this place on its host: its own, or the only one that is visible (a launcher that shows
+/// each rank just its own). Throws Error(kDevice) when there are more ranks than GPUs.
+int device_of(int local_rank);
+
+std::unique_ptr<Backend> make_backend(const Target& target, int local_rank);
+
+class Session {
+ public:
+  /// The mesh of a training run: NCCL on GPUs, MPI on CPUs. Collective over `host`.
+  Session(const Target& target, const MeshShape& shape, const MpiEnvironment* mpi, std::unique_ptr<Communicator> host);
+
+  Backend& backend() { return *backend_; }
+  Mesh& mesh() { return *mesh_; }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Mesh> mesh_;
+};
+
+}  // namespace retain

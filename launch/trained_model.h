@@ -1,0 +1,23 @@
+// A model out of a checkpoint on one device of this process: what eval and generate work with.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "launch/session.h"
+#include "trainer/checkpoint/reader.h"
+#include "trainer/model/parameters.h"
+
+namespace retain {
+
+struct TrainedModel {
+  Config config;  ///< of the run that trained it
+  Target target;
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<ParameterStore> parameters;
+};
+
+/// `path`: a step directory, or a run directory (its newest step). The checksums are verified first.
+TrainedModel load_trained_model(const std::string& path);
+
+}  // namespace retain

@@ -1,0 +1,102 @@
+// Every layout of 1, 2 and 4 ranks follows the one-rank run, over threads and over MPI processes.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/ranks.h"
+#include "tests/support/tiny_run.h"
+
+namespace retain::testing {
+namespace {
+
+std::vector<MeshShape> meshes_of(int ranks) {
+  std::vector<MeshShape> meshes;
+  for (int dp = 1; dp <= ranks; ++dp) {
+    for (int cp = 1; dp * cp <= ranks; ++cp) {
+      if (ranks % (dp * cp) == 0) meshes.push_back({dp, cp, ranks / (dp * cp)});
+    }
+  }
+  return meshes;
+}
+
+double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    difference += (got[i] - want[i]) * (got[i] - want[i]);
+    size += want[i] * want[i];
+  }
+  return std::sqrt(difference / std::max(size, 1e-300));
+}
+
+struct Variant {
+  const char* name;
+  std::function<void(Config&)> change;
+};
+
+std::vector<Variant> variants() {
+  return {{"default", [](Config&) {}},
+          {"rowsum_tied_geglu_without_zero",
+           [](Config& c) {
+             c.model.group_norm_eps = GroupNormEps::kRowsum;
+             c.model.tie_embeddings = true;
+             c.model.ffn = FfnKind::kGeglu;
+             c.model.rotary = Rotary::kTorchscale;
+             c.model.embedding_norm = true;
+             c.parallel.zero = 0;
+           }},
+          {"one_document_a_sequence", [](Config& c) {
+             c.data.reset_state_at_documents = false;
+             c.model.ffn = FfnKind::kGelu;
+             c.model.decay = Decay::kPaperExp;
+             c.model.group_norm_affine = false;
+           }}};
+}
+
+// Trains on one rank inside each rank, then on the whole group in every layout, and compares.
+void compare_layouts(Communicator& group, const std::string& directory, DType compute, double loss_tolerance,
+                     double gradient_tolerance) {
+  for (const Variant& variant : variants()) {
+    Config config = tiny_config(directory);
+    variant.change(config);
+    const TinyResult one = train_tiny(config, compute, 20, make_self_communicator(), make_self_communicator());
+    ASSERT_LT(one.losses.back(), one.losses.front()) << "nothing was learned: the comparison would be empty";
+    for (const MeshShape& mesh : meshes_of(group.size())) {
+      config.parallel.cp = mesh.cp;
+      config.parallel.tp = mesh.tp;
+      const TinyResult many = train_tiny(config, compute, 20, group.split(0, group.rank()), group.split(0, group.rank()));
+      const std::string where = std::string(variant.name) + " " + mesh.describe();
+      for (size_t i = 0; i < one.losses.size(); ++i) {
+        EXPECT_NEAR(many.losses[i], one.losses[i], loss_tolerance) << where << " step " << i;
+      }
+      EXPECT_NEAR(many.grad_norms[0] / one.grad_norms[0], 1, gradient_tolerance) << where;
+      for (size_t p = 0; p < one.first_gradients.size(); ++p) {
+        EXPECT_LE(relative_error(many.first_gradients[p], one.first_gradients[p]), gradient_tolerance)
+            << where << " gradient of parameter " << p;
+      }
+    }
+  }
+}
+
+// The text is written once a process by whoever comes first; MPI ranks each have their own folder.
+TEST(Layouts, FollowOneRankInFloat64) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  on_every_group([&](Communicator& group) {
+    if (group.size() == 1 || group.size() == 2 || group.size() == 4) {
+      compare_layouts(group, directory.path(), DType::kFloat64, 1e-6, 1e-9);
+    }
+  });
+}
+
+TEST(Layouts, FollowOneRankInFloat32) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  on_every_group([&](Communicator& group) {
+    if (group.size() == 1 || group.size() == 2 || group.size() == 4) {
+      compare_layouts(group, directory.path(), DType::kFloat32, 1e-5, 1e-5);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace retain::testing

@@ -1,0 +1,247 @@
+// The whole model: every gradient against differences, the forms of retention against each other, decoding against reading.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/core/random.h"
+#include "tests/support/tiny_run.h"
+#include "trainer/generate.h"
+
+namespace retain::testing {
+namespace {
+
+struct Variant {
+  std::string name;
+  ModelConfig model;
+  bool documents = true;
+};
+
+ModelConfig tiny_model() {
+  ModelConfig model;
+  model.layers = 2;
+  model.hidden_size = 12;
+  model.heads = 2;
+  model.ffn_size = 10;
+  model.vocab_size = 19;
+  model.init_std = 0.4;
+  model.norm_eps = 1e-3;
+  return model;
+}
+
+std::vector<Variant> variants() {
+  std::vector<Variant> all;
+  all.push_back({"fla", tiny_model()});
+  Variant torchscale{"torchscale", tiny_model()};
+  torchscale.model.rotary = Rotary::kTorchscale;
+  torchscale.model.group_norm_eps = GroupNormEps::kRowsum;
+  torchscale.model.group_norm_affine = false;
+  torchscale.model.ffn = FfnKind::kGeglu;
+  torchscale.model.embedding_scale = std::sqrt(12.0);
+  torchscale.model.embedding_norm = true;
+  all.push_back(torchscale);
+  Variant paper{"paper", tiny_model(), false};
+  paper.model.ffn = FfnKind::kGelu;
+  paper.model.decay = Decay::kPaperExp;
+  paper.model.tie_embeddings = true;
+  paper.model.value_expansion = 1.5;
+  all.push_back(paper);
+  return all;
+}
+
+// One model in float64 on one rank with a batch in its memory.
+class Fixture {
+ public:
+  Fixture(const Variant& variant, int64_t chunk, Residency residency = Residency::kTraining)
+      : backend_(make_cpu_backend(1)),
+        alone_(make_self_communicator()),
+        tp_(*alone_),
+        cp_(*alone_),
+        layout_(variant.model, 0, 1, 1),
+        dims_(variant.model, {.sequences = 2, .tokens = 13}, DType::kFloat64, 0, 1, chunk, 0),
+        parameters_(*backend_, layout_, DType::kFloat64, {0, layout_.flat_elements}, residency) {
+    backend_->reserve_workspace(dims_.workspace(layout_.flat_elements));
+    model_ = std::make_unique<RetNet>(*backend_, tp_, cp_, parameters_, dims_, residency);
+    parameters_.initialize(3);
+    // Norm weights away from one, so that a forgotten factor shows.
+    for (const ParameterSpec& spec : layout_.parameters) {
+      if (spec.rank != 1) continue;
+      std::vector<double> values(spec.rows);
+      for (int64_t i = 0; i < spec.rows; ++i) values[i] = 1 + 0.2 * philox_normal(stream_key(5, spec.name), i);
+      parameters_.set_weight(spec, values);
+    }
+    Arena planned;
+    take_batch(planned, dims_.batch);
+    buffer_ = Buffer(*backend_, planned.peak_bytes());
+    Arena arena(buffer_);
+    HostBatch host{.sequences = 2, .tokens = 13, .position_offset = 0, .token_ids = {}, .targets = {}, .document_start = {},
+                   .token_order = {}, .carry = {0, 0}, .valid_targets = 0};
+    for (int64_t i = 0; i < 26; ++i) {
+      host.token_ids.push_back(static_cast<int32_t>(philox_bits(8, i) % 19));
+      host.targets.push_back(i % 7 == 3 ? -1 : static_cast<int32_t>(philox_bits(9, i) % 19));
+      const auto t = static_cast<int32_t>(i % 13);
+      host.document_start.push_back(!variant.documents ? 0 : t >= 9 ? 9 : t >= 5 ? 5 : 0);
+    }
+    host.token_order.resize(26);
+    std::iota(host.token_order.begin(), host.token_order.end(), 0);
+    std::stable_sort(host.token_order.begin(), host.token_order.end(),
+                     [&](int32_t a, int32_t b) { return host.token_ids[a] < host.token_ids[b]; });
+    tokens_ = host.token_ids;
+    batch_ = upload_batch(*backend_, host, take_batch(arena, dims_.batch));
+  }
+
+  /// Weighted sum of the tokens' losses, so that each counts differently from the mean.
+  double loss(RetentionForm form = RetentionForm::kChunkwise) {
+    model_->forward(batch_, form);
+    return total(model_->loss(batch_));
+  }
+  double loss_and_backward() {
+    backend_->fill(parameters_.flat_gradients(), 0);
+    model_->forward(batch_, RetentionForm::kChunkwise);
+    return total(model_->loss_and_backward(batch_, 1.0));
+  }
+  std::vector<double> logits(int64_t rows) {
+    const TensorView z = model_->logits(batch_, 0, rows);
+    std::vector<double> values;
+    for (int64_t r = 0; r < rows; ++r) {
+      const double* row = z.as<double>() + r * z.stride[0];
+      values.insert(values.end(), row, row + 19);
+    }
+    return values;
+  }
+
+  Backend& backend() { return *backend_; }
+  ParameterStore& parameters() { return parameters_; }
+  const std::vector<int32_t>& tokens() const { return tokens_; }
+
+ private:
+  double total(const TensorView& loss) {
+    double sum = 0;
+    for (int64_t i = 0; i < loss.elements(); ++i) sum += loss.as<double>()[i];
+    return sum;
+  }
+
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Communicator> alone_;
+  TensorParallel tp_;
+  ContextParallel cp_;
+  ParameterLayout layout_;
+  Dimensions dims_;
+  ParameterStore parameters_;
+  std::unique_ptr<RetNet> model_;
+  Buffer buffer_;
+  DeviceBatch batch_;
+  std::vector<int32_t> tokens_;
+};
+
+class Model : public ::testing::TestWithParam<Variant> {};
+
+TEST_P(Model, EveryGradientMatchesDifferences) {
+  Fixture fixture(GetParam(), 5);
+  fixture.loss_and_backward();
+  ParameterStore& parameters = fixture.parameters();
+  for (const ParameterSpec& spec : parameters.layout().parameters) {
+    const int64_t count = spec.real_rows * spec.columns;
+    double* weight = parameters.flat_weights().as<double>() + spec.flat_offset;
+    const double* gradient = parameters.flat_gradients().as<double>() + spec.flat_offset;
+    const std::vector<double> at(weight, weight + count);
+    std::vector<double> direction(count);
+    double want = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      direction[i] = philox_normal(stream_key(11, spec.name), i);
+      want += gradient[i] * direction[i];
+    }
+    // Central differences of fourth order along a random direction.
+    const double step = 2e-5;
+    double difference = 0;
+    for (const auto& [shift, factor] : {std::pair{-2, 1.0}, {-1, -8.0}, {1, 8.0}, {2, -1.0}}) {
+      for (int64_t i = 0; i < count; ++i) weight[i] = at[i] + shift * step * direction[i];
+      difference += factor * fixture.loss() / (12 * step);
+    }
+    std::copy(at.begin(), at.end(), weight);
+    EXPECT_NEAR(difference, want, 1e-6 * std::max(1.0, std::abs(want))) << spec.name;
+    EXPECT_GT(std::abs(want), 1e-8) << spec.name << " has no gradient: the comparison would be empty";
+  }
+}
+
+TEST_P(Model, GradientsAccumulate) {
+  Fixture fixture(GetParam(), 5);
+  fixture.loss_and_backward();
+  const TensorView flat = fixture.parameters().flat_gradients();
+  const std::vector<double> once(flat.as<double>(), flat.as<double>() + flat.elements());
+  Fixture twice(GetParam(), 5);
+  twice.backend().fill(twice.parameters().flat_gradients(), 0);
+  const TensorView other = twice.parameters().flat_gradients();
+  twice.loss_and_backward();
+  std::vector<double> first(other.as<double>(), other.as<double>() + other.elements());
+  EXPECT_EQ(first, once) << "the same run must give the same bits";
+}
+
+TEST_P(Model, TheThreeFormsAgree) {
+  Fixture fixture(GetParam(), 4);
+  const double chunkwise = fixture.loss(RetentionForm::kChunkwise);
+  EXPECT_NEAR(fixture.loss(RetentionForm::kParallel), chunkwise, 1e-10);
+  EXPECT_NEAR(fixture.loss(RetentionForm::kRecurrent), chunkwise, 1e-10);
+}
+
+TEST_P(Model, TheLossDoesNotDependOnTheChunk) {
+  const double want = Fixture(GetParam(), 13).loss();
+  for (const int64_t chunk : {1, 2, 5, 64}) EXPECT_NEAR(Fixture(GetParam(), chunk).loss(), want, 1e-10) << chunk;
+}
+
+TEST_P(Model, DecodingGivesTheLogitsOfReading) {
+  Variant variant = GetParam();
+  variant.documents = false;
+  Fixture fixture(variant, 4, Residency::kInference);
+  fixture.loss(RetentionForm::kParallel);
+  const std::vector<double> read = fixture.logits(13);
+  Decoder decoder(fixture.backend(), fixture.parameters(), variant.model, DType::kFloat64);
+  for (int64_t t = 0; t < 13; ++t) {
+    const std::vector<double> decoded = decoder.feed({fixture.tokens()[t]});
+    for (int64_t j = 0; j < 19; ++j) EXPECT_NEAR(decoded[j], read[t * 19 + j], 2e-6) << "token " << t;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, Model, ::testing::ValuesIn(variants()),
+                         [](const auto& param) { return param.param.name; });
+
+TEST(Decoder, ABlockOfThePromptLeavesTheStateOfSingleTokens) {
+  const Variant variant{"fla", tiny_model(), false};
+  Fixture fixture(variant, 4, Residency::kInference);
+  std::vector<int32_t> prompt;
+  for (int64_t i = 0; i < 600; ++i) prompt.push_back(static_cast<int32_t>(philox_bits(12, i) % 19));
+  Decoder whole(fixture.backend(), fixture.parameters(), variant.model, DType::kFloat64);
+  Decoder single(fixture.backend(), fixture.parameters(), variant.model, DType::kFloat64);
+  const std::vector<double> want = whole.feed(prompt);
+  std::vector<double> got;
+  for (const int32_t token : prompt) got = single.feed({token});
+  for (size_t j = 0; j < want.size(); ++j) EXPECT_NEAR(got[j], want[j], 2e-6);
+}
+
+TEST(Sampler, TakesTheLikeliestAtZeroTemperatureAndRespectsTopP) {
+  const std::vector<double> logits = {0.0, 3.0, 2.9, -1.0};
+  EXPECT_EQ(sample_token(logits, {.temperature = 0}, 0), 1);
+  int32_t seen[4] = {};
+  for (uint64_t i = 0; i < 4000; ++i) ++seen[sample_token(logits, {.temperature = 1, .top_p = 0.6, .seed = 2}, i)];
+  EXPECT_EQ(seen[0] + seen[3], 0);  // the two likeliest hold more than 0.6 of the probability
+  EXPECT_NEAR(seen[1] / 4000.0, 1 / (1 + std::exp(-0.1)), 0.03);
+}
+
+TEST(Parameters, CountsThoseOfPublishedModels) {
+  ModelConfig fla;  // the defaults are fla's shape
+  fla.vocab_size = 32000;
+  EXPECT_EQ(count_parameters(fla).all, 1351727104);  // fla-hub/retnet-1.3B-100B
+  ModelConfig paper;
+  paper.ffn = FfnKind::kGelu;
+  paper.ffn_size = 4096;
+  paper.vocab_size = 50257;
+  paper.tie_embeddings = true;
+  paper.group_norm_affine = false;
+  EXPECT_EQ(count_parameters(paper).all, 1310986240);  // Table 2 of arXiv 2307.08621, counted by its shapes
+  fla.vocab_size = 50304;
+  EXPECT_NEAR(flops_per_token(fla) / 1e9, 6 * 1.2858 + 0.302, 0.5);
+}
+
+}  // namespace
+}  // namespace retain::testing

@@ -1,0 +1,72 @@
+#include "trainer/checkpoint/trainer_state.h"
+
+namespace retain {
+
+namespace {
+
+// Three views of range.size() elements in one block of host memory.
+FlatState views_of(std::vector<std::byte>& memory, DType dtype, Range range) {
+  const int64_t bytes = range.size() * dtype_bytes(dtype);
+  memory.resize(static_cast<size_t>(kStates * bytes));
+  const auto view = [&](int i) { return TensorView(memory.data() + i * bytes, dtype, {range.size()}); };
+  return {.range = range, .master = view(0), .m = view(1), .v = view(2)};
+}
+
+}  // namespace
+
+std::vector<TensorPlacement> placements_of(const ParameterLayout& layout, int tp_rank) {
+  std::vector<TensorPlacement> placements;
+  for (const ParameterSpec& spec : layout.parameters) {
+    TensorPlacement placement;
+    placement.name = spec.name;
+    placement.global_shape = {spec.global_rows};
+    if (spec.rank == 2) placement.global_shape.push_back(spec.global_columns);
+    placement.box = {.first_row = spec.first_row,
+                     .first_column = spec.first_column,
+                     .rows = spec.real_rows,
+                     .columns = spec.columns};
+    placement.flat_offset = spec.flat_offset;
+    placement.stored = spec.rank == 2 || tp_rank == 0;
+    placements.push_back(std::move(placement));
+  }
+  return placements;
+}
+
+HostState::HostState(const ParameterStore& parameters, Range share)
+    : flat_(views_of(memory_, parameters.accumulate_dtype(), share)) {}
+
+void HostState::download(Backend& backend, const ParameterStore& parameters) {
+  const auto fetch = [&](const TensorView& host, const TensorView& slice) {
+    backend.download(host.data, slice.slice(0, flat_.range.begin - parameters.slice().begin, flat_.range.size()));
+  };
+  fetch(flat_.master, parameters.master());
+  fetch(flat_.m, parameters.moment1());
+  fetch(flat_.v, parameters.moment2());
+}
+
+void load_training_state(const Checkpoint& checkpoint, Backend& backend, ParameterStore& parameters, int tp_rank,
+                         Communicator& replicas) {
+  std::vector<std::byte> memory;
+  const FlatState host = views_of(memory, parameters.accumulate_dtype(), parameters.slice());
+  checkpoint.read(placements_of(parameters.layout(), tp_rank), host);
+  backend.upload(parameters.master(), host.master.data);
+  backend.upload(parameters.moment1(), host.m.data);
+  backend.upload(parameters.moment2(), host.v.data);
+  parameters.weights_from_master();
+  parameters.gather(replicas);
+  backend.synchronize();
+}
+
+void load_weights(const Checkpoint& checkpoint, ParameterStore& parameters) {
+  for (const ParameterSpec& spec : parameters.layout().parameters) {
+    std::vector<double> values(spec.real_rows * spec.columns);
+    const Box box{.first_row = spec.first_row,
+                  .first_column = spec.first_column,
+                  .rows = spec.real_rows,
+                  .columns = spec.columns};
+    checkpoint.read_box(spec.name, box, 0, values.data(), spec.columns, DType::kFloat64);
+    parameters.set_weight(spec, values);
+  }
+}
+
+}  // namespace retain

@@ -1,0 +1,134 @@
+#include "trainer/interop/golden.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numeric>
+
+#include "parallel/mesh.h"
+#include "trainer/interop/model_import.h"
+#include "trainer/model/retnet.h"
+#include "trainer/step.h"
+
+namespace retain {
+
+namespace {
+
+// Short, so that a golden sequence has several chunks, the last one short (where the backend leaves the choice).
+constexpr int64_t kChunk = 24;
+
+double relative_error(const std::vector<double>& ours, const std::vector<float>& theirs) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < theirs.size(); ++i) {
+    difference += (ours[i] - theirs[i]) * (ours[i] - theirs[i]);
+    size += static_cast<double>(theirs[i]) * theirs[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+// A view of any floating type as float64 on the host.
+std::vector<double> download_wide(Backend& backend, const TensorView& x) {
+  const DType wide_dtype = x.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  const Buffer buffer(backend, x.elements() * dtype_bytes(wide_dtype));
+  TensorView wide = x;
+  wide.data = buffer.data();
+  wide.dtype = wide_dtype;
+  for (int d = x.rank - 1, step = 1; d >= 0; --d) {
+    wide.stride[d] = step;
+    step *= static_cast<int>(x.shape[d]);
+  }
+  backend.copy(wide, x);
+  std::vector<double> values(x.elements());
+  if (wide_dtype == DType::kFloat64) {
+    backend.download(values.data(), wide);
+  } else {
+    std::vector<float> narrow(values.size());
+    backend.download(narrow.data(), wide);
+    std::copy(narrow.begin(), narrow.end(), values.begin());
+  }
+  return values;
+}
+
+HostBatch golden_batch(const SafetensorsFile& golden, int64_t vocab_size) {
+  const std::vector<int64_t> shape = golden.entry("tokens").shape;
+  if (shape.size() != 2 || golden.entry("targets").shape != shape) {
+    throw Error(ErrorKind::kData, golden.path() + ": tokens and targets must be [B,T] alike");
+  }
+  HostBatch batch;
+  batch.sequences = shape[0];
+  batch.tokens = shape[1];
+  batch.token_ids = golden.read_int("tokens");
+  batch.targets = golden.read_int("targets");
+  for (const int32_t token : batch.token_ids) {
+    if (token < 0 || token >= vocab_size) throw Error(ErrorKind::kData, concat(golden.path(), ": token ", token, " is outside the vocabulary"));
+  }
+  batch.document_start.assign(batch.token_ids.size(), 0);
+  batch.token_order.resize(batch.token_ids.size());
+  std::iota(batch.token_order.begin(), batch.token_order.end(), 0);
+  std::stable_sort(batch.token_order.begin(), batch.token_order.end(),
+                   [&](int32_t a, int32_t b) { return batch.token_ids[a] < batch.token_ids[b]; });
+  batch.carry.assign(static_cast<size_t>(batch.sequences), 0.0F);
+  batch.valid_targets = std::count_if(batch.targets.begin(), batch.targets.end(), [](int32_t t) { return t >= 0; });
+  return batch;
+}
+
+}  // namespace
+
+std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& backend, DType compute) {
+  const ImportedModel imported = read_model_folder(folder);
+  const SafetensorsFile golden(folder + "/golden.safetensors");
+  const ModelConfig& config = imported.config();
+  const HostBatch host = golden_batch(golden, config.vocab_size);
+
+  const ParameterLayout layout(config, 0, 1, 1);
+  ParameterStore parameters(backend, layout, compute, {0, layout.flat_elements}, Residency::kTraining);
+  for (const ParameterSpec& spec : layout.parameters) {
+    const std::vector<float> weight = imported.read(spec.name);
+    parameters.set_weight(spec, {weight.begin(), weight.end()});
+  }
+  const auto alone = make_self_communicator();
+  TensorParallel tp(*alone);
+  ContextParallel cp(*alone);
+  const Dimensions dims(config, {.sequences = host.sequences, .tokens = host.tokens}, compute, 0, 1, kChunk,
+                        backend.fold_chunk(config.key_dim(), config.value_dim()));
+  backend.reserve_workspace(dims.workspace(layout.flat_elements));
+  RetNet model(backend, tp, cp, parameters, dims, Residency::kTraining);
+  const Buffer memory(backend, TrainingStep::memory_bytes(dims.batch));
+  Arena arena(memory);
+  const DeviceBatch batch = upload_batch(backend, host, take_batch(arena, dims.batch));
+
+  const bool rounds = compute == DType::kBfloat16;
+  const double logits_limit = rounds ? 3e-2 : 1e-5, gradient_limit = rounds ? 6e-2 : 1e-4;
+  const std::vector<float> their_logits = golden.read_float("logits"), their_loss = golden.read_float("loss");
+  const double scale = 1.0 / static_cast<double>(host.valid_targets);
+  std::vector<GoldenComparison> all;
+
+  for (const auto& [mode, form] : {std::pair{"parallel", RetentionForm::kParallel}, {"chunkwise", RetentionForm::kChunkwise},
+                                   {"recurrent", RetentionForm::kRecurrent}}) {
+    model.forward(batch, form);
+    std::vector<double> logits;
+    for (int64_t row = 0; row < dims.rows(); row += dims.logits_rows) {
+      const TensorView rows = model.logits(batch, row, std::min(dims.logits_rows, dims.rows() - row));
+      const std::vector<double> values = download_wide(backend, rows.slice(1, 0, config.vocab_size));
+      logits.insert(logits.end(), values.begin(), values.end());
+    }
+    all.push_back({mode, "logits", relative_error(logits, their_logits), logits_limit});
+
+    const bool backward = form != RetentionForm::kRecurrent;
+    if (backward) backend.fill(parameters.flat_gradients(), 0);
+    const std::vector<double> losses =
+        download_wide(backend, backward ? model.loss_and_backward(batch, scale, form) : model.loss(batch));
+    const double loss = std::accumulate(losses.begin(), losses.end(), 0.0) * scale;
+    all.push_back({mode, "loss", relative_error({loss}, their_loss), logits_limit});
+    if (!backward) continue;
+    for (const ParameterSpec& spec : layout.parameters) {
+      const ForeignParameter& foreign = imported.parameter(spec.name);
+      std::vector<double> gradient = download_wide(backend, parameters.gradient(spec.name));
+      gradient.resize(static_cast<size_t>(spec.real_rows * spec.columns));  // without padding rows
+      all.push_back({mode, "grad." + foreign.foreign_name, relative_error(gradient, read_as_ours(golden, foreign, "grad.")), gradient_limit});
+    }
+  }
+  return all;
+}
+
+}  // namespace retain
