@@ -3,6 +3,7 @@
 // gives can be judged without the save.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -21,8 +22,14 @@ namespace retain::testing {
 /// A new empty directory, removed at the end.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "retain-test-XXXXXX").string();
+  enum class Where : uint8_t {
+    kDisk,
+    kMemory
+  };  ///< kMemory: on tmpfs where there is one, for thousands of small writes
+  explicit TemporaryDirectory(Where where = Where::kDisk) {
+    const bool memory = where == Where::kMemory && ::access("/dev/shm", W_OK) == 0;
+    const Path parent = memory ? Path("/dev/shm") : std::filesystem::temp_directory_path();
+    std::string pattern = (parent / "retain-test-XXXXXX").string();
     if (!::mkdtemp(pattern.data())) throw Error(ErrorKind::kIo, "mkdtemp " + pattern);
     path_ = pattern;
   }
@@ -169,6 +176,6 @@ std::string error_of(ErrorKind kind, Work&& work) {
   return {};
 }
 
-inline const LogLine kNoLog = [](const std::string&) {};
+inline void ignore_log(const std::string&) {}
 
 }  // namespace retain::testing

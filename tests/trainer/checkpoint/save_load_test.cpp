@@ -1,6 +1,4 @@
 // Saving on one mesh and loading on another, and what people see of it.
-#include <gmock/gmock.h>
-
 #include <cstdlib>
 
 #include "tests/trainer/checkpoint/fixture.h"
@@ -23,7 +21,7 @@ void save_and_load_on_all_meshes() {
       for (const bool zero : {true, false}) {
         SCOPED_TRACE(writer.describe() + " to " + reader.describe() + (zero ? " with ZeRO" : ""));
         run_ranks(reader.ranks(), [&](Communicator& host) {
-          const std::optional<Checkpoint> checkpoint = open_newest(host, run.path(), false, kNoLog);
+          const std::optional<Checkpoint> checkpoint = open_newest(host, run.path(), false, ignore_log);
           ASSERT_TRUE(checkpoint);
           EXPECT_EQ(checkpoint->state().step, 7);
           expect_loaded<T>(host, *checkpoint, reader, zero, 7);
@@ -40,7 +38,7 @@ TEST(Checkpoint, GivesBackTheRunStateUnchanged) {
   const TemporaryDirectory run;
   run_ranks(1, [&](Communicator& host) {
     ASSERT_EQ(save_on<float>(host, {}, run.path(), 3).message, "");
-    const Checkpoint checkpoint = open_verified(host, run.path() / "checkpoints/step-00000003", kNoLog);
+    const Checkpoint checkpoint = open_verified(host, run.path() / "checkpoints/step-00000003", ignore_log);
     const RunState want = test_run_state(3), &got = checkpoint.state();
     EXPECT_EQ(got.step, want.step);
     EXPECT_EQ(got.tokens, want.tokens);
@@ -71,7 +69,7 @@ TEST(Checkpoint, ConvertsWeightsButNotOptimizerStateToAnotherFloatType) {
   const TemporaryDirectory run;
   run_ranks(1, [&](Communicator& host) {
     ASSERT_EQ(save_on<double>(host, {}, run.path(), 1).message, "");
-    const Checkpoint checkpoint = *open_newest(host, run.path(), false, kNoLog);
+    const Checkpoint checkpoint = *open_newest(host, run.path(), false, ignore_log);
     const TestLayout layout({}, 0);
     TestState<float> got({0, layout.flat_size}, 0), want({0, layout.flat_size}, 0);
     want.fill(layout, 1);
@@ -88,7 +86,7 @@ TEST(Checkpoint, RefusesAnotherShapeNamingTheTensor) {
   const TemporaryDirectory run;
   run_ranks(1, [&](Communicator& host) {
     ASSERT_EQ(save_on<float>(host, {}, run.path(), 1).message, "");
-    const Checkpoint checkpoint = *open_newest(host, run.path(), false, kNoLog);
+    const Checkpoint checkpoint = *open_newest(host, run.path(), false, ignore_log);
     TestLayout layout({}, 0);
     TestState<float> state({0, layout.flat_size}, 0);
     layout.placements[1].global_shape = {41, 24};

@@ -1,0 +1,116 @@
+#include "trainer/checkpoint/lock.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "tests/trainer/checkpoint/fixture.h"
+
+namespace retain::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Runs the work in a process of its own and gives its exit code: 73 if the lock was refused.
+template <class Work>
+pid_t start_process(Work&& work) {
+  const pid_t pid = ::fork();
+  if (pid != 0) return pid;
+  try {
+    work();
+  } catch (const Error& e) {
+    ::_exit(e.exit_code());
+  }
+  ::_exit(0);
+}
+
+int exit_code_of(pid_t pid) {
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// A lock whose process is gone.
+void leave_lock_of_a_dead_process(const Path& run) {
+  ASSERT_EQ(exit_code_of(start_process([&] {
+              new RunLock(run);  // never destroyed: the process ends as if killed
+            })),
+            0);
+  ASSERT_TRUE(std::filesystem::exists(run / "LOCK"));
+}
+
+void age(const Path& path, int64_t seconds) {
+  timespec times[2] = {{::time(nullptr) - seconds, 0}, {::time(nullptr) - seconds, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
+}
+
+TEST(RunLock, RefusesASecondJobNamingTheHolderAndGoesAwayAtTheEnd) {
+  const TemporaryDirectory run;
+  {
+    const RunLock lock(run.path());
+    lock.check_held();
+    const std::string message = error_of(ErrorKind::kCannotCreate, [&] { const RunLock second(run.path()); });
+    EXPECT_THAT(message, HasSubstr(concat("process ", ::getpid(), " on ")));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(run.path()));
+  const RunLock again(run.path());
+}
+
+TEST(RunLock, IsTakenFromADeadProcessAtOnce) {
+  const TemporaryDirectory run;
+  leave_lock_of_a_dead_process(run.path());
+  const RunLock lock(run.path());
+  lock.check_held();
+}
+
+TEST(RunLock, IsTakenFromAnotherHostOnlyAfterTheStaleTime) {
+  const TemporaryDirectory run;
+  write_all(run.path() / "LOCK", "host: elsewhere\npid: 42\njob: 7\nspace: x y\nstarted: 1\nnonce: 0\n");
+  EXPECT_THAT(error_of(ErrorKind::kCannotCreate, [&] { const RunLock lock(run.path()); }),
+              HasSubstr("process 42 on elsewhere, job 7"));
+  age(run.path() / "LOCK", 61);
+  const RunLock lock(run.path());
+  lock.check_held();
+}
+
+TEST(RunLock, TellsItsOldHolderThatItWasTakenOver) {
+  const TemporaryDirectory run;
+  const RunLock old(run.path(), {.stale_seconds = 60, .renew_seconds = 1000});
+  age(run.path() / "LOCK", 61);  // as if the holder had been stopped for a minute
+  const RunLock lock(run.path());
+  lock.check_held();
+  EXPECT_THAT(error_of(ErrorKind::kCannotCreate, [&] { old.check_held(); }), HasSubstr("taken over by process"));
+}
+
+TEST(RunLock, IsRenewedWhileHeld) {
+  const TemporaryDirectory run;
+  const RunLock lock(run.path(), {.stale_seconds = 60, .renew_seconds = 0.01});
+  age(run.path() / "LOCK", 1000);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  error_of(ErrorKind::kCannotCreate, [&] { const RunLock second(run.path()); });
+}
+
+TEST(RunLock, ExactlyOneOfManyNewcomersTakesAStaleLock) {
+  for (int round = 0; round < 5; ++round) {
+    const TemporaryDirectory run;
+    leave_lock_of_a_dead_process(run.path());
+    std::vector<pid_t> processes;
+    for (int i = 0; i < 8; ++i) {
+      processes.push_back(start_process([&] {
+        const RunLock lock(run.path());
+        ::usleep(300'000);
+        lock.check_held();
+      }));
+    }
+    int winners = 0;
+    for (const pid_t pid : processes) {
+      const int code = exit_code_of(pid);
+      EXPECT_TRUE(code == 0 || code == 73) << code;
+      winners += code == 0 ? 1 : 0;
+    }
+    EXPECT_EQ(winners, 1);
+  }
+}
+
+}  // namespace
+}  // namespace retain::testing
