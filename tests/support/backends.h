@@ -36,7 +36,7 @@ class BackendTest : public testing::TestWithParam<BackendCase> {
  protected:
   void SetUp() override {
     if (!GetParam().cuda) {
-      backend_ = make_cpu_backend(2);
+      backend_ = make_cpu_backend(1);
     } else if (cuda_device_count() > 0) {
       backend_ = make_cuda_backend(0);
     } else {
