@@ -92,10 +92,10 @@ CLI::Option* word(Verb& verb, const std::string& name, std::string& value, const
   return verb.app->add_option(name, value, about)->option_text(shown);
 }
 
-/// An option that may be repeated, one value each time.
+/// A list: of arguments as many as come, of an option one value each time it is repeated.
 CLI::Option* words(Verb& verb, const std::string& name, std::vector<std::string>& values, const std::string& about,
                    const std::string& shown) {
-  return verb.app->add_option(name, values, about)->option_text(shown)->allow_extra_args(false);
+  return verb.app->add_option(name, values, about)->option_text(shown)->allow_extra_args(!name.starts_with("--"));
 }
 
 void flag(Verb& verb, const std::string& name, bool& value, const std::string& about) {
@@ -245,7 +245,7 @@ Verb checkpoint_check_verb() {
     CheckpointCheckOptions o;
     std::string device = "auto", precision = "auto";
   };
-  Verb verb = make_verb("checkpoint check", "Compares logits, loss and gradients with a golden.safetensors.",
+  Verb verb = make_verb("checkpoint check", "Compares a model's results with golden values.",
                         "  retain checkpoint check golden/fla-a\n"
                         "  retain checkpoint check golden/fla-a --device cuda --precision bf16\n");
   const auto raw = std::make_shared<Raw>();

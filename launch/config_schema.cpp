@@ -265,8 +265,7 @@ bool read_source(const ConfigNode& node, const ReportProblem& report, DataSource
 }
 
 Field train_sources() {
-  Field f = make_field("data.train", "list of {path, weight}",
-                       "token shards, or prefixes of several, and their shares of the mixture");
+  Field f = make_field("data.train", "list of {path, weight}", "token shards and their shares of the mixture");
   f.example = "[{path: data/train, weight: 1}]";
   f.set = [](Config& config, const ConfigNode& node, const ReportProblem& report) {
     if (node.kind != ConfigNode::Kind::kSequence) {
@@ -289,8 +288,7 @@ Field train_sources() {
 }
 
 Field valid_sets() {
-  Field f = make_field("data.valid", "map from name to path",
-                       "sets to evaluate on, reported as valid/<name>/loss; maps of base files are joined, {} empties");
+  Field f = make_field("data.valid", "map from name to path", "to evaluate on; adds to a base file's, {} removes them");
   f.names_entries = true;
   f.set = [](Config& config, const ConfigNode& node, const ReportProblem& report) {
     if (node.kind != ConfigNode::Kind::kMap) {
@@ -344,7 +342,7 @@ void add_model(std::vector<Field>& fields) {
   add(whole("model.ffn_size", at(&C::model, &M::ffn_size), {1, kWidest}, "values",
             "inner width of the feed-forward part"),
       {"ffn_dim", "ffn_hidden_size", "intermediate_size", "d_ff", "ffn_embed_dim"});
-  add(choice("model.ffn", at(&C::model, &M::ffn), "gated silu, gated gelu, or plain gelu with two matrices"),
+  add(choice("model.ffn", at(&C::model, &M::ffn), "silu-gated, gelu-gated, or gelu and two matrices"),
       {"hidden_act", "activation"});
   add(whole("model.vocab_size", at(&C::model, &M::vocab_size), {2, 2'147'483'647}, "tokens", "size of the vocabulary"),
       {"vocab", "vocabulary", "vocabulary_size", "n_vocab"});

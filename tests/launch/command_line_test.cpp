@@ -1,0 +1,228 @@
+#include "launch/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "kernels/core/error.h"
+
+namespace retain {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+using Arguments = std::vector<std::string>;
+
+template <class Options>
+Options parse(const Arguments& arguments) {
+  return std::get<Options>(parse_command_line(arguments));
+}
+
+/// What is said about a wrong command line; fails when it is accepted or the exit code is not 64.
+std::string complaint(const Arguments& arguments) {
+  try {
+    parse_command_line(arguments);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.exit_code(), 64);
+    return error.what();
+  }
+  ADD_FAILURE() << "accepted";
+  return "";
+}
+
+TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
+  std::string all;
+  for (const std::string& verb : verb_names()) {
+    all += verb + ":";
+    for (const std::string& option : option_names(verb)) all += " " + option;
+    all += "\n";
+  }
+  EXPECT_EQ(all,
+            "train: --resume --set\n"
+            "plan: --json --ranks --set\n"
+            "eval: --data --json --mode --tokens\n"
+            "generate: --max-tokens --prompt --seed --temperature --top-p\n"
+            "data prepare: --holdout --out --tokenizer\n"
+            "data info: --json\n"
+            "checkpoint list: --json\n"
+            "checkpoint check: --device --json --precision\n");
+}
+
+TEST(CommandLine, Train) {
+  const auto o = parse<TrainOptions>({"train", "a.yaml", "--set", "x.y=[1, 2]", "--resume", "never", "--set", "z=w"});
+  EXPECT_EQ(o.config, "a.yaml");
+  EXPECT_THAT(o.sets, ElementsAre("x.y=[1, 2]", "z=w"));
+  EXPECT_EQ(o.resume, "never");
+  EXPECT_EQ(parse<TrainOptions>({"train", "a.yaml"}).resume, "auto");
+  EXPECT_EQ(parse<TrainOptions>({"train", "--set", "a=b", "a.yaml"}).config, "a.yaml");
+  EXPECT_EQ(parse<TrainOptions>({"train", "--resume=runs/x", "a.yaml"}).resume, "runs/x");
+}
+
+TEST(CommandLine, Plan) {
+  const auto o = parse<PlanOptions>({"plan", "a.yaml", "--ranks", "1k", "--json", "--set", "a=b"});
+  EXPECT_EQ(o.ranks, 1000);
+  EXPECT_TRUE(o.json);
+  EXPECT_THAT(o.sets, ElementsAre("a=b"));
+  EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml"}).ranks, 1);
+}
+
+TEST(CommandLine, Eval) {
+  const auto o = parse<EvalOptions>(
+      {"eval", "runs/x", "--data", "book=a=b", "--data", "wiki=w", "--mode", "recurrent", "--tokens", "1Mi", "--json"});
+  EXPECT_EQ(o.checkpoint, "runs/x");
+  ASSERT_EQ(o.data.size(), 2u);
+  EXPECT_EQ(o.data[0].name, "book");
+  EXPECT_EQ(o.data[0].path, "a=b");
+  EXPECT_EQ(o.mode, RetentionForm::kRecurrent);
+  EXPECT_EQ(o.tokens, 1 << 20);
+  EXPECT_TRUE(o.json);
+  EXPECT_EQ(parse<EvalOptions>({"eval", "c", "--data", "a=b"}).mode, RetentionForm::kChunkwise);
+  EXPECT_EQ(parse<EvalOptions>({"eval", "c", "--data", "a=b", "--mode", "parallel"}).mode, RetentionForm::kParallel);
+  EXPECT_EQ(parse<EvalOptions>({"eval", "--data", "a=b", "c"}).checkpoint, "c");
+}
+
+TEST(CommandLine, Generate) {
+  const auto o = parse<GenerateOptions>({"generate", "c", "--prompt", "train", "--max-tokens", "5", "--temperature",
+                                         "0.8", "--top-p", "0.5", "--seed", "7"});
+  EXPECT_EQ(o.prompt, "train");
+  EXPECT_EQ(o.max_tokens, 5);
+  EXPECT_EQ(o.temperature, 0.8);
+  EXPECT_EQ(o.top_p, 0.5);
+  EXPECT_EQ(o.seed, 7u);
+}
+
+TEST(CommandLine, PromptsAreTakenAsTheyAre) {
+  for (const char* text :
+       {"", " ", "-", "-x", "--json", "[a,b]", "a,b", "{}", "'q'", "\"q\"", "größe\n", "a=b", "%", "plan"})
+    EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--prompt", text}).prompt, text);
+}
+
+TEST(CommandLine, DataAndCheckpoint) {
+  const auto prepare =
+      parse<DataPrepareOptions>({"data", "prepare", "a.txt", "b.txt", "--out", "data/x", "--holdout", "5%", "c.txt"});
+  EXPECT_THAT(prepare.inputs, ElementsAre("a.txt", "b.txt", "c.txt"));
+  EXPECT_EQ(prepare.out, "data/x");
+  EXPECT_EQ(prepare.tokenizer, "bytes");
+  EXPECT_EQ(prepare.holdout, 0.05);
+  EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--holdout", "0.25"}).holdout, 0.25);
+  EXPECT_THAT(parse<DataPrepareOptions>({"data", "prepare", "--out", "b", "--", "--a"}).inputs, ElementsAre("--a"));
+  EXPECT_THAT(parse<DataInfoOptions>({"data", "info", "a", "b"}).paths, ElementsAre("a", "b"));
+  EXPECT_TRUE(parse<CheckpointListOptions>({"checkpoint", "list", "r", "--json"}).json);
+  const auto check =
+      parse<CheckpointCheckOptions>({"checkpoint", "check", "d", "--device", "cuda", "--precision", "bf16"});
+  EXPECT_EQ(check.directory, "d");
+  EXPECT_EQ(check.device, DeviceKind::kCuda);
+  EXPECT_EQ(check.precision, Precision::kBf16);
+}
+
+TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
+  const std::string list =
+      "\nverbs: train, plan, eval, generate, data prepare, data info, checkpoint list, checkpoint check";
+  EXPECT_EQ(complaint({"trian"}), "no verb 'trian' (did you mean 'train'?)" + list);
+  EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
+  EXPECT_EQ(complaint({"data"}), "no verb 'data'" + list);
+  EXPECT_EQ(complaint({}), "no verb given" + list);
+  EXPECT_EQ(complaint({"--json", "plan", "a"}), "options stand after the verb, got '--json'" + list);
+  EXPECT_EQ(complaint({"a\x1b[31m"}), "no verb 'a\\x1b[31m'" + list);
+  EXPECT_EQ(complaint({""}), "no verb ''" + list);
+}
+
+TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {
+  for (const char* verb : {"doctor", "study", "launch", "bench", "top", "plot", "serve"})
+    EXPECT_THAT(complaint({verb}), HasSubstr("verbs: train, plan"));
+}
+
+TEST(CommandLine, MistakesAreNamed) {
+  const std::vector<std::pair<Arguments, std::string>> cases = {
+      {{"train"}, "retain train: CONFIG is required"},
+      {{"train", "a", "--st", "x=y"}, "retain train: no option '--st' (did you mean '--set'?)"},
+      {{"train", "a", "--json"}, "retain train: no option '--json'"},
+      {{"train", "a", "b"}, "b"},
+      {{"train", "a", "--set"}, "--set"},
+      {{"train", "a", "--resume", "x", "--resume", "y"}, "--resume"},
+      {{"train", "a", "--resume", ""}, "--resume: expected auto, never or a path"},
+      {{"train", "a", "-x"}, "no option '-x'"},
+      {{"plan", "a", "--json", "--json"}, "--json"},
+      {{"plan", "a", "--ranks", "0"}, "--ranks: expected 1 to 1000000, got '0'"},
+      {{"plan", "a", "--ranks", "two"}, "--ranks: expected a whole number"},
+      {{"plan", "a", "--rank", "2"}, "did you mean '--ranks'?"},
+      {{"eval", "c"}, "--data is required"},
+      {{"eval", "c", "--data", "a"}, "--data: expected NAME=PATH, got 'a'"},
+      {{"eval", "c", "--data", "=a"}, "--data: expected NAME=PATH"},
+      {{"eval", "c", "--data", "a=x", "--data", "a=y"}, "--data: the name 'a' is given twice"},
+      {{"eval", "c", "--data", "a=x", "--mode", "chunk"}, "--mode: expected one of parallel, chunkwise, recurrent"},
+      {{"eval", "c", "--data", "a=x", "--tokens", "-1"}, "--tokens: expected 1 to"},
+      {{"generate", "c"}, "--prompt is required"},
+      {{"generate", "c", "--prompt", "x", "--top-p", "0"}, "--top-p: expected a number above 0"},
+      {{"generate", "c", "--prompt", "x", "--top-p", "1.1"}, "--top-p: expected 0 to 1"},
+      {{"generate", "c", "--prompt", "x", "--temperature", "nan"}, "--temperature: expected a finite number"},
+      {{"generate", "c", "--prompt", "x", "--temperature", "-1"}, "--temperature: expected 0 to"},
+      {{"generate", "c", "--prompt", "x", "--max-tokens", "0"}, "--max-tokens: expected 1 to"},
+      {{"data", "prepare", "a"}, "--out is required"},
+      {{"data", "prepare", "--out", "a"}, "INPUT is required"},
+      {{"data", "prepare", "a", "--out", "b", "--holdout", "100%"}, "--holdout: expected 0 to 99"},
+      {{"data", "prepare", "a", "--out", "b", "--tokenizer", "byte"}, "did you mean 'bytes'?"},
+      {{"data", "info"}, "PATH is required"},
+      {{"checkpoint", "check", "d", "--device", "gpu"}, "--device: expected one of auto, cpu, cuda, got 'gpu'"},
+      {{"checkpoint", "check", "d", "--precision", "fp16"}, "--precision: expected one of auto, bf16, fp32, fp64"},
+  };
+  for (const auto& [arguments, expected] : cases)
+    EXPECT_THAT(complaint(arguments), HasSubstr(expected)) << arguments.back();
+}
+
+TEST(CommandLine, HelpWorksAnywhereAtOnce) {
+  EXPECT_THAT(parse<ShowText>({"--help"}).text, HasSubstr("Usage: retain VERB"));
+  EXPECT_THAT(parse<ShowText>({"trian", "--help"}).text, HasSubstr("Usage: retain VERB"));
+  EXPECT_THAT(parse<ShowText>({"data", "--help"}).text, HasSubstr("Usage: retain VERB"));
+  EXPECT_THAT(parse<ShowText>({"--help", "train"}).text, HasSubstr("Usage: retain VERB"));
+  EXPECT_THAT(parse<ShowText>({"train", "--nonsense", "--help"}).text, HasSubstr("Usage: retain train CONFIG"));
+  EXPECT_THAT(parse<ShowText>({"train", "--version", "x"}).text, HasSubstr("retain 0."));
+}
+
+TEST(CommandLine, HelpFitsAndHoldsExamplesAndExitCodes) {
+  std::vector<Arguments> all = {{"--help"}};
+  for (const std::string& verb : verb_names()) {
+    const size_t blank = verb.find(' ');
+    all.push_back({verb.substr(0, blank), "--help"});
+    if (blank != std::string::npos) all.back().insert(all.back().begin() + 1, verb.substr(blank + 1));
+  }
+  for (const Arguments& arguments : all) {
+    const std::string text = parse<ShowText>(arguments).text;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+    EXPECT_THAT(text, HasSubstr("\nExamples:\n  retain "));
+    EXPECT_THAT(text, HasSubstr("78 bad configuration"));
+    EXPECT_EQ(text.back(), '\n');
+  }
+  for (const std::string& option : option_names("generate"))
+    EXPECT_THAT(parse<ShowText>({"generate", "--help"}).text, HasSubstr("\n  " + option + " "));
+}
+
+TEST(CommandLine, ExamplesInTheHelpAreLegal) {
+  for (const std::string& verb : verb_names()) {
+    Arguments help;
+    std::istringstream words(verb + " --help");
+    for (std::string word; words >> word;) help.push_back(word);
+    std::istringstream lines(parse<ShowText>(help).text);
+    int examples = 0;
+    bool inside = false;
+    for (std::string line; std::getline(lines, line);) {
+      if (line == "Examples:") inside = true;
+      const size_t at = line.find("retain " + verb + " ");
+      if (!inside || at == std::string::npos) continue;
+      Arguments arguments;
+      std::istringstream in(line.substr(at + 7));
+      for (std::string word; in >> word;) arguments.push_back(word);
+      if (line.find('"') == std::string::npos) {  // quotes are for the shell
+        EXPECT_NO_THROW(parse_command_line(arguments)) << line;
+      }
+      ++examples;
+    }
+    EXPECT_GE(examples, 2) << verb;
+  }
+}
+
+}  // namespace
+}  // namespace retain

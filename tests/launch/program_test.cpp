@@ -1,0 +1,130 @@
+// Exit codes and messages of the program's frame, alone and under mpirun (with the program launch_mpi_program).
+#include "launch/program.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <iostream>
+#include <new>
+
+#include "kernels/core/error.h"
+#include "launch/config_reader.h"
+#include "parallel/mpi/mpi_environment.h"
+
+namespace retain {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Outcome {
+  int code = 0;
+  std::string out, err;
+};
+
+Outcome run(const std::vector<std::string>& arguments, const CommandRunner& runner) {
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  Outcome outcome;
+  outcome.code = run_program(arguments, runner);
+  outcome.out = ::testing::internal::GetCapturedStdout();
+  outcome.err = ::testing::internal::GetCapturedStderr();
+  return outcome;
+}
+
+template <class Exception>
+CommandRunner thrower(const Exception& exception) {
+  return [=](const Command&, const MpiEnvironment*) -> int { throw exception; };
+}
+
+const std::vector<std::string> kPlan = {"plan", "a.yaml"};
+
+TEST(Program, AVerbThatEndsWellReturnsItsCode) {
+  const Outcome outcome = run(kPlan, [](const Command& command, const MpiEnvironment* mpi) {
+    EXPECT_EQ(std::get<PlanOptions>(command).config, "a.yaml");
+    EXPECT_EQ(mpi, nullptr);
+    std::cout << "result\n";
+    return 75;
+  });
+  EXPECT_EQ(outcome.code, 75);
+  EXPECT_EQ(outcome.out, "result\n");
+  EXPECT_EQ(outcome.err, "");
+}
+
+TEST(Program, HelpAndVersionGoToStdoutAndRunNothing) {
+  for (const char* option : {"--help", "--version"}) {
+    const Outcome outcome = run({"plan", option}, thrower(std::runtime_error("ran")));
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_THAT(outcome.out, HasSubstr("retain"));
+    EXPECT_EQ(outcome.err, "");
+  }
+}
+
+TEST(Program, AnUnknownVerbEndsWith64AndRunsNothing) {
+  const Outcome outcome = run({"trian"}, thrower(std::runtime_error("ran")));
+  EXPECT_EQ(outcome.code, 64);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.err, HasSubstr("retain: no verb 'trian' (did you mean 'train'?)\nverbs: train, "));
+}
+
+TEST(Program, EveryKindOfErrorHasItsExitCode) {
+  for (ErrorKind kind :
+       {ErrorKind::kUsage, ErrorKind::kData, ErrorKind::kMissingInput, ErrorKind::kDevice, ErrorKind::kInternal,
+        ErrorKind::kOutOfMemory, ErrorKind::kCannotCreate, ErrorKind::kIo, ErrorKind::kDiverged, ErrorKind::kConfig}) {
+    const Outcome outcome = run(kPlan, thrower(Error(kind, "what happened")));
+    EXPECT_EQ(outcome.code, static_cast<int>(kind));
+    EXPECT_EQ(outcome.err, "retain: what happened\n");
+    EXPECT_EQ(outcome.out, "");
+  }
+  EXPECT_EQ(run(kPlan, thrower(std::bad_alloc())).code, 71);
+  EXPECT_EQ(run(kPlan, thrower(std::runtime_error("x"))).code, 70);
+}
+
+TEST(Program, ConfigurationErrorsBeginTheirLineWithTheFile) {
+  EXPECT_EQ(run(kPlan, thrower(ConfigError(ErrorKind::kConfig, "run.yaml:1:1: wrong"))).err, "run.yaml:1:1: wrong\n");
+  const Outcome missing = run(kPlan, thrower(ConfigError(ErrorKind::kMissingInput, "cannot read 'x'")));
+  EXPECT_EQ(missing.err, "retain: cannot read 'x'\n");
+  EXPECT_EQ(missing.code, 66);
+}
+
+Outcome shell(const std::string& command) {
+  Outcome outcome;
+  std::FILE* pipe = popen(("timeout 60 " + command + " 2>&1").c_str(), "r");
+  std::array<char, 512> text{};
+  while (pipe && std::fgets(text.data(), text.size(), pipe)) outcome.out += text.data();
+  const int status = pipe ? pclose(pipe) : -1;
+  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return outcome;
+}
+
+TEST(Program, AResultThatCannotBeWrittenEndsWith74) {
+  EXPECT_EQ(shell(RETAIN_MPI_PROGRAM " --help > /dev/full").code, 74);
+}
+
+Outcome mpirun(const std::string& config) {
+  return shell(RETAIN_MPIEXEC " -n 3 --oversubscribe --bind-to none " RETAIN_MPI_PROGRAM " train " + config);
+}
+
+TEST(ProgramUnderMpi, AnErrorOfAllRanksIsPrintedOnceAndReturnedByAll) {
+  const Outcome outcome = mpirun("all");
+  EXPECT_EQ(outcome.code, 78) << outcome.out;
+  const size_t at = outcome.out.find("run.yaml:1:1: wrong");
+  EXPECT_NE(at, std::string::npos) << outcome.out;
+  EXPECT_EQ(outcome.out.find("run.yaml:1:1: wrong", at + 1), std::string::npos) << outcome.out;
+  EXPECT_THAT(outcome.out, Not(HasSubstr("MPI_ABORT")));
+}
+
+TEST(ProgramUnderMpi, AnErrorOfOneRankNamesItAndEndsAllThatWaitForIt) {
+  const Outcome outcome = mpirun("one");
+  EXPECT_EQ(outcome.code, 65) << outcome.out;
+  EXPECT_THAT(outcome.out, HasSubstr("retain: rank 1 "));
+  EXPECT_THAT(outcome.out, HasSubstr(": shard 7 is damaged\n"));
+}
+
+TEST(ProgramUnderMpi, RanksThatEndWellEndWith0) { EXPECT_EQ(mpirun("none").code, 0); }
+
+}  // namespace
+}  // namespace retain

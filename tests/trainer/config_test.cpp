@@ -1,0 +1,169 @@
+// validate() and Config::mesh() without YAML: what a model from a file or a test may hold, too.
+#include "trainer/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "kernels/core/error.h"
+
+namespace retain {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+Config good() {
+  Config c;
+  c.model = {.layers = 2, .hidden_size = 64, .heads = 4, .ffn_size = 96, .vocab_size = 257};
+  c.data.train = {{"a", 1}};
+  c.data.seq_len = 64;
+  c.train = {.tokens = 1'000'000, .batch_tokens = 1024, .micro_batch_tokens = 128, .chunk = 0};
+  return c;
+}
+
+std::vector<std::string> keys(const std::vector<ConfigProblem>& problems) {
+  std::vector<std::string> out;
+  for (const ConfigProblem& p : problems) out.push_back(p.key);
+  return out;
+}
+
+std::vector<std::string> keys_after(const std::function<void(Config&)>& change, int ranks = 1) {
+  Config c = good();
+  change(c);
+  return keys(validate(c, ranks));
+}
+
+TEST(Validate, AGoodConfigurationHasNoProblem) { EXPECT_THAT(validate(good(), 1), IsEmpty()); }
+
+TEST(Validate, NumbersThatAreNoneAreRefused) {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  for (double bad : {nan, inf, -1.0}) {
+    EXPECT_THAT(keys_after([&](Config& c) { c.optimizer.lr = bad; }), ElementsAre("optimizer.lr"));
+    EXPECT_THAT(keys_after([&](Config& c) { c.optimizer.beta1 = bad; }), ElementsAre("optimizer.betas"));
+    EXPECT_THAT(keys_after([&](Config& c) { c.optimizer.eps = bad; }), ElementsAre("optimizer.eps"));
+    EXPECT_THAT(keys_after([&](Config& c) { c.optimizer.clip = bad; }), ElementsAre("optimizer.clip"));
+    EXPECT_THAT(keys_after([&](Config& c) { c.optimizer.weight_decay = bad; }), ElementsAre("optimizer.weight_decay"));
+    EXPECT_THAT(keys_after([&](Config& c) { c.schedule.final = bad; }), ElementsAre("schedule.final"));
+    EXPECT_THAT(keys_after([&](Config& c) { c.schedule.decay_fraction = bad; }),
+                ElementsAre("schedule.decay_fraction"));
+    EXPECT_THAT(keys_after([&](Config& c) { c.model.key_expansion = bad; }), ElementsAre("model.key_expansion"));
+    EXPECT_THAT(keys_after([&](Config& c) { c.model.norm_eps = bad; }), ElementsAre("model.norm_eps"));
+    EXPECT_THAT(keys_after([&](Config& c) { c.data.train[0].weight = bad; }), ElementsAre("data.train"));
+  }
+}
+
+TEST(Validate, CountsBelowTheirLeastAreRefusedWithoutDividingByThem) {
+  EXPECT_THAT(keys_after([](Config& c) { c.model.layers = 0; }), ElementsAre("model.layers"));
+  EXPECT_THAT(keys_after([](Config& c) { c.model.heads = 0; }), ElementsAre("model.heads"));
+  EXPECT_THAT(keys_after([](Config& c) { c.model.hidden_size = -4; }), ElementsAre("model.hidden_size"));
+  EXPECT_THAT(keys_after([](Config& c) { c.model.ffn_size = 0; }), ElementsAre("model.ffn_size"));
+  EXPECT_THAT(keys_after([](Config& c) { c.data.seq_len = 0; }), ElementsAre("data.seq_len"));
+  EXPECT_THAT(keys_after([](Config& c) { c.parallel.cp = 0; }), ElementsAre("parallel.cp"));
+  EXPECT_THAT(keys_after([](Config& c) { c.parallel.tp = -1; }), ElementsAre("parallel.tp"));
+  EXPECT_THAT(keys_after([](Config& c) { c.parallel.dp = -1; }), ElementsAre("parallel.dp"));
+  EXPECT_THAT(keys_after([](Config& c) { c.parallel.zero = 2; }), ElementsAre("parallel.zero"));
+  EXPECT_THAT(keys_after([](Config& c) { c.train.tokens = -5; }), ElementsAre("train.tokens"));
+  EXPECT_THAT(keys_after([](Config& c) { c.train.batch_tokens = 0; }), ElementsAre("train.batch_tokens"));
+  EXPECT_THAT(keys_after([](Config& c) { c.checkpoint.keep = 0; }), ElementsAre("checkpoint.keep"));
+  EXPECT_THAT(keys_after([](Config& c) { c.log.every = 0; }), ElementsAre("log.every"));
+  EXPECT_THAT(keys_after([](Config& c) { c.eval.tokens = 0; }), ElementsAre("eval.tokens"));
+  EXPECT_THAT(keys_after([](Config& c) { c.schedule.warmup_steps = -1; }), ElementsAre("schedule.warmup"));
+}
+
+TEST(Validate, EveryProblemIsReportedAtOnce) {
+  EXPECT_THAT(keys_after([](Config& c) {
+                c.model.vocab_size = 256;
+                c.data.train.clear();
+                c.train.micro_batch_tokens = 100;
+                c.optimizer.lr = 0;
+                c.schedule.warmup_steps = 1'000'000;
+                c.device = DeviceKind::kCpu;
+                c.precision = Precision::kBf16;
+              }),
+              ElementsAre("model.vocab_size", "data.train", "train.micro_batch_tokens", "train.batch_tokens",
+                          "optimizer.lr", "schedule.warmup", "precision"));
+}
+
+TEST(Validate, TheLayoutsItCallsLegalAre) {
+  // Of every layout on up to 32 ranks: validate() accepts it exactly when the mesh can be cut that way.
+  for (int ranks = 1; ranks <= 32; ++ranks)
+    for (int tp = 1; tp <= ranks; ++tp)
+      for (int cp = 1; cp <= ranks; ++cp) {
+        Config c = good();
+        c.train.batch_tokens = c.train.tokens = 128LL * 27 * 25 * 7 * 11 * 13 * 17 * 19 * 23 * 29 * 31 * 32;
+        c.schedule.warmup_steps = 0;
+        c.parallel.tp = tp;
+        c.parallel.cp = cp;
+        const bool legal =
+            ranks % (cp * tp) == 0 && c.model.heads % tp == 0 && c.model.ffn_size % tp == 0 && 64 % cp == 0;
+        EXPECT_EQ(validate(c, ranks).empty(), legal) << ranks << " tp=" << tp << " cp=" << cp;
+        if (!legal) continue;
+        EXPECT_EQ(c.mesh(ranks).ranks(), ranks);
+        c.parallel.dp = ranks / (cp * tp);
+        EXPECT_TRUE(validate(c, ranks).empty());
+        c.parallel.dp += 1;
+        EXPECT_THAT(keys(validate(c, ranks)), ElementsAre("parallel.dp"));
+      }
+}
+
+TEST(Validate, AModelFromAFileIsCheckedAlone) {
+  ModelConfig m = good().model;
+  EXPECT_THAT(validate(m), IsEmpty());
+  m.key_expansion = 0.3;
+  EXPECT_THAT(keys(validate(m)), ElementsAre("model.key_expansion"));
+  m = good().model;
+  m.value_expansion = 1.0 / 3;  // 64 / 3 is no whole number
+  EXPECT_THAT(keys(validate(m)), ElementsAre("model.value_expansion"));
+  m.hidden_size = 96;  // 96 / 3 is, although 1/3 is no binary fraction
+  EXPECT_THAT(validate(m), IsEmpty());
+  m.rotary = Rotary::kTorchscale;
+  m.hidden_size = 8;
+  m.value_expansion = 1;
+  EXPECT_THAT(keys(validate(m)), ElementsAre("model.rotary"));
+}
+
+TEST(Validate, AWholeRunOfWarmUpAndDecayIsLegal) {
+  EXPECT_THAT(keys_after([](Config& c) {
+                c.train.tokens = c.train.batch_tokens * 10;
+                c.schedule = {.kind = ScheduleKind::kWsd, .warmup_steps = 5, .final = 0, .decay_fraction = 0.5};
+              }),
+              IsEmpty());
+  EXPECT_THAT(keys_after([](Config& c) {
+                c.train.tokens = c.train.batch_tokens * 10;
+                c.schedule = {.kind = ScheduleKind::kWsd, .warmup_steps = 6, .final = 0, .decay_fraction = 0.5};
+              }),
+              ElementsAre("schedule.decay_fraction"));
+}
+
+TEST(Validate, SizesThatOverflowAreRefused) {
+  EXPECT_THAT(keys_after(
+                  [](Config& c) {
+                    c.train.micro_batch_tokens = int64_t{1} << 62;
+                    c.parallel.dp = 4;
+                  },
+                  4),
+              ElementsAre("train.micro_batch_tokens"));
+}
+
+TEST(ConfigMesh, AutoFillsTheReplicas) {
+  Config c = good();
+  c.parallel = {.dp = 0, .cp = 2, .tp = 4, .zero = 1};
+  EXPECT_EQ(c.mesh(24).describe(), "dp=3 cp=2 tp=4");
+  EXPECT_THROW(c.mesh(12), Error);
+}
+
+TEST(ConfigSteps, RoundUp) {
+  Config c = good();
+  c.train.tokens = 1025;
+  EXPECT_EQ(c.steps(), 2);
+  c.train.tokens = 1024;
+  EXPECT_EQ(c.steps(), 1);
+}
+
+}  // namespace
+}  // namespace retain
