@@ -1,0 +1,108 @@
+#include "trainer/data/host_batch.h"
+
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+#include "kernels/core/random.h"
+
+namespace retain {
+namespace {
+
+constexpr int32_t kEnd = 9;
+using Ints = std::vector<int32_t>;
+
+BatchLayout layout(int64_t sequences, int64_t seq_len) {
+  return {.sequences = sequences, .seq_len = seq_len, .vocab_size = 10, .end_of_document = kEnd};
+}
+
+TEST(HostBatch, TargetsAreTheNextTokens) {
+  const HostBatch batch = make_batch(layout(2, 3), Ints{1, 2, 3, 4, 5, 6, 7, 8});
+  EXPECT_EQ(batch.token_ids, (Ints{1, 2, 3, 5, 6, 7}));
+  EXPECT_EQ(batch.targets, (Ints{2, 3, 4, 6, 7, 8}));
+  EXPECT_EQ(batch.document_start, Ints(6, 0));
+  EXPECT_EQ(batch.valid_targets, 6);
+  EXPECT_EQ(batch.sequences, 2);
+  EXPECT_EQ(batch.tokens, 3);
+  EXPECT_EQ(batch.position_offset, 0);
+}
+
+TEST(HostBatch, ADocumentStartsAfterEndOfDocumentWhichPredictsNothing) {
+  const HostBatch batch = make_batch(layout(1, 6), Ints{1, kEnd, 2, 3, kEnd, kEnd, 4});
+  EXPECT_EQ(batch.targets, (Ints{kEnd, -1, 3, kEnd, -1, -1}));
+  EXPECT_EQ(batch.document_start, (Ints{0, 0, 2, 2, 2, 5}));
+  EXPECT_EQ(batch.valid_targets, 3);
+}
+
+TEST(HostBatch, WithoutResetASampleIsOneDocument) {
+  BatchLayout whole = layout(1, 4);
+  whole.reset_state_at_documents = false;
+  const HostBatch batch = make_batch(whole, Ints{1, kEnd, 2, 3, kEnd});
+  EXPECT_EQ(batch.targets, (Ints{kEnd, 2, 3, kEnd}));
+  EXPECT_EQ(batch.document_start, Ints(4, 0));
+  EXPECT_EQ(batch.valid_targets, 4);
+}
+
+TEST(HostBatch, AShortWindowIsPaddedWithIgnoredTargets) {
+  const HostBatch batch = make_batch(layout(2, 4), Ints{1, 2, 3, kNoToken, kNoToken,  //
+                                                        kNoToken, kNoToken, kNoToken, kNoToken, kNoToken});
+  EXPECT_EQ(batch.token_ids, (Ints{1, 2, 3, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(batch.targets, (Ints{2, 3, -1, -1, -1, -1, -1, -1}));
+  EXPECT_EQ(batch.valid_targets, 2);
+}
+
+TEST(HostBatch, TokenOrderIsAStableSortByToken) {
+  Ints windows;
+  for (uint64_t i = 0; i < 3 * 41; ++i) windows.push_back(static_cast<int32_t>(philox_bits(5, i) % 10));
+  const HostBatch batch = make_batch(layout(3, 40), windows);
+  Ints want(batch.token_ids.size());
+  for (size_t i = 0; i < want.size(); ++i) want[i] = static_cast<int32_t>(i);
+  std::stable_sort(want.begin(), want.end(), [&](int32_t a, int32_t b) {
+    return batch.token_ids[static_cast<size_t>(a)] < batch.token_ids[static_cast<size_t>(b)];
+  });
+  EXPECT_EQ(batch.token_order, want);
+}
+
+TEST(HostBatch, CarryIsZeroWhereADocumentStartsInsideTheSegment) {
+  // Four segments of two tokens. Sequence 0: documents start at 0 and 4 (a segment's first token). Sequence 1: at 0
+  // and 7.
+  BatchLayout cut = layout(2, 8);
+  cut.segments = 4;
+  const Ints windows = {1, 2, 3, kEnd, 4, 5, 6,    7, 8,  //
+                        1, 2, 3, 4,    5, 6, kEnd, 8, 1};
+  for (int segment = 0; segment < 4; ++segment) {
+    cut.segment = segment;
+    const HostBatch batch = make_batch(cut, windows);
+    EXPECT_EQ(batch.carry, (std::vector<float>{0, 0, 1, 1, 0, 1, 1, 0}));  // [P, B]
+    EXPECT_EQ(batch.valid_targets, 14);
+    EXPECT_EQ(batch.position_offset, 2 * segment);
+    EXPECT_EQ(batch.tokens, 2);
+  }
+  cut.segment = 3;
+  EXPECT_EQ(make_batch(cut, windows).document_start, (Ints{4, 4, 0, 7}));
+}
+
+TEST(HostBatch, SegmentsJoinToTheWholeSequence) {
+  Ints windows;
+  for (uint64_t i = 0; i < 2 * 25; ++i) windows.push_back(static_cast<int32_t>(philox_bits(6, i) % 10));
+  const HostBatch whole = make_batch(layout(2, 24), windows);
+  for (const int segments : {2, 3, 8, 24}) {
+    BatchLayout cut = layout(2, 24);
+    cut.segments = segments;
+    for (int segment = 0; segment < segments; ++segment) {
+      cut.segment = segment;
+      const HostBatch part = make_batch(cut, windows);
+      for (int64_t row = 0; row < 2 * part.tokens; ++row) {
+        const auto from = static_cast<size_t>(row / part.tokens * 24 + part.position_offset + row % part.tokens);
+        const auto at = static_cast<size_t>(row);
+        ASSERT_EQ(part.token_ids[at], whole.token_ids[from]);
+        ASSERT_EQ(part.targets[at], whole.targets[from]);
+        ASSERT_EQ(part.document_start[at], whole.document_start[from]);
+      }
+      EXPECT_EQ(part.valid_targets, whole.valid_targets);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace retain

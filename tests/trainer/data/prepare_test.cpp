@@ -1,0 +1,109 @@
+#include "trainer/data/prepare.h"
+
+#include <iostream>
+#include <sstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/trainer/data/token_files.h"
+
+namespace retain {
+namespace {
+
+using testing::HasSubstr;
+
+std::vector<int32_t> tokens_of(const std::string& prefix) {
+  const TokenSet set(prefix, 257);
+  std::vector<int32_t> tokens(static_cast<size_t>(set.tokens()));
+  set.read(0, tokens);
+  return tokens;
+}
+
+class Prepare : public testing::Test {
+ protected:
+  std::string input(const std::string& name, const std::string& text) const {
+    write_file(folder_.file(name), text);
+    return folder_.file(name);
+  }
+  PrepareSummary prepare(const std::vector<std::string>& inputs, double holdout = 0) const {
+    return prepare_tokens(inputs, folder_.file("out/set"), *tokenizer_, holdout);
+  }
+  const TestFolder folder_;
+  const std::unique_ptr<Tokenizer> tokenizer_ = make_tokenizer("bytes");
+};
+
+TEST_F(Prepare, MakesOneDocumentOfEachFile) {
+  const PrepareSummary summary = prepare({input("a", "abc"), input("empty", ""), input("b", "\xff")});
+  EXPECT_EQ(summary.input_bytes, 4);
+  ASSERT_EQ(summary.sets.size(), 1);
+  EXPECT_EQ(summary.sets[0].tokens, 6);
+  EXPECT_EQ(summary.sets[0].documents, 2);
+  EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'a', 'b', 'c', 256, 255, 256}));
+  EXPECT_EQ(TokenSet(folder_.file("out/set")).documents(), 2);
+}
+
+TEST_F(Prepare, StreamsTextLargerThanItsBlocks) {
+  std::string text;
+  for (int i = 0; text.size() < 2'500'000; ++i) text += std::to_string(i);
+  prepare({input("a", text)});
+  std::vector<int32_t> tokens = tokens_of(folder_.file("out/set"));
+  ASSERT_EQ(tokens.size(), text.size() + 1);
+  EXPECT_EQ(tokenizer_->decode(tokens), text);
+}
+
+TEST_F(Prepare, HoldsTheLastFractionOut) {
+  const PrepareSummary summary = prepare({input("a", "0123456"), input("b", "abcdefgh"), input("c", "xy")}, 0.4);
+  // 8 + 9 + 3 = 20 tokens, of which the last 8 are held out: the cut divides the second document.
+  ASSERT_EQ(summary.sets.size(), 2);
+  EXPECT_EQ(summary.sets[0].prefix, folder_.file("out/set_train"));
+  EXPECT_EQ(summary.sets[0].tokens, 12);
+  EXPECT_EQ(summary.sets[0].documents, 2);
+  EXPECT_EQ(summary.sets[1].tokens, 8);
+  EXPECT_EQ(summary.sets[1].documents, 2);
+  EXPECT_EQ(tokens_of(folder_.file("out/set_train")),
+            (std::vector<int32_t>{'0', '1', '2', '3', '4', '5', '6', 256, 'a', 'b', 'c', 'd'}));
+  EXPECT_EQ(tokens_of(folder_.file("out/set_valid")), (std::vector<int32_t>{'e', 'f', 'g', 'h', 256, 'x', 'y', 256}));
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.file("out"))) {
+    EXPECT_THAT(entry.path().filename().string(), testing::StartsWith("set_"));
+  }
+}
+
+TEST_F(Prepare, RefusesWhatItCannotUse) {
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { prepare({folder_.file("none")}); }), HasSubstr("none"));
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { prepare({folder_.file("")}); }), HasSubstr("folder"));
+  message_of(ErrorKind::kData, [&] { prepare({input("empty", "")}); });
+  for (const double holdout : {-0.1, 1.0, std::nan("")}) {
+    message_of(ErrorKind::kConfig, [&] { prepare({input("a", "abc")}, holdout); });
+  }
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { prepare({input("a", "abc")}, 0.01); }), HasSubstr("leaves 0 tokens"));
+  write_file(folder_.file("file"), "");
+  message_of(ErrorKind::kCannotCreate,
+             [&] { prepare_tokens(std::vector{input("a", "abc")}, folder_.file("file/set"), *tokenizer_); });
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.file("out")));
+}
+
+TEST_F(Prepare, ReadsStandardInput) {
+  std::istringstream text("from a pipe");
+  std::streambuf* const before = std::cin.rdbuf(text.rdbuf());
+  const PrepareSummary summary = prepare({"-"});
+  std::cin.rdbuf(before);
+  EXPECT_EQ(summary.sets[0].tokens, 12);
+  EXPECT_EQ(tokenizer_->decode(tokens_of(folder_.file("out/set"))), "from a pipe");
+}
+
+TEST_F(Prepare, DescribesWhatASetHolds) {
+  prepare({input("a", "hello world"), input("b", "!")});
+  const TokenSetDescription description = describe(TokenSet(folder_.file("out/set")), *tokenizer_, 5);
+  EXPECT_EQ(description.tokens, 14);
+  EXPECT_EQ(description.documents, 2);
+  EXPECT_EQ(description.bytes, 28);
+  EXPECT_EQ(description.smallest_token, ' ');
+  EXPECT_EQ(description.largest_token, 256);
+  EXPECT_EQ(description.beginning, "hello");
+  write_set(folder_.file("gpt2"), {{50256}}, 50257);
+  EXPECT_EQ(describe(TokenSet(folder_.file("gpt2")), *tokenizer_).beginning, "");
+}
+
+}  // namespace
+}  // namespace retain

@@ -1,0 +1,267 @@
+#include "trainer/data/token_set.h"
+
+#include <cstring>
+#include <numeric>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/trainer/data/token_files.h"
+
+namespace retain {
+namespace {
+
+using testing::HasSubstr;
+
+// Documents [1,2,3] and [4,5] as Megatron-Core's IndexedDatasetBuilder writes them.
+constexpr const char* kGoldenBin = "01000200030004000500";
+constexpr const char* kGoldenIdx =
+    "4d4d49444944580000010000000000000008020000000000000003000000000000000300000002000000000000000000000006000000000000"
+    "00"
+    "000000000000000001000000000000000200000000000000";
+
+std::vector<int32_t> read_all(const TokenSet& set) {
+  std::vector<int32_t> tokens(static_cast<size_t>(set.tokens()));
+  set.read(0, tokens);
+  return tokens;
+}
+
+template <class T>
+std::string with(std::string bytes, size_t offset, T value) {
+  std::memcpy(bytes.data() + offset, &value, sizeof value);
+  return bytes;
+}
+
+TEST(TokenWriter, WritesMegatronsBytes) {
+  const TestFolder folder;
+  write_set(folder.file("a"), {{1, 2, 3}, {4, 5}}, 50257);
+  EXPECT_EQ(read_file(folder.file("a.bin")), from_hex(kGoldenBin));
+  EXPECT_EQ(read_file(folder.file("a.idx")), from_hex(kGoldenIdx));
+}
+
+TEST(TokenWriter, StoresLargeVocabulariesAsInt32) {
+  const TestFolder folder;
+  write_set(folder.file("small"), {{65498}}, 65499);
+  write_set(folder.file("large"), {{65499, 7}}, 65500);
+  EXPECT_EQ(TokenSet(folder.file("small")).type(), TokenType::kUint16);
+  EXPECT_EQ(TokenSet(folder.file("large")).type(), TokenType::kInt32);
+  EXPECT_EQ(read_all(TokenSet(folder.file("large"))), (std::vector<int32_t>{65499, 7}));
+}
+
+TEST(TokenWriter, CutsLongDocumentsIntoSequencesAndDropsEmptyOnes) {
+  const TestFolder folder;
+  TokenWriter writer(folder.file("a"), 257, 3);
+  writer.append(std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7});
+  writer.end_document();
+  writer.end_document();
+  writer.append(std::vector<int32_t>{8, 9, 10});
+  writer.finish();
+  const TokenSet set(folder.file("a"));
+  EXPECT_EQ(set.documents(), 2);
+  EXPECT_EQ(read_all(set), (std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}));
+  // lengths 3, 3, 1, 3
+  EXPECT_EQ(read_file(folder.file("a.idx")).substr(34, 16), from_hex("03000000030000000100000003000000"));
+}
+
+TEST(TokenWriter, LeavesNothingBehindWhenItIsNotFinished) {
+  const TestFolder folder;
+  {
+    TokenWriter writer(folder.file("a"), 257);
+    writer.append(std::vector<int32_t>{1, 2, 3});
+    EXPECT_FALSE(folder.empty());
+  }
+  EXPECT_TRUE(folder.empty());
+}
+
+TEST(TokenWriter, RefusesAFolderThatIsNotThereAndAnEmptySet) {
+  const TestFolder folder;
+  EXPECT_THAT(message_of(ErrorKind::kCannotCreate, [&] { TokenWriter(folder.file("no/a"), 257); }), HasSubstr("no/a"));
+  message_of(ErrorKind::kData, [&] { TokenWriter(folder.file("a"), 257).finish(); });
+  EXPECT_TRUE(folder.empty());
+}
+
+TEST(TokenSet, OpensByPrefixOrByEitherFile) {
+  const TestFolder folder;
+  write_file(folder.file("a.bin"), from_hex(kGoldenBin));
+  write_file(folder.file("a.idx"), from_hex(kGoldenIdx));
+  for (const char* name : {"a", "a.bin", "a.idx"}) {
+    const TokenSet set(folder.file(name));
+    EXPECT_EQ(set.tokens(), 5);
+    EXPECT_EQ(set.documents(), 2);
+    EXPECT_EQ(set.bytes(), 10);
+    EXPECT_EQ(read_all(set), (std::vector<int32_t>{1, 2, 3, 4, 5}));
+  }
+}
+
+TEST(TokenSet, SaysWhichFileIsMissing) {
+  const TestFolder folder;
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet(folder.file("a")); }), HasSubstr("a.idx"));
+  write_file(folder.file("a.idx"), from_hex(kGoldenIdx));
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet(folder.file("a")); }), HasSubstr("a.bin"));
+  std::filesystem::create_directory(folder.file("a.bin"));
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { TokenSet(folder.file("a")); }), HasSubstr("not a regular file"));
+}
+
+TEST(TokenSet, ReadsEveryStoredType) {
+  const TestFolder folder;
+  const auto check = [&]<class T>(T, char code) {
+    const std::vector<T> stored = {1, 2, 3, 100, 5};
+    write_file(folder.file("a.bin"), {reinterpret_cast<const char*>(stored.data()), stored.size() * sizeof(T)});
+    std::string idx = from_hex(kGoldenIdx);
+    idx[17] = code;
+    write_file(folder.file("a.idx"), with(idx, 34 + 8 + 8, int64_t{3 * sizeof(T)}));
+    EXPECT_EQ(read_all(TokenSet(folder.file("a"))), (std::vector<int32_t>{1, 2, 3, 100, 5})) << int{code};
+  };
+  check(uint8_t{}, 1);
+  check(int8_t{}, 2);
+  check(int16_t{}, 3);
+  check(int32_t{}, 4);
+  check(int64_t{}, 5);
+  check(uint16_t{}, 8);
+}
+
+TEST(TokenSet, ReadsAnyRangeOfALargeSet) {
+  const TestFolder folder;
+  std::vector<int32_t> document(100'000);  // several of the blocks in which tokens are converted
+  for (size_t i = 0; i < document.size(); ++i) document[i] = static_cast<int32_t>(i * i % 65'497);
+  write_set(folder.file("a"), {document}, 65'499);
+  const TokenSet set(folder.file("a"));
+  for (const auto& [begin, count] :
+       std::vector<std::pair<int64_t, int64_t>>{{0, 100'000}, {99'999, 1}, {31'000, 40'001}, {5, 0}}) {
+    std::vector<int32_t> out(static_cast<size_t>(count));
+    set.read(begin, out);
+    EXPECT_TRUE(std::equal(out.begin(), out.end(), document.begin() + begin));
+  }
+  std::vector<int32_t> two(2);
+  EXPECT_THROW(set.read(99'999, two), Error);
+  EXPECT_THROW(set.read(-1, two), Error);
+}
+
+TEST(TokenSet, RefusesEveryTruncationOfEitherFile) {
+  const TestFolder folder;
+  const std::string idx = from_hex(kGoldenIdx), bin = from_hex(kGoldenBin);
+  write_file(folder.file("a.bin"), bin);
+  for (size_t size = 0; size < idx.size(); ++size) {
+    write_file(folder.file("a.idx"), idx.substr(0, size));
+    EXPECT_THAT(message_of(ErrorKind::kData, [&] { TokenSet(folder.file("a")); }), HasSubstr("a.idx")) << size;
+  }
+  write_file(folder.file("a.idx"), idx);
+  for (size_t size = 0; size < bin.size(); ++size) {
+    write_file(folder.file("a.bin"), bin.substr(0, size));
+    EXPECT_THAT(message_of(ErrorKind::kData, [&] { TokenSet(folder.file("a")); }), HasSubstr("a.bin")) << size;
+  }
+  write_file(folder.file("a.bin"), bin + '\0');
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { TokenSet(folder.file("a")); }), HasSubstr("found 11, want 10"));
+  write_file(folder.file("a.bin"), bin);
+  write_file(folder.file("a.idx"), idx + '\0');
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { TokenSet(folder.file("a")); }), HasSubstr("found 83, want 82"));
+}
+
+TEST(TokenSet, NamesTheFieldThatIsWrong) {
+  const TestFolder folder;
+  const std::string idx = from_hex(kGoldenIdx);
+  write_file(folder.file("a.bin"), from_hex(kGoldenBin));
+  const auto expect = [&](const std::string& bytes, const std::string& want) {
+    write_file(folder.file("a.idx"), bytes);
+    EXPECT_THAT(message_of(ErrorKind::kData, [&] { TokenSet(folder.file("a")); }), HasSubstr(want));
+  };
+  constexpr size_t kLengths = 34, kOffsets = 34 + 8, kDocuments = 34 + 24;
+  expect(with(idx, 0, 'X'), "byte 0: magic");
+  expect(with(idx, 9, uint64_t{2}), "byte 9: version: found 2, want 1");
+  for (const char code : {0, 6, 7, 9, 127}) expect(with(idx, 17, code), "byte 17: code of the tokens' type");
+  expect(with(idx, 17, char{4}), "size of the tokens: found 10, want at least 12, where sequence 0 ends");
+  expect(with(idx, 18, uint64_t{0}), "byte 18: number of sequences: found 0");
+  expect(with(idx, 18, ~uint64_t{0}), "byte 18: number of sequences");
+  expect(with(idx, 18, uint64_t{1} << 62), "byte 18: number of sequences");
+  expect(with(idx, 18, uint64_t{3}), "size of the index: found 82, want 94");
+  expect(with(idx, 26, uint64_t{1}), "byte 26: number of document boundaries");
+  expect(with(idx, 26, ~uint64_t{0}), "byte 26: number of document boundaries");
+  expect(with(idx, 26, uint64_t{2}), "size of the index: found 82, want 74");
+  expect(with(idx, kLengths, int32_t{-1}), "byte 34: length of sequence 0: found -1");
+  expect(with(idx, kLengths, int32_t{2}), "offset of sequence 1: found 6, want 4");
+  expect(with(idx, kLengths + 4, int32_t{3}), "size of the tokens: found 10, want at least 12");
+  expect(with(idx, kLengths + 4, int32_t{1}), "size of the tokens: found 10, want 8");
+  expect(with(idx, kOffsets, int64_t{-2}), "byte 42: offset of sequence 0: found -2, want 0");
+  expect(with(idx, kOffsets + 8, int64_t{1} << 40), "byte 50: offset of sequence 1");
+  expect(with(idx, kDocuments, int64_t{1}), "byte 58: document boundary: found 1, want 0");
+  expect(with(idx, kDocuments + 8, int64_t{3}), "byte 66: document boundary: found 3, want at most 2");
+  expect(with(idx, kDocuments + 8, int64_t{-1}), "byte 66: document boundary: found -1, want 0 or more");
+  expect(with(idx, kDocuments + 16, int64_t{1}), "byte 74: last document boundary: found 1, want 2");
+  expect(idx + std::string(2, '\0'), "list of modes");
+}
+
+TEST(TokenSet, SurvivesEveryChangedByteOfTheIndex) {
+  const TestFolder folder;
+  const std::string idx = from_hex(kGoldenIdx);
+  write_file(folder.file("a.bin"), from_hex(kGoldenBin));
+  int refused = 0;
+  for (size_t i = 0; i < idx.size(); ++i) {
+    for (const char flip : {1, 2, 64, -128}) {
+      write_file(folder.file("a.idx"), with(idx, i, static_cast<char>(idx[i] ^ flip)));
+      try {
+        const TokenSet set(folder.file("a"));
+        EXPECT_EQ(set.tokens(), 5);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::kData);
+        ++refused;
+      }
+    }
+  }
+  EXPECT_GT(refused, 300);  // of 328: a boundary of 0 or 2 in the middle, for one, is legal
+}
+
+TEST(TokenSet, NamesATokenOutsideTheVocabulary) {
+  const TestFolder folder;
+  write_set(folder.file("a"), {std::vector<int32_t>(40'000, 7), {300, 8}}, 400);
+  const TokenSet set(folder.file("a"), 257);
+  std::vector<int32_t> tokens(40'000);
+  set.read(0, tokens);  // the range that is fine can be read
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { set.read(2, tokens); }),
+              HasSubstr("a.bin: byte 80000: token 40000: found 300, want 0 to 256"));
+}
+
+TEST(TokenSet, RefusesNegativeAndHugeTokensInAnyVocabulary) {
+  const TestFolder folder;
+  write_set(folder.file("a"), {{1, 2}}, 1 << 20);
+  const std::string bin = read_file(folder.file("a.bin"));
+  write_file(folder.file("a.bin"), with(bin, 4, int32_t{-5}));
+  std::vector<int32_t> tokens(2);
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { TokenSet(folder.file("a")).read(0, tokens); }), HasSubstr("found -5"));
+}
+
+TEST(TokenSet, ReportsAFileThatShrinksWhileItIsOpen) {
+  const TestFolder folder;
+  write_set(folder.file("a"), {std::vector<int32_t>(1000, 7)});
+  const TokenSet set(folder.file("a"));
+  std::filesystem::resize_file(folder.file("a.bin"), 600);
+  std::vector<int32_t> tokens(1000);
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { set.read(0, tokens); }), HasSubstr("a.bin: ends at byte 600"));
+}
+
+TEST(TokenSet, StaysReadableWhenItsFilesAreDeleted) {
+  const TestFolder folder;
+  write_set(folder.file("a"), {{1, 2, 3}});
+  const TokenSet set(folder.file("a"));
+  std::filesystem::remove(folder.file("a.bin"));
+  EXPECT_EQ(read_all(set), (std::vector<int32_t>{1, 2, 3}));
+}
+
+TEST(TokenSet, FingerprintFollowsTheContentsNotTheName) {
+  const TestFolder folder;
+  std::vector<int32_t> document(5000);
+  std::iota(document.begin(), document.end(), 0);
+  write_set(folder.file("a"), {document}, 50257);
+  write_set(folder.file("b"), {document}, 50257);
+  const uint64_t original = TokenSet(folder.file("a")).fingerprint();
+  EXPECT_EQ(original, TokenSet(folder.file("b")).fingerprint());
+  document.back() = 1;
+  write_set(folder.file("b"), {document}, 50257);
+  EXPECT_NE(original, TokenSet(folder.file("b")).fingerprint());
+  document.back() = 4999;
+  write_set(folder.file("b"), {{document.begin(), document.begin() + 100}, {document.begin() + 100, document.end()}},
+            50257);
+  EXPECT_NE(original, TokenSet(folder.file("b")).fingerprint());
+}
+
+}  // namespace
+}  // namespace retain

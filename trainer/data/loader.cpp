@@ -1,0 +1,132 @@
+#include "trainer/data/loader.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <bit>
+#include <span>
+
+#include "kernels/core/error.h"
+#include "trainer/data/tokenizer.h"
+
+namespace retain {
+namespace {
+
+BatchLayout make_layout(const DataConfig& data, int64_t vocab_size, int64_t sequences, const MeshShape& shape,
+                        const MeshCoordinate& at) {
+  const auto tokenizer = make_tokenizer(data.tokenizer);
+  if (vocab_size < tokenizer->vocab_size()) {
+    throw Error(ErrorKind::kConfig, concat("model.vocab_size: ", vocab_size, " is less than the ",
+                                           tokenizer->vocab_size(), " tokens of the tokenizer '", data.tokenizer, "'"));
+  }
+  return {.sequences = sequences,
+          .seq_len = data.seq_len,
+          .vocab_size = vocab_size,
+          .end_of_document = tokenizer->end_of_document(),
+          .reset_state_at_documents = data.reset_state_at_documents,
+          .segments = shape.cp,
+          .segment = at.cp};
+}
+
+std::vector<TokenSet> open_sets(const DataConfig& data, int64_t vocab_size) {
+  if (data.train.empty()) throw Error(ErrorKind::kConfig, "data.train: names no set of tokens");
+  std::vector<TokenSet> sets;
+  for (const DataSource& source : data.train) {
+    sets.emplace_back(source.path, vocab_size);
+    if (whole_windows(sets.back().tokens(), data.seq_len) == 0) {
+      throw Error(ErrorKind::kData, concat(sets.back().prefix(), ": holds ", sets.back().tokens(),
+                                           " tokens, want at least data.seq_len + 1 = ", data.seq_len + 1));
+    }
+  }
+  return sets;
+}
+
+BatchOrder make_order(const std::vector<TokenSet>& sets, const DataConfig& data, uint64_t seed) {
+  std::vector<int64_t> windows;
+  std::vector<double> weights;
+  for (const TokenSet& set : sets) windows.push_back(whole_windows(set.tokens(), data.seq_len));
+  for (const DataSource& source : data.train) weights.push_back(source.weight);
+  return {std::move(windows), weights, seed};
+}
+
+uint64_t make_fingerprint(const std::vector<TokenSet>& sets, const DataConfig& data, uint64_t seed) {
+  std::vector<uint64_t> facts = {seed, static_cast<uint64_t>(data.seq_len),
+                                 static_cast<uint64_t>(data.reset_state_at_documents)};
+  for (size_t i = 0; i < sets.size(); ++i) {
+    facts.push_back(sets[i].fingerprint());
+    facts.push_back(std::bit_cast<uint64_t>(data.train[i].weight));
+  }
+  const uint64_t tokenizer = XXH3_64bits(data.tokenizer.data(), data.tokenizer.size());
+  return XXH3_64bits_withSeed(facts.data(), facts.size() * sizeof(uint64_t), tokenizer);
+}
+
+int64_t whole_quotient(int64_t dividend, int64_t divisor, const char* what) {
+  RETAIN_CHECK(divisor > 0 && dividend > 0 && dividend % divisor == 0, what, ": ", dividend, " / ", divisor);
+  return dividend / divisor;
+}
+
+}  // namespace
+
+TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
+                         const MeshShape& shape, const MeshCoordinate& at)
+    : layout_(make_layout(data, vocab_size,
+                          whole_quotient(train.micro_batch_tokens, data.seq_len, "micro_batch_tokens / seq_len"), shape,
+                          at)),
+      shape_(shape),
+      at_(at),
+      sets_(open_sets(data, vocab_size)),
+      order_(make_order(sets_, data, seed)),
+      micro_batches_(whole_quotient(train.batch_tokens, shape.dp * train.micro_batch_tokens,
+                                    "batch_tokens / (dp * micro_batch_tokens)")),
+      fingerprint_(make_fingerprint(sets_, data, seed)),
+      prefetcher_([this](int64_t ordinal) { return make(ordinal); }, micro_batches_) {}
+
+HostBatch TrainLoader::load(int64_t step, int64_t micro_batch) {
+  RETAIN_CHECK(step >= 0 && micro_batch >= 0 && micro_batch < micro_batches_, "step ", step, ", micro-batch ",
+               micro_batch, " of ", micro_batches_);
+  return prefetcher_.take(step * micro_batches_ + micro_batch);
+}
+
+HostBatch TrainLoader::make(int64_t ordinal) const {
+  const int64_t window_tokens = layout_.seq_len + 1;
+  std::vector<int32_t> windows(static_cast<size_t>(layout_.sequences * window_tokens));
+  for (int64_t b = 0; b < layout_.sequences; ++b) {
+    // ordinal = step · micro_batches + micro_batch, and a step has micro_batches · dp · B samples.
+    const Sample sample = order_.at((ordinal * shape_.dp + at_.dp) * layout_.sequences + b);
+    sets_[static_cast<size_t>(sample.source)].read(
+        sample.window * layout_.seq_len,
+        std::span(windows).subspan(static_cast<size_t>(b * window_tokens), static_cast<size_t>(window_tokens)));
+  }
+  return make_batch(layout_, windows);
+}
+
+EvalWindows::EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences,
+                         const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens)
+    : set_(std::move(set)), layout_(make_layout(data, vocab_size, sequences, shape, at)), shape_(shape), at_(at) {
+  const auto round_up = [&](int64_t tokens) { return (tokens + layout_.seq_len - 1) / layout_.seq_len; };
+  windows_ = round_up(set_.tokens() - 1);
+  if (max_tokens > 0) windows_ = std::min(windows_, round_up(max_tokens));
+  if (windows_ == 0) {
+    throw Error(ErrorKind::kData, concat(set_.prefix(), ": holds ", set_.tokens(), " token, want at least 2"));
+  }
+}
+
+int64_t EvalWindows::count() const {
+  const int64_t at_once = layout_.sequences * shape_.dp;
+  return (windows_ + at_once - 1) / at_once;
+}
+
+HostBatch EvalWindows::load(int64_t i) const {
+  RETAIN_CHECK(i >= 0 && i < count(), "batch ", i, " of ", count());
+  const int64_t window_tokens = layout_.seq_len + 1;
+  std::vector<int32_t> windows(static_cast<size_t>(layout_.sequences * window_tokens), kNoToken);
+  for (int64_t b = 0; b < layout_.sequences; ++b) {
+    const int64_t window = (i * shape_.dp + at_.dp) * layout_.sequences + b;
+    if (window >= windows_) break;
+    const int64_t begin = window * layout_.seq_len, count = std::min(window_tokens, set_.tokens() - begin);
+    set_.read(begin, std::span(windows).subspan(static_cast<size_t>(b * window_tokens), static_cast<size_t>(count)));
+  }
+  return make_batch(layout_, windows);
+}
+
+}  // namespace retain

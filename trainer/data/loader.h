@@ -1,0 +1,69 @@
+// The batches of a run: training samples in their order, and evaluation windows in the order on disk. What a step reads
+// is a function of (seed, step) alone: the mesh decides only who reads which part of it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "parallel/topology.h"
+#include "trainer/config.h"
+#include "trainer/data/batch_order.h"
+#include "trainer/data/host_batch.h"
+#include "trainer/data/prefetcher.h"
+#include "trainer/data/token_set.h"
+
+namespace retain {
+
+class TrainLoader {
+ public:
+  /// Opens data.train. batch_tokens is a multiple of dp · micro_batch_tokens, that one of seq_len, and seq_len of cp.
+  /// Throws Error(kMissingInput), Error(kData) when a set is damaged or shorter than one window, Error(kConfig).
+  TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
+              const MeshShape& shape, const MeshCoordinate& at);
+
+  int64_t micro_batches() const { return micro_batches_; }               ///< of a step, on this rank
+  int64_t sequences() const { return layout_.sequences; }                ///< B of a micro-batch
+  int64_t tokens() const { return layout_.seq_len / layout_.segments; }  ///< T: of a sequence, on this rank
+
+  /// Micro-batch [0, micro_batches()) of step 0, 1, …: samples step · S + (micro_batch · dp + dp_rank) · B + b, S
+  /// samples a step. Prefetched one step ahead as long as batches are loaded in order. Throws Error(kData), Error(kIo).
+  HostBatch load(int64_t step, int64_t micro_batch);
+
+  /// Of everything that decides which tokens a sample holds: the sets, their weights, seq_len, the tokenizer, the seed.
+  uint64_t fingerprint() const { return fingerprint_; }
+
+ private:
+  HostBatch make(int64_t ordinal) const;
+
+  BatchLayout layout_;
+  MeshShape shape_;
+  MeshCoordinate at_;
+  std::vector<TokenSet> sets_;
+  BatchOrder order_;
+  int64_t micro_batches_ = 0;
+  uint64_t fingerprint_ = 0;
+  Prefetcher prefetcher_;  ///< last: its thread uses the rest
+};
+
+/// The windows of one set in order, each with an empty state at its start, the short last one included; shared out over
+/// the dp replicas. All batches have one shape: what is missing is padded with ignored targets.
+class EvalWindows {
+ public:
+  /// Reads about max_tokens (rounded up to whole windows); 0 = all. `sequences` is B of a batch.
+  EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences, const MeshShape& shape,
+              const MeshCoordinate& at, int64_t max_tokens = 0);
+
+  int64_t count() const;                        ///< batches, the same on every rank
+  int64_t windows() const { return windows_; }  ///< of all replicas
+  /// Batch i of this replica: windows (i · dp + dp_rank) · B + b.
+  HostBatch load(int64_t i) const;
+
+ private:
+  TokenSet set_;
+  BatchLayout layout_;
+  MeshShape shape_;
+  MeshCoordinate at_;
+  int64_t windows_ = 0;
+};
+
+}  // namespace retain

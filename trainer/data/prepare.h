@@ -1,0 +1,45 @@
+// Text files to sets of tokens, and what a set of tokens holds.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "trainer/data/token_set.h"
+#include "trainer/data/tokenizer.h"
+
+namespace retain {
+
+struct PreparedSet {
+  std::string prefix;
+  int64_t tokens = 0, documents = 0;
+};
+
+struct PrepareSummary {
+  int64_t input_bytes = 0;
+  std::vector<PreparedSet> sets;  ///< PREFIX; or PREFIX_train and PREFIX_valid
+};
+
+/// Each input file ("-" is standard input) becomes one document, ended by end-of-document; inputs are streamed.
+/// holdout_fraction 0: everything goes to PREFIX. Else, below 1: the last fraction of all tokens goes to PREFIX_valid
+/// and the rest to PREFIX_train; a document that the cut divides goes on in PREFIX_valid. Folders of the prefix are
+/// created. Throws Error(kMissingInput), Error(kData) when there is no text or a part gets no token,
+/// Error(kCannotCreate), Error(kIo), Error(kConfig) for an illegal fraction.
+PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::string& out_prefix,
+                              const Tokenizer& tokenizer, double holdout_fraction = 0);
+
+struct TokenSetDescription {
+  std::string prefix;
+  int64_t tokens = 0, documents = 0, bytes = 0;
+  TokenType type = TokenType::kUint16;
+  int32_t smallest_token = 0, largest_token = 0;
+  uint64_t fingerprint = 0;
+  std::string beginning =
+      {};  ///< the first tokens as text; empty when the set has tokens that are not this tokenizer's
+};
+
+/// Reads the whole set (for the range of its tokens). beginning_tokens: how many are decoded.
+TokenSetDescription describe(const TokenSet& set, const Tokenizer& tokenizer, int64_t beginning_tokens = 64);
+
+}  // namespace retain

@@ -1,0 +1,247 @@
+#include "trainer/data/token_set.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "kernels/core/error.h"
+
+namespace retain {
+namespace {
+
+constexpr int64_t kBlockElements = 1 << 16;  // of the index, read at a time: memory does not grow with the set
+constexpr int64_t kReadBytes = 1 << 16;      // of the tokens, converted at a time
+constexpr int64_t kSampleBlocks = 64;        // blocks of the tokens that enter the fingerprint
+constexpr int64_t kSampleBlockBytes = 1 << 12;
+
+std::string strip_extension(const std::string& path) {
+  for (const std::string_view extension : {".bin", ".idx"}) {
+    if (path.ends_with(extension)) return path.substr(0, path.size() - extension.size());
+  }
+  return path;
+}
+
+template <class Found, class Want>
+[[noreturn]] void damaged(const InputFile& file, int64_t offset, const std::string& what, const Found& found,
+                          const Want& want) {
+  throw Error(ErrorKind::kData, concat(file.path(), ": byte ", offset, ": ", what, ": found ", found, ", want ", want));
+}
+
+template <class T>
+T load(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+template <class T>
+void read_elements(const InputFile& file, int64_t offset, std::vector<T>& out) {
+  file.read(offset, std::as_writable_bytes(std::span(out)));
+}
+
+/// Stored tokens as int32; returns the position of the first that is outside [0, limit), or -1.
+template <class T>
+int64_t widen(const std::byte* from, std::span<int32_t> to, int64_t limit) {
+  for (size_t i = 0; i < to.size(); ++i) {
+    const auto value = static_cast<int64_t>(load<T>(from + i * sizeof(T)));
+    if (value < 0 || value >= limit) return static_cast<int64_t>(i);
+    to[i] = static_cast<int32_t>(value);
+  }
+  return -1;
+}
+
+int64_t widen(TokenType type, const std::byte* from, std::span<int32_t> to, int64_t limit) {
+  switch (type) {
+    case TokenType::kUint8: return widen<uint8_t>(from, to, limit);
+    case TokenType::kInt8: return widen<int8_t>(from, to, limit);
+    case TokenType::kInt16: return widen<int16_t>(from, to, limit);
+    case TokenType::kInt32: return widen<int32_t>(from, to, limit);
+    case TokenType::kInt64: return widen<int64_t>(from, to, limit);
+    case TokenType::kUint16: return widen<uint16_t>(from, to, limit);
+  }
+  return 0;
+}
+
+int64_t stored_token(TokenType type, const std::byte* from) {
+  switch (type) {
+    case TokenType::kUint8: return load<uint8_t>(from);
+    case TokenType::kInt8: return load<int8_t>(from);
+    case TokenType::kInt16: return load<int16_t>(from);
+    case TokenType::kInt32: return load<int32_t>(from);
+    case TokenType::kInt64: return load<int64_t>(from);
+    case TokenType::kUint16: return load<uint16_t>(from);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int64_t token_type_bytes(TokenType type) {
+  switch (type) {
+    case TokenType::kUint8:
+    case TokenType::kInt8: return 1;
+    case TokenType::kInt16:
+    case TokenType::kUint16: return 2;
+    case TokenType::kInt32: return 4;
+    case TokenType::kInt64: return 8;
+  }
+  return 0;
+}
+
+const char* token_type_name(TokenType type) {
+  switch (type) {
+    case TokenType::kUint8: return "uint8";
+    case TokenType::kInt8: return "int8";
+    case TokenType::kInt16: return "int16";
+    case TokenType::kInt32: return "int32";
+    case TokenType::kInt64: return "int64";
+    case TokenType::kUint16: return "uint16";
+  }
+  return "unknown";
+}
+
+TokenSet::TokenSet(const std::string& path, int64_t vocab_size)
+    : prefix_(strip_extension(path)),
+      vocab_size_(std::min(vocab_size, kAnyVocabulary)),
+      idx_(prefix_ + ".idx"),
+      bin_(prefix_ + ".bin"),
+      header_(read_header()) {
+  check_sequences();
+  check_documents();
+  tokens_ = bin_.bytes() / token_type_bytes(header_.type);
+  fingerprint_ = compute_fingerprint();
+}
+
+TokenIndexHeader TokenSet::read_header() const {
+  if (idx_.bytes() < TokenIndexHeader::kBytes) {
+    damaged(idx_, idx_.bytes(), "size of the index", concat(idx_.bytes(), " bytes"),
+            concat("at least the header's ", TokenIndexHeader::kBytes));
+  }
+  std::array<std::byte, TokenIndexHeader::kBytes> raw;
+  idx_.read(0, raw);
+  if (std::memcmp(raw.data(), TokenIndexHeader::kMagic, sizeof TokenIndexHeader::kMagic) != 0) {
+    damaged(idx_, 0, "magic", "other bytes", "'MMIDIDX\\0\\0' of an index of tokens (Megatron IndexedDataset)");
+  }
+  const auto version = load<uint64_t>(&raw[9]);
+  if (version != TokenIndexHeader::kVersion) damaged(idx_, 9, "version", version, TokenIndexHeader::kVersion);
+  const auto code = load<uint8_t>(&raw[17]);
+  if (code < 1 || code > 8 || code == 6 || code == 7) {
+    damaged(idx_, 17, "code of the tokens' type", int{code}, "1 uint8, 2 int8, 3 int16, 4 int32, 5 int64 or 8 uint16");
+  }
+  const auto sequences = load<uint64_t>(&raw[18]), boundaries = load<uint64_t>(&raw[26]);
+  const auto size = static_cast<uint64_t>(idx_.bytes());
+  if (sequences == 0) damaged(idx_, 18, "number of sequences", 0, "at least 1: there are no tokens");
+  // Both counts are bounded by the file's size before they are multiplied.
+  if (sequences > size / 12) damaged(idx_, 18, "number of sequences", sequences, concat("what fits ", size, " bytes"));
+  if (boundaries < 2 || boundaries > size / 8) {
+    damaged(idx_, 26, "number of document boundaries", boundaries, concat("2 to what fits ", size, " bytes"));
+  }
+  const uint64_t want = TokenIndexHeader::kBytes + 12 * sequences + 8 * boundaries;
+  if (size == want + sequences) {
+    damaged(idx_, static_cast<int64_t>(want), "list of modes", "a multimodal set", "text only");
+  }
+  if (size != want) damaged(idx_, std::min(idx_.bytes(), static_cast<int64_t>(want)), "size of the index", size, want);
+  return {static_cast<TokenType>(code), static_cast<int64_t>(sequences), static_cast<int64_t>(boundaries)};
+}
+
+void TokenSet::check_sequences() const {
+  const int64_t lengths_at = TokenIndexHeader::kBytes, offsets_at = lengths_at + 4 * header_.sequences;
+  const int64_t token_bytes = token_type_bytes(header_.type);
+  int64_t expected = 0;  // the byte at which the next sequence starts
+  std::vector<int32_t> lengths;
+  std::vector<int64_t> offsets;
+  for (int64_t first = 0; first < header_.sequences; first += kBlockElements) {
+    const int64_t count = std::min(kBlockElements, header_.sequences - first);
+    lengths.resize(static_cast<size_t>(count));
+    offsets.resize(static_cast<size_t>(count));
+    read_elements(idx_, lengths_at + 4 * first, lengths);
+    read_elements(idx_, offsets_at + 8 * first, offsets);
+    for (int64_t i = 0; i < count; ++i) {
+      const auto at = static_cast<size_t>(i);
+      if (lengths[at] < 0) {
+        damaged(idx_, lengths_at + 4 * (first + i), concat("length of sequence ", first + i), lengths[at], "0 or more");
+      }
+      if (offsets[at] != expected) {
+        damaged(idx_, offsets_at + 8 * (first + i), concat("offset of sequence ", first + i), offsets[at], expected);
+      }
+      expected += lengths[at] * token_bytes;
+      if (expected > bin_.bytes()) {
+        damaged(bin_, bin_.bytes(), "size of the tokens", bin_.bytes(),
+                concat("at least ", expected, ", where sequence ", first + i, " ends"));
+      }
+    }
+  }
+  if (expected != bin_.bytes()) damaged(bin_, expected, "size of the tokens", bin_.bytes(), expected);
+  if (expected == 0) damaged(bin_, 0, "number of tokens", 0, "at least 1");
+}
+
+void TokenSet::check_documents() const {
+  const int64_t documents_at = TokenIndexHeader::kBytes + 12 * header_.sequences;
+  int64_t previous = 0;
+  std::vector<int64_t> documents;
+  for (int64_t first = 0; first < header_.boundaries; first += kBlockElements) {
+    const int64_t count = std::min(kBlockElements, header_.boundaries - first);
+    documents.resize(static_cast<size_t>(count));
+    read_elements(idx_, documents_at + 8 * first, documents);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t boundary = documents[static_cast<size_t>(i)], offset = documents_at + 8 * (first + i);
+      const std::string what = "document boundary";
+      if (first + i == 0 && boundary != 0) damaged(idx_, offset, what, boundary, 0);
+      if (boundary < previous) damaged(idx_, offset, what, boundary, concat(previous, " or more"));
+      if (boundary > header_.sequences) damaged(idx_, offset, what, boundary, concat("at most ", header_.sequences));
+      previous = boundary;
+    }
+  }
+  if (previous != header_.sequences) {
+    damaged(idx_, idx_.bytes() - 8, "last document boundary", previous, header_.sequences);
+  }
+}
+
+uint64_t TokenSet::compute_fingerprint() const {
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  std::vector<std::byte> block;
+  for (int64_t at = 0; at < idx_.bytes(); at += kBlockElements) {
+    block.resize(static_cast<size_t>(std::min(kBlockElements, idx_.bytes() - at)));
+    idx_.read(at, block);
+    XXH3_64bits_update(state.get(), block.data(), block.size());
+  }
+  const std::array<int64_t, 2> sizes = {idx_.bytes(), bin_.bytes()};
+  XXH3_64bits_update(state.get(), sizes.data(), sizeof sizes);
+  block.resize(static_cast<size_t>(std::min(kSampleBlockBytes, bin_.bytes())));
+  const int64_t last = bin_.bytes() - static_cast<int64_t>(block.size());
+  for (int64_t i = 0; i < kSampleBlocks; ++i) {  // evenly from the first block to the last
+    bin_.read(last / (kSampleBlocks - 1) * i + last % (kSampleBlocks - 1) * i / (kSampleBlocks - 1), block);
+    XXH3_64bits_update(state.get(), block.data(), block.size());
+  }
+  return XXH3_64bits_digest(state.get());
+}
+
+void TokenSet::read(int64_t begin, std::span<int32_t> out) const {
+  const auto count = static_cast<int64_t>(out.size());
+  RETAIN_CHECK(begin >= 0 && count <= tokens_ && begin <= tokens_ - count, prefix_, ": tokens ", begin, " to ",
+               begin + count, " of ", tokens_);
+  std::array<std::byte, kReadBytes> raw;
+  const int64_t token_bytes = token_type_bytes(header_.type);
+  for (int64_t done = 0; done < count;) {
+    const int64_t part = std::min(kReadBytes / token_bytes, count - done);
+    const int64_t offset = (begin + done) * token_bytes;
+    bin_.read(offset, std::span(raw).first(static_cast<size_t>(part * token_bytes)));
+    const int64_t bad =
+        widen(header_.type, raw.data(), out.subspan(static_cast<size_t>(done), static_cast<size_t>(part)), vocab_size_);
+    if (bad >= 0) {
+      damaged(bin_, offset + bad * token_bytes, concat("token ", begin + done + bad),
+              stored_token(header_.type, &raw[static_cast<size_t>(bad * token_bytes)]),
+              concat("0 to ", vocab_size_ - 1, " (the vocabulary has ", vocab_size_, " tokens)"));
+    }
+    done += part;
+  }
+}
+
+}  // namespace retain

@@ -1,0 +1,80 @@
+#include "trainer/data/token_writer.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "kernels/core/error.h"
+
+namespace retain {
+namespace {
+
+constexpr int64_t kUint16Vocabulary = 65500;
+
+template <class T>
+void put(OutputFile& file, const T& value) {
+  file.write(std::as_bytes(std::span(&value, 1)));
+}
+
+}  // namespace
+
+TokenWriter::TokenWriter(const std::string& prefix, int64_t vocab_size, int64_t max_sequence_tokens)
+    : type_(vocab_size < kUint16Vocabulary ? TokenType::kUint16 : TokenType::kInt32),
+      vocab_size_(vocab_size),
+      max_sequence_tokens_(max_sequence_tokens),
+      idx_(prefix + ".idx"),
+      bin_(prefix + ".bin") {}
+
+void TokenWriter::append(std::span<const int32_t> tokens) {
+  for (const int32_t token : tokens) {
+    RETAIN_CHECK(token >= 0 && token < vocab_size_, bin_.path(), ": token ", token, " outside a vocabulary of ",
+                 vocab_size_);
+    if (type_ == TokenType::kUint16) {
+      put(bin_, static_cast<uint16_t>(token));
+    } else {
+      put(bin_, token);
+    }
+    if (open_tokens_ == max_sequence_tokens_) {
+      lengths_.push_back(static_cast<int32_t>(open_tokens_));
+      open_tokens_ = 0;
+    }
+    ++open_tokens_;
+  }
+  tokens_ += static_cast<int64_t>(tokens.size());
+}
+
+void TokenWriter::end_document() {
+  if (open_tokens_ == 0) return;
+  lengths_.push_back(static_cast<int32_t>(open_tokens_));
+  open_tokens_ = 0;
+  documents_.push_back(static_cast<int64_t>(lengths_.size()));
+}
+
+void TokenWriter::finish() {
+  end_document();
+  if (tokens_ == 0) throw Error(ErrorKind::kData, concat(bin_.path(), ": there is no token to write"));
+  write_index();
+  bin_.sync();
+  idx_.sync();
+  // An index never lies beside tokens that are not its own: the old one goes first, the new one comes last.
+  std::error_code ignored;
+  std::filesystem::remove(idx_.path(), ignored);
+  bin_.publish();
+  idx_.publish();
+}
+
+void TokenWriter::write_index() {
+  idx_.write(std::as_bytes(std::span(TokenIndexHeader::kMagic)));
+  put(idx_, TokenIndexHeader::kVersion);
+  put(idx_, static_cast<uint8_t>(type_));
+  put(idx_, static_cast<uint64_t>(lengths_.size()));
+  put(idx_, static_cast<uint64_t>(documents_.size()));
+  idx_.write(std::as_bytes(std::span(lengths_)));
+  int64_t offset = 0;
+  for (const int32_t length : lengths_) {
+    put(idx_, offset);
+    offset += length * token_type_bytes(type_);
+  }
+  idx_.write(std::as_bytes(std::span(documents_)));
+}
+
+}  // namespace retain

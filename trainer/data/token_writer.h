@@ -1,0 +1,47 @@
+// Writes a set of tokens that TokenSet, and Megatron's IndexedDataset, reads. Documents are streamed; memory grows by
+// four bytes a sequence. The files appear when finish() is called; before, there are only temporaries, which go when
+// the writer goes.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "trainer/data/file.h"
+#include "trainer/data/token_set.h"
+
+namespace retain {
+
+class TokenWriter {
+ public:
+  /// Tokens are stored as uint16 below a vocabulary of 65500, else as int32 (Megatron's rule). A document longer than
+  /// max_sequence_tokens becomes several sequences: the format counts a sequence's tokens in int32.
+  /// Throws Error(kCannotCreate).
+  TokenWriter(const std::string& prefix, int64_t vocab_size,
+              int64_t max_sequence_tokens = std::numeric_limits<int32_t>::max());
+
+  /// Adds to the document that is open. Tokens are in [0, vocab_size). Throws Error(kIo).
+  void append(std::span<const int32_t> tokens);
+  /// Ends the document; the next token starts another. A document without tokens is none.
+  void end_document();
+  /// Ends the open document, syncs both files and gives them their names, the index last. Throws Error(kIo),
+  /// Error(kCannotCreate), and Error(kData) when there is no token at all.
+  void finish();
+
+  int64_t tokens() const { return tokens_; }
+  int64_t documents() const { return static_cast<int64_t>(documents_.size()) - 1; }  ///< ended
+
+ private:
+  void write_index();
+  TokenType type_;
+  int64_t vocab_size_, max_sequence_tokens_;
+  OutputFile idx_, bin_;
+  int64_t tokens_ = 0;
+  int64_t open_tokens_ = 0;  ///< of the sequence that is open
+  std::vector<int32_t> lengths_;
+  std::vector<int64_t> documents_ = {0};
+};
+
+}  // namespace retain

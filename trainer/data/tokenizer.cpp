@@ -1,0 +1,45 @@
+#include "trainer/data/tokenizer.h"
+
+#include "kernels/core/error.h"
+
+namespace retain {
+namespace {
+
+class ByteTokenizer final : public Tokenizer {
+ public:
+  static constexpr int32_t kEndOfDocument = 256;
+
+  std::string_view name() const override { return "bytes"; }
+  int64_t vocab_size() const override { return kEndOfDocument + 1; }
+  int32_t end_of_document() const override { return kEndOfDocument; }
+
+  std::vector<int32_t> encode(std::string_view text) const override {
+    std::vector<int32_t> tokens;
+    tokens.reserve(text.size());
+    for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));
+    return tokens;
+  }
+
+  std::string decode(std::span<const int32_t> tokens) const override {
+    std::string text;
+    text.reserve(tokens.size());
+    for (const int32_t token : tokens) {
+      if (token < 0 || token > kEndOfDocument) {
+        throw Error(ErrorKind::kData, concat("token ", token, " is none of the tokenizer 'bytes' (0 to 256)"));
+      }
+      if (token != kEndOfDocument) text.push_back(static_cast<char>(token));
+    }
+    return text;
+  }
+
+  size_t cut(std::string_view text) const override { return text.size(); }
+};
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
+  if (name == "bytes") return std::make_unique<ByteTokenizer>();
+  throw Error(ErrorKind::kConfig, concat("data.tokenizer: there is no tokenizer '", name, "' (legal: bytes)"));
+}
+
+}  // namespace retain
