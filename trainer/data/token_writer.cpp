@@ -28,18 +28,23 @@ void TokenWriter::append(std::span<const int32_t> tokens) {
   for (const int32_t token : tokens) {
     RETAIN_CHECK(token >= 0 && token < vocab_size_, bin_.path(), ": token ", token, " outside a vocabulary of ",
                  vocab_size_);
-    if (type_ == TokenType::kUint16) {
-      put(bin_, static_cast<uint16_t>(token));
-    } else {
-      put(bin_, token);
-    }
+  }
+  if (type_ == TokenType::kUint16) {
+    const std::vector<uint16_t> narrow(tokens.begin(), tokens.end());
+    bin_.write(std::as_bytes(std::span(narrow)));
+  } else {
+    bin_.write(std::as_bytes(tokens));
+  }
+  tokens_ += static_cast<int64_t>(tokens.size());
+  for (auto left = static_cast<int64_t>(tokens.size()); left > 0;) {
     if (open_tokens_ == max_sequence_tokens_) {
       lengths_.push_back(static_cast<int32_t>(open_tokens_));
       open_tokens_ = 0;
     }
-    ++open_tokens_;
+    const int64_t part = std::min(left, max_sequence_tokens_ - open_tokens_);
+    open_tokens_ += part;
+    left -= part;
   }
-  tokens_ += static_cast<int64_t>(tokens.size());
 }
 
 void TokenWriter::end_document() {
