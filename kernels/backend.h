@@ -59,6 +59,8 @@ class Backend {
   virtual void upload(const TensorView& device, const void* host) = 0;
   virtual void download(void* host, const TensorView& device) = 0;
   virtual void synchronize() = 0;
+  /// Memory of the device taken now: buffers and workspace. What a plan says, to the byte.
+  int64_t allocated_bytes() const { return buffers_bytes_ + reserved_bytes(); }
 
   // ---- moving and filling ----
   /// dst = src, elementwise, converting between floating types (round to nearest even); shapes equal, strides free.
@@ -92,6 +94,7 @@ class Backend {
   void adamw(const AdamwArgs& a) { check(a); do_adamw(a); }
 
  protected:
+  virtual int64_t reserved_bytes() const = 0;  ///< of the workspace
   virtual void do_copy(const TensorView& dst, const TensorView& src) = 0;
   virtual void do_fill(const TensorView& x, double value) = 0;
   virtual void do_fill_normal(const FillNormalArgs&) = 0;
@@ -115,6 +118,10 @@ class Backend {
   virtual void do_reduce(const ReduceArgs&) = 0;
   virtual void do_clip_scale(const ClipScaleArgs&) = 0;
   virtual void do_adamw(const AdamwArgs&) = 0;
+
+ private:
+  friend class Buffer;
+  int64_t buffers_bytes_ = 0;
 };
 
 /// A CPU backend that uses `threads` threads (>= 1) for its loops and products.

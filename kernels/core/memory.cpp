@@ -7,10 +7,14 @@
 namespace retain {
 
 Buffer::Buffer(Backend& backend, int64_t bytes)
-    : backend_(&backend), data_(bytes > 0 ? backend.allocate(bytes) : nullptr), bytes_(bytes) {}
+    : backend_(&backend), data_(bytes > 0 ? backend.allocate(bytes) : nullptr), bytes_(bytes) {
+  backend_->buffers_bytes_ += bytes_;
+}
 
 Buffer::~Buffer() {
-  if (data_) backend_->release(data_);
+  if (!data_) return;
+  backend_->release(data_);
+  backend_->buffers_bytes_ -= bytes_;
 }
 
 TensorView Arena::take(DType dtype, std::initializer_list<int64_t> shape) {

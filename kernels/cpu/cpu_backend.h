@@ -127,6 +127,7 @@ class CpuBackend final : public Backend {
   void* allocate(int64_t bytes) override;
   void release(void* memory) noexcept override;
   void reserve_workspace(const WorkspaceShape& shape) override;
+  int64_t reserved_bytes() const override { return workspace_bytes_; }
   void upload(const TensorView& device, const void* host) override;
   void download(void* host, const TensorView& device) override;
   void synchronize() override {}

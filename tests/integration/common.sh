@@ -1,0 +1,33 @@
+# Sourced by the integration tests: a scratch folder with token shards and a tiny configuration.
+set -euo pipefail
+source_dir=$1
+retain=$2/retain
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+ranks() { mpirun -n "$1" --oversubscribe --bind-to none "$retain" "${@:2}"; }
+# expect_code CODE COMMAND…: the command ends with exactly this code; its output is in out.txt
+expect_code() {
+  local want=$1 got=0
+  shift
+  "$@" >out.txt 2>&1 || got=$?
+  [ "$got" = "$want" ] || { cat out.txt; fail "exit $got, want $want: $*"; }
+}
+losses() { grep '"loss"' "$1/metrics.jsonl" | sed -E 's/^\{"step":([0-9]+),.*"loss":([^,]*),.*/\1 \2/' | sort -n -u; }
+
+awk 'BEGIN { srand(3); for (i = 0; i < 6000; i++) { n = int(rand() * 40); printf "%s%s", substr("abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz", 1 + n % 26, 2 + n % 7), (n % 9 ? " " : "\n") } }' >text.txt
+"$retain" data prepare text.txt --out text --holdout 0.1 2>/dev/null
+cat >tiny.yaml <<'END'
+run: {dir: run, seed: 3}
+model: {layers: 2, hidden_size: 32, heads: 4, ffn_size: 48, vocab_size: 257, init_std: 0.1}
+data: {tokenizer: bytes, train: [{path: text_train}], valid: {held: text_valid}, seq_len: 32}
+train: {tokens: 10240, batch_tokens: 256, micro_batch_tokens: 64, chunk: 16}
+eval: {every: 20, tokens: 512}
+optimizer: {lr: 3e-3}
+schedule: {kind: cosine, warmup: 5, final: 0.1}
+checkpoint: {every: 10, keep: 10}
+log: {every: 10}
+device: cpu
+END

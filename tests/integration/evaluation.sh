@@ -1,0 +1,24 @@
+# The three forms of retention give the same loss; generation repeats; check and list answer.
+. "$(dirname "$0")/common.sh"
+
+ranks 2 train tiny.yaml >/dev/null 2>&1
+for mode in parallel chunkwise recurrent; do
+  "$retain" eval run --data held=text_valid --mode $mode 2>/dev/null
+done | sed -E 's/.*mode=(\S+) loss=(\S+).*/\2 \1/' >eval.txt
+awk 'NR == 1 { first = $1 } { d = $1 - first; if (d < 0) d = -d; if (d > 1e-4 || $1 + 0 < 1) bad = 1 } END { exit bad || NR != 3 }' eval.txt ||
+  { cat eval.txt; fail "the forms disagree"; }
+"$retain" eval run/checkpoints/step-00000040 --data held=text_valid --json >eval.json 2>/dev/null
+grep -qE '"tokens": [0-9]{4}' eval.json || fail "eval --json: $(cat eval.json)"
+
+"$retain" generate run --prompt "abc" --max-tokens 30 --seed 4 >a.txt 2>/dev/null
+"$retain" generate run --prompt "abc" --max-tokens 30 --seed 4 >b.txt 2>/dev/null
+cmp a.txt b.txt || fail "the same seed gave another text"
+"$retain" generate run --prompt "abc" --max-tokens 30 --seed 5 2>/dev/null | cmp -s - a.txt && fail "another seed gave the same text"
+
+"$retain" checkpoint list run | grep -q 'step=40 tokens=10240' || fail "checkpoint list"
+for model in fla-tiny torchscale-tiny; do
+  "$retain" checkpoint check "$source_dir/tests/trainer/interop/golden/$model" --device cpu | tail -n 1 | grep -q ' 0 beyond' || fail "$model"
+done
+"$retain" plan tiny.yaml --json >plan.json
+grep -qE '"parameters": [0-9]{5}' plan.json || fail "plan --json: $(cat plan.json)"
+echo passed

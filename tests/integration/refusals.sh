@@ -1,0 +1,43 @@
+# Bad input: a clear error with the place and the remedy, the right exit code, and nothing started.
+. "$(dirname "$0")/common.sh"
+
+refused() {  # CODE PATTERN COMMAND…
+  local code=$1 pattern=$2
+  shift 2
+  expect_code "$code" "$@"
+  grep -qE "$pattern" out.txt || fail "'$pattern' is not in: $(cat out.txt)"
+  [ ! -e run ] || fail "a run directory was made by: $*"
+}
+with() { sed "$1" tiny.yaml >bad.yaml; }
+
+with 's/^optimizer:/optimiser:/';              refused 78 "bad.yaml:6:1: .*optimiser" "$retain" train bad.yaml
+with 's/lr: 3e-3/learning_rate: 3e-3/';        refused 78 "bad.yaml:6:13: .*learning_rate" "$retain" train bad.yaml
+with 's/{lr: 3e-3}/{lr: 3e-3, lr: 4e-3}/';     refused 78 "bad.yaml:6:23: .*twice" "$retain" train bad.yaml
+with 's/heads: 4/heads: four/';                refused 78 "bad.yaml:2:.*four" "$retain" train bad.yaml
+with 's/layers: 2/layers: -2/';                refused 78 "bad.yaml:2:" "$retain" train bad.yaml
+with 's/lr: 3e-3/lr: .nan/';                   refused 78 "bad.yaml:6:" "$retain" train bad.yaml
+with 's/tokens: 10240/tokens: 99999999999999999999/'; refused 78 "bad.yaml:4:" "$retain" train bad.yaml
+with 's/run: {/run: {{/';                      refused 78 "bad.yaml:1:" "$retain" train bad.yaml
+refused 78 "parallel.tp.*1, 2, 4" ranks 3 train tiny.yaml --set parallel.tp=3
+refused 78 "parallel" ranks 2 train tiny.yaml --set parallel.dp=4
+refused 66 "missing.yaml" "$retain" train missing.yaml
+refused 64 "did you mean 'train'" "$retain" trian tiny.yaml
+refused 66 "nowhere" "$retain" generate nowhere --prompt x
+sed 's/path: text_train/path: absent/' tiny.yaml >bad.yaml
+expect_code 66 "$retain" train bad.yaml
+grep -q absent out.txt || fail "the missing shard is not named: $(cat out.txt)"
+
+# A run directory that cannot be one.
+echo file >occupied
+expect_code 73 "$retain" train tiny.yaml --set run.dir=occupied
+expect_code 73 "$retain" train tiny.yaml --set run.dir=occupied/below
+# No GPU here: asking for one says so.
+if ! command -v nvidia-smi >/dev/null 2>&1; then
+  expect_code 69 "$retain" train tiny.yaml --set device=cuda --set run.dir=gpu
+fi
+# Never a silent fresh start: the only checkpoint is damaged.
+"$retain" train tiny.yaml --set train.tokens=2560 >/dev/null 2>&1
+printf x | dd of="$(ls run/checkpoints/step-00000010/shard-*.h5)" bs=1 seek=5000 conv=notrunc 2>/dev/null
+expect_code 65 "$retain" train tiny.yaml
+grep -q 'shard-00000-of-00001.h5' out.txt || fail "the damaged file is not named: $(cat out.txt)"
+echo passed
