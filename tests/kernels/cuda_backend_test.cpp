@@ -1,0 +1,88 @@
+// What only the CUDA backend has: the table of measured products, staged copies, a workspace that is fixed once.
+#include <numeric>
+
+#include "kernels/workspace.h"
+#include "tests/support/backends.h"
+
+namespace retain::test {
+namespace {
+
+class Cuda : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda_device_count() == 0) GTEST_SKIP() << "no GPU";
+    backend_ = make_cuda_backend(0);
+  }
+  Backend& backend() { return *backend_; }
+
+  Values product(Backend& on) {
+    const DeviceTensor a(on, DType::kBfloat16, {96, 64}, random_values(96 * 64, 1));
+    const DeviceTensor b(on, DType::kBfloat16, {64, 128}, random_values(64 * 128, 2));
+    const DeviceTensor c(on, DType::kFloat32, {96, 128});
+    on.matmul({.a = a, .b = b, .c = c});
+    return c.values();
+  }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+};
+
+TEST_F(Cuda, TableOfProductsSurvivesTheTrip) {
+  const Values first = product(backend());
+  const std::string table = backend().tuning();
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 2) << table;
+  const auto other = make_cuda_backend(0);
+  other->set_tuning(table);
+  EXPECT_EQ(other->tuning(), table);
+  EXPECT_EQ(product(*other), first);
+  EXPECT_EQ(other->tuning(), table);
+}
+
+TEST_F(Cuda, TableOfAnotherMachineIsIgnoredAndADamagedOneRefused) {
+  const std::string empty = backend().tuning();
+  backend().set_tuning("retain matmul plans 1, cublasLt 1, Voodoo\n1 2 3 : 4\n");
+  EXPECT_EQ(backend().tuning(), empty);
+  EXPECT_THROW(backend().set_tuning(empty + "1 2 3 : 4\n"), Error);
+}
+
+TEST_F(Cuda, CopiesLargerThanTheStagingMemoryArriveWhole) {
+  constexpr int64_t kElements = 9 * 1024 * 1024 + 7;  // 36 MiB through four slots of 4
+  Values values(kElements);
+  std::iota(values.begin(), values.end(), 0.0);
+  const DeviceTensor x(backend(), DType::kInt32, {kElements}, values);
+  EXPECT_EQ(x.values(), values);
+}
+
+TEST_F(Cuda, WorkspaceIsFixedOnceReserved) {
+  WorkspaceShape shape{.batch = 1, .tokens = 64, .hidden_size = 64, .key_dim = 8, .value_dim = 8};
+  backend().reserve_workspace(shape);
+  constexpr int64_t kWidth = 32 * 1024;
+  const DeviceTensor x(backend(), DType::kBfloat16, {2, kWidth}, random_values(2 * kWidth, 1));
+  const DeviceTensor y(backend(), DType::kBfloat16, {2, kWidth});
+  const DeviceTensor weight(backend(), DType::kFloat32, {kWidth}, Values(kWidth, 1.0));
+  const DeviceTensor rstd(backend(), DType::kFloat32, {2}, Values(2, 1.0));
+  EXPECT_THROW(
+      backend().rms_norm_backward({.dy = x, .x = x, .weight = weight, .rstd = rstd, .dx = y, .dweight = weight}),
+      Error);
+}
+
+TEST(CudaWorkspace, GrowsWithTokensAndHoldsTheLibrarysPart) {
+  WorkspaceShape shape{.batch = 1,
+                       .tokens = 16384,
+                       .hidden_size = 2048,
+                       .heads = 8,
+                       .key_dim = 256,
+                       .value_dim = 512,
+                       .chunk = 256,
+                       .compute = DType::kBfloat16};
+  const int64_t bytes = cuda_workspace_bytes(shape);
+  EXPECT_GT(bytes, int64_t{64} << 20);
+  shape.tokens *= 2;
+  EXPECT_GT(cuda_workspace_bytes(shape), bytes);
+  EXPECT_EQ(cuda_fold_chunk(256, 512), 256);
+  EXPECT_EQ(cuda_fold_chunk(64, 128), 128);
+  EXPECT_EQ(cuda_fold_chunk(60, 128), 0);
+}
+
+}  // namespace
+}  // namespace retain::test

@@ -1,0 +1,137 @@
+// Retention by batched products on a GPU, at the chunk that the backend folds, against its definition: several heads
+// and sequences, ragged and short segments, documents at and off chunk boundaries.
+#include "tests/kernels/retention_fixture.h"
+
+namespace retain::test {
+namespace {
+
+class CudaRetention : public RetentionTest {
+ protected:
+  /// Problems that the batched path takes: K and V are multiples of eight.
+  template <class Claim>
+  void for_each_batched_problem(const Claim& claim) {
+    constexpr int64_t kOffset = 4096;
+    const std::vector<RetentionSizes> all = {
+        {2, 256, 3, 16, 24}, {2, 300, 3, 8, 16}, {1, 100, 4, 24, 16}, {3, 128, 2, 8, 8}, {1, 392, 2, 256, 32}};
+    const std::vector<std::vector<int64_t>> documents = {
+        {}, {0, kOffset - 7, kOffset + 20, kOffset + 128, kOffset + 131, kOffset + 290}, {kOffset}, {0}};
+    for (const RetentionSizes& s : all) {
+      for (const auto& starts : documents) {
+        for (const bool state : {false, true}) {
+          SCOPED_TRACE(concat("B=", s.batch, " T=", s.tokens, " H=", s.heads, " K=", s.key_dim, " V=", s.value_dim,
+                              ", ", starts.size(), " documents", state ? ", with state" : ""));
+          claim(problem(s, state, kOffset, starts));
+        }
+      }
+    }
+  }
+
+  struct Folded {
+    Operands x;
+    Context c;
+    DeviceTensor table;
+    DeviceTensor state_in, dstate_out;
+  };
+  Folded folded(const RetentionProblem& p) {
+    const int64_t chunk = backend().fold_chunk(p.key_dim, p.value_dim);
+    Values identity;  // rotation by no angle
+    for (int64_t i = 0; i < p.tokens * p.key_dim / 2; ++i) identity.insert(identity.end(), {1.0, 0.0});
+    const bool state = !p.state_in.empty();
+    Folded f{filled_operands(p), context(p, RetentionForm::kChunkwise, chunk),
+             accumulator({p.tokens, p.key_dim / 2, 2}, identity),
+             accumulator(state_shape(p), state ? p.state_in : Values(p.states(), 0.0)),
+             accumulator(state_shape(p), state ? p.dstate_out : Values(p.states(), 0.0))};
+    f.c.args.folded_chunk = chunk;
+    fold(f, f.x.q, 1);
+    fold(f, f.x.k, -1);
+    return f;
+  }
+  void fold(const Folded& f, const TensorView& view, int sign) {
+    backend().rotate({.x = view,
+                      .y = view,
+                      .table = f.table,
+                      .log2_gamma = f.c.log2_gamma,
+                      .fold_chunk = f.c.args.folded_chunk,
+                      .fold_sign = sign});
+  }
+};
+
+TEST_P(CudaRetention, ForwardIsTheDefinition) {
+  for_each_batched_problem([&](const RetentionProblem& p) {
+    const Folded f = folded(p);
+    const Operands y = operands(p);
+    const DeviceTensor state_out = accumulator(state_shape(p));
+    RetentionArgs args{.context = f.c.args, .q = f.x.q, .k = f.x.k, .v = f.x.v, .o = y.g, .state_out = state_out};
+    if (!p.state_in.empty()) args.state_in = f.state_in;
+    backend().retention(args);
+    expect_same({read(backend(), y.g), state_out.values()}, retention_oracle(p));
+  });
+}
+
+TEST_P(CudaRetention, BackwardIsTheDenseGradient) {
+  for_each_batched_problem([&](const RetentionProblem& p) {
+    const RetentionGradient want = retention_gradient_oracle(p);
+    const Folded f = folded(p);
+    const int64_t chunk = f.c.args.chunk;
+    for (const bool saved : {false, true}) {
+      SCOPED_TRACE(saved ? "saved states" : "states computed again");
+      const Operands dx = operands(p);
+      const DeviceTensor dstate_in = accumulator(state_shape(p));
+      const DeviceTensor states =
+          activation({p.batch, (p.tokens + chunk - 1) / chunk, p.heads, p.key_dim, p.value_dim});
+      RetentionBackwardArgs args{.context = f.c.args,
+                                 .q = f.x.q,
+                                 .k = f.x.k,
+                                 .v = f.x.v,
+                                 .dout = f.x.g,
+                                 .dq = dx.q,
+                                 .dk = dx.k,
+                                 .dv = dx.v,
+                                 .dstate_in = dstate_in};
+      if (!p.state_in.empty()) {
+        args.state_in = f.state_in;
+        args.dstate_out = f.dstate_out;
+      }
+      if (saved) {
+        args.states = states;
+        backend().retention({.context = f.c.args,
+                             .q = f.x.q,
+                             .k = f.x.k,
+                             .v = f.x.v,
+                             .state_in = args.state_in,
+                             .o = dx.g,
+                             .states = states});
+      }
+      backend().retention_backward(args);
+      fold(f, dx.q, 1);
+      fold(f, dx.k, -1);
+      expect_same({read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()}, want);
+    }
+  });
+}
+
+TEST_P(CudaRetention, SegmentStateAndItsGradientStartFromNothing) {
+  for_each_batched_problem([&](RetentionProblem p) {
+    const Folded f = folded(p);
+    p.state_in.clear();
+    p.dstate_out.clear();
+    const DeviceTensor state = accumulator(state_shape(p)), dstate = accumulator(state_shape(p));
+    backend().retention_state({.context = f.c.args, .k = f.x.k, .v = f.x.v, .state = state});
+    backend().retention_state_gradient({.context = f.c.args, .q = f.x.q, .dout = f.x.g, .dstate = dstate});
+    expect_close("state", state.values(), retention_oracle(p).state_out);
+    expect_close("dstate", dstate.values(), retention_gradient_oracle(p).dstate_in);
+  });
+}
+
+std::vector<BackendCase> cuda_cases() {
+  std::vector<BackendCase> cases;
+  for (const BackendCase& c : backend_cases(5e-3)) {
+    if (c.cuda) cases.push_back(c);
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, CudaRetention, testing::ValuesIn(cuda_cases()), backend_case_name);
+
+}  // namespace
+}  // namespace retain::test
