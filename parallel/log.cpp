@@ -5,6 +5,9 @@
 #include <spdlog/spdlog.h>
 
 #include <array>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace retain {
 namespace {

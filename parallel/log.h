@@ -3,6 +3,7 @@
 // written as escapes. Passed by reference; used by one thread at a time.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>

@@ -7,6 +7,8 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "parallel/collective_arguments.h"
 #include "parallel/host_reduce.h"

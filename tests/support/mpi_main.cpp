@@ -43,8 +43,8 @@ int run_all(const MpiEnvironment& mpi) {
 
 void on_every_group(const RankBody& body) {
   try {
-    // Blocks of two sizes: the usual one, and one so small that every tensor of a few numbers is cut.
-    for (const int64_t block_bytes : {4 << 20, 64}) {
+    // Blocks of two sizes: the usual one, and one so small that tensors of a few thousand numbers are cut.
+    for (const int64_t block_bytes : {4 << 20, 4 << 10}) {
       const std::unique_ptr<Communicator> world = make_mpi_communicator(*environment, block_bytes);
       body(*world);
     }
