@@ -13,15 +13,17 @@ struct Tile {
   int64_t rows, columns;
 };
 
-constexpr int64_t kTilesWanted = 16;   ///< enough to keep a machine's cores busy
-constexpr int64_t kSmallestTile = 64;  ///< below this, packing the operands costs more than the product
+constexpr int64_t kTilesWanted = 8;     // enough to keep a few cores busy
+constexpr int64_t kLargestTile = 512;   // beyond this, products get little faster
+constexpr int64_t kSmallestTile = 128;  // below this, packing the operands costs more than the product
 
 /// The tile of an [m, n] result: large ones first, halved until there are enough of them.
 Tile choose_tile(int64_t m, int64_t n) {
-  Tile tile{256, 512};
+  Tile tile{std::min(m, kLargestTile), std::min(n, kLargestTile)};
   const auto tiles = [&] { return ((m + tile.rows - 1) / tile.rows) * ((n + tile.columns - 1) / tile.columns); };
   while (tiles() < kTilesWanted && std::max(tile.rows, tile.columns) > kSmallestTile) {
-    (tile.columns > tile.rows ? tile.columns : tile.rows) /= 2;
+    int64_t& side = tile.columns > tile.rows ? tile.columns : tile.rows;
+    side = std::max((side + 31) / 32 * 16, kSmallestTile);  // half, a multiple of 16
   }
   return tile;
 }
