@@ -14,16 +14,21 @@ struct Tile {
 };
 
 constexpr int64_t kTilesWanted = 8;     // enough to keep a few cores busy
-constexpr int64_t kLargestTile = 512;   // beyond this, products get little faster
-constexpr int64_t kSmallestTile = 128;  // below this, packing the operands costs more than the product
+constexpr int64_t kLargestTile = 1024;  // beyond this, products get no faster
 
-/// The tile of an [m, n] result: large ones first, halved until there are enough of them.
+/// Half of a side, as a multiple of 16.
+int64_t half(int64_t side) { return (side + 31) / 32 * 16; }
+
+/// The tile of an [m, n] result: a large one, cut until there are enough of them. Rows are cut first, because OpenBLAS
+/// packs the right operand once for all rows of a tile; below 128, packing would cost more than the product.
 Tile choose_tile(int64_t m, int64_t n) {
   Tile tile{std::min(m, kLargestTile), std::min(n, kLargestTile)};
-  const auto tiles = [&] { return ((m + tile.rows - 1) / tile.rows) * ((n + tile.columns - 1) / tile.columns); };
-  while (tiles() < kTilesWanted && std::max(tile.rows, tile.columns) > kSmallestTile) {
-    int64_t& side = tile.columns > tile.rows ? tile.columns : tile.rows;
-    side = std::max((side + 31) / 32 * 16, kSmallestTile);  // half, a multiple of 16
+  const auto too_few = [&] {
+    return ((m + tile.rows - 1) / tile.rows) * ((n + tile.columns - 1) / tile.columns) < kTilesWanted;
+  };
+  for (const int64_t smallest : {256, 128}) {
+    while (too_few() && tile.rows > smallest) tile.rows = std::max(half(tile.rows), smallest);
+    while (too_few() && tile.columns > smallest) tile.columns = std::max(half(tile.columns), smallest);
   }
   return tile;
 }
