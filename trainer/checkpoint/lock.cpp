@@ -27,14 +27,17 @@ std::string line_of(const Path& path) {
   return line;
 }
 
-// When the process started, in clock ticks after boot: tells a process from a later one with its number.
+// When the process started, in clock ticks after boot: tells a process from a later one with its number. Empty when
+// there is none: a zombie, which only waits for somebody to ask how it ended, counts as none.
 std::string start_time_of(int64_t pid) {
   const std::string stat = line_of("/proc/" + std::to_string(pid) + "/stat");
   const size_t name_end = stat.rfind(')');  // the name may hold blanks
   if (name_end == std::string::npos) return {};
   std::istringstream fields(stat.substr(name_end + 1));
-  std::string field;
-  constexpr int kStartTimeField = 20;  // counted from the state that follows the name
+  std::string state, field;
+  fields >> state;
+  if (state == "Z" || state == "X") return {};
+  constexpr int kStartTimeField = 19;  // counted from the field after the state
   for (int i = 0; i < kStartTimeField; ++i) fields >> field;
   return field;
 }
@@ -97,10 +100,7 @@ bool holder_is_gone(const std::string& text) {
   if (!fields.contains("space") || !fields.contains("pid") || !fields.contains("host")) return false;
   if (fields.at("host") != host_name() || fields.at("space") != process_space()) return false;
   const int64_t pid = std::atoll(fields.at("pid").c_str());
-  if (pid <= 0) return false;
-  if (::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) return true;
-  const std::string started = start_time_of(pid);
-  return fields.contains("started") && !started.empty() && started != fields.at("started");
+  return fields.contains("started") && start_time_of(pid) != fields.at("started");
 }
 
 // A file of ours next to the lock; removed at the end of the attempt.

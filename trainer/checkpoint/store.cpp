@@ -179,9 +179,10 @@ void delete_debris(const Path& directory) {
   }
 }
 
-void delete_all_debris(const Path& checkpoints) {
+void delete_all_debris(const Path& checkpoints, const Path& except) {
   for (const auto& entry : entries_of(checkpoints)) {
     const std::string name = entry.path().filename();
+    if (entry.path() == except) continue;
     if (is_real_directory(entry) && (is_set_aside(name, "tmp") || is_set_aside(name, "trash")))
       delete_debris(entry.path());
     // What a killed replacement of `latest` left.

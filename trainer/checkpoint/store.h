@@ -55,8 +55,8 @@ void set_aside_newer(const Path& checkpoints, int64_t step);
 void delete_step(const Path& step_directory);
 /// Deletes a .tmp- or .trash- directory: only files with names of ours, and the directory if it is then empty.
 void delete_debris(const Path& directory);
-/// Deletes every .tmp- and .trash- directory that a killed run left. Only under the run's lock.
-void delete_all_debris(const Path& checkpoints);
+/// Deletes every .tmp- and .trash- directory that a killed run left, but `except`. Only under the run's lock.
+void delete_all_debris(const Path& checkpoints, const Path& except = {});
 
 struct Retention {
   int keep = 3;            ///< the newest steps that are whole; at least 2 are kept

@@ -114,6 +114,8 @@ void CheckpointWriter::begin(const RunState& run, const std::vector<TensorPlacem
 }
 
 void CheckpointWriter::write() {
+  // Only one save is in flight: whatever else looks unfinished is what a killed run left.
+  if (host_.rank() == 0) attempt([&] { delete_all_debris(temporary_.parent_path(), temporary_); });
   shard_ = write_shard(temporary_, shard_file_name(host_.rank(), host_.size()), run_.step, placements_, state_);
 }
 

@@ -63,6 +63,16 @@ TEST(RunLock, IsTakenFromADeadProcessAtOnce) {
   lock.check_held();
 }
 
+TEST(RunLock, IsTakenFromAZombie) {
+  const TemporaryDirectory run;
+  const pid_t pid = start_process([&] { new RunLock(run.path()); });
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);  // dead, but not yet collected
+  const RunLock lock(run.path());
+  lock.check_held();
+  exit_code_of(pid);
+}
+
 TEST(RunLock, IsTakenFromAnotherHostOnlyAfterTheStaleTime) {
   const TemporaryDirectory run;
   write_all(run.path() / "LOCK", "host: elsewhere\npid: 42\njob: 7\nspace: x y\nstarted: 1\nnonce: 0\n");

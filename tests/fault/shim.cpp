@@ -1,0 +1,274 @@
+// Preloaded into a process, it sits between the process and every call that changes files below FAULT_DIR.
+//   FAULT_DIR       the watched directory; without it nothing is done
+//   FAULT_RANK      only this rank's calls are counted for FAULT_AT (default: any)
+//   FAULT_AT=n      at the n-th call (from 1) of such a rank …
+//   FAULT_MODE      kill: the process dies before it; torn: half of a write is done, other calls whole, then it dies;
+//                   eio, enospc: the call fails (a failed fsync or close of the same file is not repeated)
+//   FAULT_JOURNAL   every call is written down there (journal.h)
+//   FAULT_NO_SYNC   fsync does nothing and is not written down: a writer that forgot it
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+#include "tests/fault/journal.h"
+
+using retain::fault::Call;
+using retain::fault::RecordHeader;
+
+namespace {
+
+template <class Function>
+Function* next(const char* name) {
+  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+}
+
+// Settings and counters of this process. A preloaded library has no main that could own them.
+class Shim {
+ public:
+  static Shim& instance() {
+    static Shim shim;
+    return shim;
+  }
+
+  bool watches(const char* path) const {
+    return path && !directory_.empty() && std::strncmp(path, directory_.c_str(), directory_.size()) == 0;
+  }
+  // The watched path that a descriptor was opened with; nullptr for all others.
+  const char* path_of(int descriptor) {
+    const std::lock_guard guard(mutex_);
+    return descriptor >= 0 && descriptor < kDescriptors && !paths_[index(descriptor)].empty()
+               ? paths_[index(descriptor)].c_str()
+               : nullptr;
+  }
+  void remember(int descriptor, const char* path) {
+    const std::lock_guard guard(mutex_);
+    if (descriptor >= 0 && descriptor < kDescriptors) paths_[index(descriptor)] = path;
+  }
+  void forget(int descriptor) {
+    const std::lock_guard guard(mutex_);
+    if (descriptor >= 0 && descriptor < kDescriptors) paths_[index(descriptor)].clear();
+  }
+  bool drops_sync() const { return drops_sync_; }
+
+  // Does the call (a callable giving 0 or more on success), or what the settings make of it. `half` does its first
+  // half.
+  template <class Work, class Half>
+  auto around(RecordHeader header, const char* path, const char* path2, const void* data, Work&& work, Half&& half)
+      -> decltype(work()) {
+    const std::lock_guard guard(call_mutex_);
+    if (counted_ && ++calls_ == at_) {
+      if (mode_ == "kill") die();
+      if (mode_ == "torn") {
+        half();
+        die();
+      }
+      errno = mode_ == "enospc" ? ENOSPC : EIO;
+      return -1;
+    }
+    if (journal_ < 0) return work();
+    // The lock makes the order of the journal the order of the calls, on all ranks.
+    ::flock(journal_, LOCK_EX);
+    const auto result = work();
+    const int error = errno;
+    if (result >= 0) write_down(header, path, path2, data);
+    ::flock(journal_, LOCK_UN);
+    errno = error;
+    return result;
+  }
+
+ private:
+  static constexpr int kDescriptors = 1024;
+  static size_t index(int descriptor) { return static_cast<size_t>(descriptor); }
+
+  Shim() {
+    const auto setting = [](const char* name) {
+      const char* value = std::getenv(name);
+      return std::string(value ? value : "");
+    };
+    directory_ = setting("FAULT_DIR");
+    const std::string rank = setting("OMPI_COMM_WORLD_RANK"), wanted = setting("FAULT_RANK");
+    rank_ = static_cast<uint32_t>(std::atoi(rank.c_str()));
+    at_ = std::atol(setting("FAULT_AT").c_str());
+    counted_ = at_ > 0 && (wanted.empty() || wanted == (rank.empty() ? "0" : rank));
+    mode_ = setting("FAULT_MODE");
+    drops_sync_ = !setting("FAULT_NO_SYNC").empty();
+    if (const std::string journal = setting("FAULT_JOURNAL"); !journal.empty()) {
+      journal_ =
+          next<int(const char*, int, ...)>("open")(journal.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    }
+  }
+
+  [[noreturn]] static void die() {
+    ::kill(::getpid(), SIGKILL);
+    for (;;) ::pause();
+  }
+
+  void write_down(RecordHeader header, const char* path, const char* path2, const void* data) const {
+    header.rank = rank_;
+    header.path_bytes = static_cast<uint32_t>(std::strlen(path));
+    header.path2_bytes = path2 ? static_cast<uint32_t>(std::strlen(path2)) : 0;
+    std::string record(reinterpret_cast<const char*>(&header), sizeof header);
+    record += path;
+    if (path2) record += path2;
+    if (data) record.append(static_cast<const char*>(data), static_cast<size_t>(header.data_bytes));
+    const char* from = record.data();
+    for (size_t left = record.size(); left > 0;) {
+      const ssize_t n = next<ssize_t(int, const void*, size_t)>("write")(journal_, from, left);
+      if (n < 0) std::abort();
+      from += n;
+      left -= static_cast<size_t>(n);
+    }
+  }
+
+  std::string directory_, mode_;
+  bool counted_ = false, drops_sync_ = false;
+  long at_ = 0, calls_ = 0;
+  uint32_t rank_ = 0;
+  int journal_ = -1;
+  std::mutex mutex_, call_mutex_;
+  std::array<std::string, kDescriptors> paths_;
+};
+
+template <class Work>
+int change(Call call, const char* path, const char* path2, int64_t size, Work&& work) {
+  return Shim::instance().around({.call = call, .offset = size}, path, path2, nullptr, work, work);
+}
+
+int open_file(const char* function, const char* path, int flags, mode_t mode) {
+  const auto real = next<int(const char*, int, ...)>(function);
+  Shim& shim = Shim::instance();
+  if (!shim.watches(path)) return real(path, flags, mode);
+  const bool creates = (flags & O_CREAT) != 0 && ::access(path, F_OK) != 0;
+  const int descriptor = creates ? change(Call::kCreate, path, nullptr, 0, [&] { return real(path, flags, mode); })
+                                 : real(path, flags, mode);
+  if (descriptor >= 0) shim.remember(descriptor, path);
+  return descriptor;
+}
+
+mode_t mode_argument(int flags, va_list arguments) {
+  return (flags & O_CREAT) != 0 ? static_cast<mode_t>(va_arg(arguments, int)) : 0;
+}
+
+ssize_t write_at(const char* function, int descriptor, const void* data, size_t bytes, off_t offset) {
+  const auto real = next<ssize_t(int, const void*, size_t, off_t)>(function);
+  Shim& shim = Shim::instance();
+  const char* path = shim.path_of(descriptor);
+  if (!path) return real(descriptor, data, bytes, offset);
+  return shim.around(
+      {.call = Call::kWrite, .offset = offset, .data_bytes = static_cast<int64_t>(bytes)}, path, nullptr, data,
+      [&] { return real(descriptor, data, bytes, offset); }, [&] { return real(descriptor, data, bytes / 2, offset); });
+}
+
+int resize(const char* function, int descriptor, off_t size) {
+  const auto real = next<int(int, off_t)>(function);
+  const char* path = Shim::instance().path_of(descriptor);
+  if (!path) return real(descriptor, size);
+  return change(Call::kTruncate, path, nullptr, size, [&] { return real(descriptor, size); });
+}
+
+int allocate(const char* function, int descriptor, off_t offset, off_t size) {
+  const auto real = next<int(int, off_t, off_t)>(function);
+  const char* path = Shim::instance().path_of(descriptor);
+  if (!path) return real(descriptor, offset, size);
+  // This call returns the error instead of setting errno.
+  int error = 0;
+  const int result = change(Call::kAllocate, path, nullptr, offset + size, [&] {
+    error = real(descriptor, offset, size);
+    return error == 0 ? 0 : -1;
+  });
+  return result == 0 ? 0 : (error != 0 ? error : errno);
+}
+
+}  // namespace
+
+extern "C" {
+
+int open(const char* path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const mode_t mode = mode_argument(flags, arguments);
+  va_end(arguments);
+  return open_file("open", path, flags, mode);
+}
+
+int open64(const char* path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const mode_t mode = mode_argument(flags, arguments);
+  va_end(arguments);
+  return open_file("open64", path, flags, mode);
+}
+
+int close(int descriptor) {
+  Shim::instance().forget(descriptor);
+  return next<int(int)>("close")(descriptor);
+}
+
+ssize_t pwrite(int descriptor, const void* data, size_t bytes, off_t offset) {
+  return write_at("pwrite", descriptor, data, bytes, offset);
+}
+ssize_t pwrite64(int descriptor, const void* data, size_t bytes, off_t offset) {
+  return write_at("pwrite64", descriptor, data, bytes, offset);
+}
+int ftruncate(int descriptor, off_t size) noexcept { return resize("ftruncate", descriptor, size); }
+int ftruncate64(int descriptor, off_t size) noexcept { return resize("ftruncate64", descriptor, size); }
+int posix_fallocate(int descriptor, off_t offset, off_t size) {
+  return allocate("posix_fallocate", descriptor, offset, size);
+}
+int posix_fallocate64(int descriptor, off_t offset, off_t size) {
+  return allocate("posix_fallocate64", descriptor, offset, size);
+}
+
+int fsync(int descriptor) {
+  Shim& shim = Shim::instance();
+  const char* path = shim.path_of(descriptor);
+  const auto real = next<int(int)>("fsync");
+  if (!path) return real(descriptor);
+  if (shim.drops_sync()) return 0;
+  return change(Call::kSync, path, nullptr, 0, [&] { return real(descriptor); });
+}
+
+int mkdir(const char* path, mode_t mode) noexcept {
+  const auto real = next<int(const char*, mode_t)>("mkdir");
+  if (!Shim::instance().watches(path)) return real(path, mode);
+  return change(Call::kMakeDirectory, path, nullptr, 0, [&] { return real(path, mode); });
+}
+int rmdir(const char* path) noexcept {
+  const auto real = next<int(const char*)>("rmdir");
+  if (!Shim::instance().watches(path)) return real(path);
+  return change(Call::kRemoveDirectory, path, nullptr, 0, [&] { return real(path); });
+}
+int unlink(const char* path) noexcept {
+  const auto real = next<int(const char*)>("unlink");
+  if (!Shim::instance().watches(path)) return real(path);
+  return change(Call::kUnlink, path, nullptr, 0, [&] { return real(path); });
+}
+int link(const char* from, const char* to) noexcept {
+  const auto real = next<int(const char*, const char*)>("link");
+  if (!Shim::instance().watches(to)) return real(from, to);
+  return change(Call::kLink, from, to, 0, [&] { return real(from, to); });
+}
+int rename(const char* from, const char* to) noexcept {
+  const auto real = next<int(const char*, const char*)>("rename");
+  if (!Shim::instance().watches(to)) return real(from, to);
+  return change(Call::kRename, from, to, 0, [&] { return real(from, to); });
+}
+int renameat2(int from_directory, const char* from, int to_directory, const char* to, unsigned flags) noexcept {
+  const auto real = next<int(int, const char*, int, const char*, unsigned)>("renameat2");
+  if (!Shim::instance().watches(to)) return real(from_directory, from, to_directory, to, flags);
+  const Call call = (flags & RENAME_EXCHANGE) != 0 ? Call::kExchange : Call::kRename;
+  return change(call, from, to, 0, [&] { return real(from_directory, from, to_directory, to, flags); });
+}
+
+}  // extern "C"

@@ -1,0 +1,96 @@
+// A small model for checkpoint tests, cut over any mesh like the real one: rows over tp (with vocabulary padding),
+// columns over tp, and replicated vectors; every value is a function of tensor, state and place, so that what a load
+// gives can be judged without the save.
+#pragma once
+
+#include "kernels/core/random.h"
+#include "parallel/topology.h"
+#include "trainer/checkpoint/shard.h"
+
+namespace retain::testing {
+
+/// Placements of one tp rank, and the padded flat size for that many replicas.
+struct TestLayout {
+  std::vector<TensorPlacement> placements;
+  int64_t flat_size = 0;
+
+  TestLayout(const MeshShape& mesh, int tp_rank) {
+    constexpr int64_t kVocab = 53, kWidth = 24;
+    const auto add = [&](const std::string& name, std::vector<int64_t> shape, Box box, int64_t padding_rows,
+                         bool stored) {
+      placements.push_back({name, std::move(shape), box, flat_size, stored});
+      flat_size = align_up(flat_size + (box.rows + padding_rows) * box.columns, 64);
+    };
+    const auto rows_of = [&](int64_t rows) { return even_shard(rows, tp_rank, mesh.tp); };
+    const Range vocab = padded_shard(kVocab, tp_rank, mesh.tp, 8);
+    const int64_t vocab_rows = padded_shard_size(kVocab, mesh.tp, 8);
+    add("embeddings.weight", {kVocab, kWidth}, {vocab.begin, 0, vocab.size(), kWidth}, vocab_rows - vocab.size(), true);
+    for (int layer = 0; layer < 2; ++layer) {
+      const std::string prefix = "layers." + std::to_string(layer);
+      const Range up = rows_of(40), down = rows_of(36);
+      add(prefix + ".up.weight", {40, kWidth}, {up.begin, 0, up.size(), kWidth}, 0, true);
+      add(prefix + ".down.weight", {kWidth, 36}, {0, down.begin, kWidth, down.size()}, 0, true);
+    }
+    add("norm.weight", {kWidth}, {0, 0, kWidth, 1}, 0, tp_rank == 0);
+    flat_size = align_up(flat_size, 64 * mesh.dp * mesh.cp);
+  }
+
+  Range slice(const MeshShape& mesh, int world_rank) const {
+    const MeshCoordinate at = coordinate_of(mesh, world_rank);
+    return even_shard(flat_size, at.dp * mesh.cp + at.cp, mesh.dp * mesh.cp);
+  }
+};
+
+/// The value of one element; differs between steps.
+template <class T>
+T test_value(const std::string& tensor, int64_t row, int64_t column, int state, int64_t step) {
+  const uint64_t key = stream_key(static_cast<uint64_t>(step * kStates + state), tensor);
+  return static_cast<T>(philox_normal(key, static_cast<uint64_t>(row * 1000 + column)));
+}
+
+/// The flat range of one rank, with its values; padding holds `padding`.
+template <class T>
+struct TestState {
+  Range range;
+  std::vector<T> values[kStates];
+
+  TestState(Range range_in, T padding) : range(range_in) {
+    for (auto& v : values) v.assign(static_cast<size_t>(range.size()), padding);
+  }
+  void fill(const TestLayout& layout, int64_t step) {
+    for (const TensorPlacement& p : layout.placements) {
+      for (int64_t r = 0; r < p.box.rows; ++r) {
+        for (int64_t c = 0; c < p.box.columns; ++c) {
+          const int64_t at = p.flat_offset + r * p.box.columns + c - range.begin;
+          if (at < 0 || at >= range.size()) continue;
+          for (int i = 0; i < kStates; ++i) {
+            values[i][static_cast<size_t>(at)] =
+                test_value<T>(p.name, p.box.first_row + r, p.box.first_column + c, i, step);
+          }
+        }
+      }
+    }
+  }
+  FlatState view() {
+    const auto one = [&](int i) { return TensorView(values[i].data(), dtype_of<T>(), {range.size()}); };
+    return {range, one(0), one(1), one(2)};
+  }
+};
+
+inline RunState test_run_state(int64_t step, const MeshShape& mesh = {}) {
+  RunState run;
+  run.step = step;
+  run.tokens = step * 4096;
+  run.seed = 0xfedcba9876543210U;
+  run.next_sample = step * 32;
+  run.mesh = mesh;
+  run.zero = 1;
+  run.valid_loss = 2.5 + 1.0 / static_cast<double>(step + 1);
+  run.build = "test";
+  run.config_text = "run:\n  seed: 1\n";
+  run.identity = {{"model.layers", "2"}, {"data.fingerprint", "abc"}};
+  run.extra = {{"loss_scale", "0x1p+16"}};
+  return run;
+}
+
+}  // namespace retain::testing
