@@ -104,8 +104,8 @@ __global__ void __launch_bounds__(kThreads) statistics_kernel(const Arguments<T>
   __shared__ float shared[kWarps];
   const int64_t row = blockIdx.x;
   const T* z = a.logits + row * a.stride;
-  const float largest = group_max<kWarps>(thread_max<T, N, false>(z, a, nullptr), shared);
-  const float sum = group_sum<kWarps>(thread_sum<T, N, false>(z, a, nullptr, largest), shared);
+  const float largest = block_max<kWarps>(thread_max<T, N, false>(z, a, nullptr), shared);
+  const float sum = block_sum<kWarps>(thread_sum<T, N, false>(z, a, nullptr, largest), shared);
   if (threadIdx.x != 0) return;
   const int64_t target = a.targets[row];
   float* out = a.result + row * 3;
@@ -128,8 +128,8 @@ __global__ void __launch_bounds__(kThreads) cross_entropy_kernel(const Arguments
   }
   const int64_t target = a.targets[row] - a.first_column;
   const float chosen = target_logit(z, a, target);  // read before the gradient overwrites it: two barriers follow
-  const float largest = group_max<kWarps>(thread_max<T, N, kCached>(z, a, cache), shared);
-  const float sum = group_sum<kWarps>(thread_sum<T, N, kCached>(z, a, cache, largest), shared);
+  const float largest = block_max<kWarps>(thread_max<T, N, kCached>(z, a, cache), shared);
+  const float sum = block_sum<kWarps>(thread_sum<T, N, kCached>(z, a, cache, largest), shared);
   if (threadIdx.x == 0) a.result[row] = largest + logf(sum) - chosen;
   if (a.gradient) write_gradient<T, N, kCached>(z, a, cache, largest, sum, target);
 }

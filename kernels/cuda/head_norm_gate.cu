@@ -57,7 +57,7 @@ __device__ __forceinline__ float sigmoid(float x) { return 1.0F / (1.0F + __expf
 
 template <class T, class R>
 __global__ void __launch_bounds__(R::kBlock) head_norm_gate_kernel(const Forward<T> a) {
-  __shared__ float shared[R::kWarps];
+  __shared__ float shared[R::kBlock / 32];
   for (int64_t row = R::first_row(); row < a.rows; row += R::row_step()) {
     const RowIndex r = row_index(static_cast<uint32_t>(row), a.tokens, a.heads);
     const T* o_row = a.o + offset(a.o_strides, r);
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(R::kBlock) head_norm_gate_kernel(const Forward
 #pragma unroll
       for (int j = 0; j < R::kVector; ++j) squares += o[i][j] * o[i][j];
     }
-    const float mean = group_sum<R::kWarps>(squares, shared) / static_cast<float>(a.width);
+    const float mean = R::sum(squares, shared) / static_cast<float>(a.width);
     const float rstd = rsqrtf(mean + epsilon(a, r));
     if (R::thread() == 0) a.rstd[row] = rstd;
 #pragma unroll
@@ -113,7 +113,7 @@ struct Backward {
 
 template <class T, class R>
 __global__ void __launch_bounds__(R::kBlock) head_norm_gate_backward_kernel(const Backward<T> a) {
-  __shared__ float shared[R::kWarps];
+  __shared__ float shared[R::kBlock / 32];
   float dweight[R::kPerThread][R::kVector] = {};
   for (int64_t row = R::first_row(); row < a.rows; row += R::row_step()) {
     const RowIndex r = row_index(static_cast<uint32_t>(row), a.tokens, a.heads);
@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(R::kBlock) head_norm_gate_backward_kernel(cons
       }
       store(dg_row + column, dg);
     }
-    const float mean = group_sum<R::kWarps>(product, shared) / static_cast<float>(a.width);
+    const float mean = R::sum(product, shared) / static_cast<float>(a.width);
 #pragma unroll
     for (int i = 0; i < R::kPerThread; ++i) {
       const int column = R::column(i);

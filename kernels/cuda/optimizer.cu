@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kThreads) reduce_kernel(const T* x, int64_t ve
       sum += kKind == ReduceKind::kSum ? value : value * value;
     }
   }
-  sum = group_sum<kWarps>(sum, shared);
+  sum = block_sum<kWarps>(sum, shared);
   if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ double shared[kWarps];
   double sum = 0;
   for (int i = threadIdx.x; i < blocks; i += kThreads) sum += partials[i];
-  sum = group_sum<kWarps>(sum, shared);
+  sum = block_sum<kWarps>(sum, shared);
   if (threadIdx.x == 0) *out = accumulate ? *out + sum : sum;
 }
 

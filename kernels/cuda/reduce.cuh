@@ -1,5 +1,4 @@
-// Sums and maxima over the threads of a warp or a group of warps, in an order that never changes; every thread gets
-// the result.
+// Sums and maxima over the threads of a warp or a block, in an order that never changes; every thread gets the result.
 #pragma once
 
 #include <cstdint>
@@ -19,33 +18,33 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-/// Sum over kWarps warps. With kWarps == 1 every warp of the block is a group of its own and `shared` is not used;
-/// otherwise the block is one group, all its threads call, and `shared` holds kWarps values.
+/// Waits for `threads` threads of the block, whole warps, that name the same barrier; 0 is __syncthreads' own.
+__device__ __forceinline__ void named_barrier(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
+/// Sum over a block of kWarps warps, all of whose threads call; `shared` holds kWarps values.
 template <int kWarps, class T>
-__device__ __forceinline__ T group_sum(T x, T* shared) {
+__device__ __forceinline__ T block_sum(T x, T* shared) {
   x = warp_sum(x);
-  if constexpr (kWarps > 1) {
-    __syncthreads();  // an earlier call's values may still be read
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
-    __syncthreads();
-    x = 0;
+  __syncthreads();  // an earlier call's values may still be read
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = 0;
 #pragma unroll
-    for (int w = 0; w < kWarps; ++w) x += shared[w];
-  }
+  for (int w = 0; w < kWarps; ++w) x += shared[w];
   return x;
 }
 
 template <int kWarps>
-__device__ __forceinline__ float group_max(float x, float* shared) {
+__device__ __forceinline__ float block_max(float x, float* shared) {
   x = warp_max(x);
-  if constexpr (kWarps > 1) {
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
-    __syncthreads();
-    x = shared[0];
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = shared[0];
 #pragma unroll
-    for (int w = 1; w < kWarps; ++w) x = fmaxf(x, shared[w]);
-  }
+  for (int w = 1; w < kWarps; ++w) x = fmaxf(x, shared[w]);
   return x;
 }
 

@@ -22,7 +22,7 @@ struct Forward {
 
 template <class T, class R>
 __global__ void __launch_bounds__(R::kBlock) rms_norm_kernel(const Forward<T> a) {
-  __shared__ float shared[R::kWarps];
+  __shared__ float shared[R::kBlock / 32];
   for (int64_t row = R::first_row(); row < a.rows; row += R::row_step()) {
     float x[R::kPerThread][R::kVector];
     float squares = 0;
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(R::kBlock) rms_norm_kernel(const Forward<T> a)
 #pragma unroll
       for (int j = 0; j < R::kVector; ++j) squares += x[i][j] * x[i][j];
     }
-    const float mean = group_sum<R::kWarps>(squares, shared) / static_cast<float>(a.width);
+    const float mean = R::sum(squares, shared) / static_cast<float>(a.width);
     const float rstd = rsqrtf(mean + a.eps);
     if (R::thread() == 0) a.rstd[row] = rstd;
 #pragma unroll
@@ -75,7 +75,7 @@ struct Backward {
 
 template <class T, class R>
 __global__ void __launch_bounds__(R::kBlock) rms_norm_backward_kernel(const Backward<T> a) {
-  __shared__ float shared[R::kWarps];
+  __shared__ float shared[R::kBlock / 32];
   float dweight[R::kPerThread][R::kVector] = {};
   float weight[R::kPerThread][R::kVector] = {};
 #pragma unroll
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(R::kBlock) rms_norm_backward_kernel(const Back
         product += weight[i][j] * dnormal * normal;
       }
     }
-    const float mean = group_sum<R::kWarps>(product, shared) / static_cast<float>(a.width);
+    const float mean = R::sum(product, shared) / static_cast<float>(a.width);
 #pragma unroll
     for (int i = 0; i < R::kPerThread; ++i) {
       const int column = R::column(i);

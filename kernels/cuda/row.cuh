@@ -12,15 +12,15 @@
 
 namespace retain::cuda {
 
-/// kWarps warps hold a row, kPerThread vectors of kVector elements a thread. Rows of one warp are packed eight to a
-/// block, so that a multiprocessor's 64 warps are reached with few blocks.
+/// kWarps warps, a group, hold a row, kPerThread vectors of kVector elements a thread. Small groups share a block of
+/// eight warps, so that a multiprocessor's 64 warps are reached with few blocks.
 template <int kVectorElements, int kVectors, int kWarpsPerRow>
 struct Row {
   static constexpr int kVector = kVectorElements;
   static constexpr int kPerThread = kVectors;
   static constexpr int kWarps = kWarpsPerRow;
   static constexpr int kThreads = 32 * kWarps;
-  static constexpr int kGroups = kWarps == 1 ? 8 : 1;
+  static constexpr int kGroups = kWarps < 8 ? 8 / kWarps : 1;
   static constexpr int kBlock = kThreads * kGroups;
   static constexpr int kCapacity = kThreads * kPerThread * kVector;
 
@@ -29,6 +29,31 @@ struct Row {
   __device__ static int64_t first_row() { return int64_t{blockIdx.x} * kGroups + group(); }
   __device__ static int64_t row_step() { return int64_t{gridDim.x} * kGroups; }
   __device__ static int column(int i) { return (i * kThreads + thread()) * kVector; }
+
+  /// Sum over the row's group, in a fixed order, for all its threads; `shared` holds kBlock / 32 values. Groups of a
+  /// block need not call equally often.
+  __device__ static float sum(float x, float* shared) {
+    x = warp_sum(x);
+    if constexpr (kWarps > 1) {
+      float* own = shared + group() * kWarps;
+      barrier();  // an earlier call's values may still be read
+      if (threadIdx.x % 32 == 0) own[thread() / 32] = x;
+      barrier();
+      x = 0;
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) x += own[w];
+    }
+    return x;
+  }
+
+ private:
+  __device__ static void barrier() {
+    if constexpr (kGroups == 1) {
+      __syncthreads();
+    } else {
+      named_barrier(1 + group(), kThreads);
+    }
+  }
 };
 
 /// Calls f(Row<…>{}) with the configuration for rows of `width` elements of T. Vectors need aligned views and a width
@@ -39,11 +64,11 @@ void dispatch_row(const char* operation, int64_t width, bool aligned, F&& f) {
   if (aligned && width % kN == 0) {
     const int64_t vectors = width / kN;
     if (vectors <= 32) return f(Row<kN, 1, 1>{});
-    if (vectors <= 64) return f(Row<kN, 2, 1>{});
+    if (vectors <= 64) return f(Row<kN, 1, 2>{});
     if (vectors <= 128) return f(Row<kN, 1, 4>{});
     if (vectors <= 256) return f(Row<kN, 1, 8>{});
     if (vectors <= 512) return f(Row<kN, 2, 8>{});
-    if (vectors <= 1024) return f(Row<kN, 4, 8>{});
+    if (vectors <= 1024) return f(Row<kN, 2, 16>{});
     if (vectors <= 4096) return f(Row<kN, 8, 16>{});
   } else {
     if (width <= 32) return f(Row<1, 1, 1>{});
