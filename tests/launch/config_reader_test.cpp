@@ -258,9 +258,17 @@ TEST_F(ConfigFiles, AFolderIsNoConfiguration) {
 }
 
 TEST_F(ConfigFiles, AHugeFileIsRefusedBeforeItIsRead) {
-  const auto [code, text] = failure(write("huge.yaml", std::string((1 << 20) + 1, '#')));
+  const auto [code, text] = failure(write("huge.yaml", std::string((128 << 10) + 1, '#')));
   EXPECT_EQ(code, 78);
-  EXPECT_THAT(text, HasSubstr("more than 1048576 bytes"));
+  EXPECT_THAT(text, HasSubstr("at most 131072 bytes"));
+}
+
+TEST_F(ConfigFiles, BaseFilesCountTowardsTheLargestSize) {
+  write("base.yaml", "log: {every: 3}\n" + std::string(64 << 10, '#'));
+  EXPECT_EQ(failure(write("small.yaml", "base: [base.yaml]\n" + std::string(60 << 10, '#'))).second.find("at most"),
+            std::string::npos);
+  EXPECT_THAT(failure(write("large.yaml", "base: [base.yaml]\n" + std::string(64 << 10, '#'))).second,
+              HasSubstr("at most 131072 bytes"));
 }
 
 TEST_F(ConfigFiles, ALongChainOfBaseFilesIsCutOff) {
