@@ -18,9 +18,11 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-/// Waits for `threads` threads of the block, whole warps, that name the same barrier; 0 is __syncthreads' own.
-__device__ __forceinline__ void named_barrier(int barrier, int threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+/// Waits for kThreads threads of the block, whole warps, that name the same barrier; 0 is __syncthreads' own. The
+/// number is a constant because a kernel that computes it takes all sixteen barriers of a multiprocessor's slot.
+template <int kBarrier, int kThreads>
+__device__ __forceinline__ void named_barrier() {
+  asm volatile("bar.sync %0, %1;" ::"n"(kBarrier), "n"(kThreads) : "memory");
 }
 
 /// Sum over a block of kWarps warps, all of whose threads call; `shared` holds kWarps values.

@@ -51,7 +51,12 @@ struct Row {
     if constexpr (kGroups == 1) {
       __syncthreads();
     } else {
-      named_barrier(1 + group(), kThreads);
+      switch (group()) {
+        case 0: named_barrier<1, kThreads>(); break;
+        case 1: named_barrier<2, kThreads>(); break;
+        case 2: named_barrier<3, kThreads>(); break;
+        default: named_barrier<4, kThreads>(); break;  // two warps a row: four groups
+      }
     }
   }
 };
