@@ -97,6 +97,10 @@ void File::read(void* data, int64_t bytes, int64_t offset) const {
   }
 }
 
+void File::start_writing(int64_t offset, int64_t bytes) {
+  ::sync_file_range(descriptor_, offset, bytes, SYNC_FILE_RANGE_WRITE);
+}
+
 void File::sync() {
   if (::fsync(descriptor_) != 0) throw_errno(ErrorKind::kIo, "fsync", path_, errno);
 }

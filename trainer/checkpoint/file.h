@@ -49,6 +49,8 @@ class File {
   void write(const void* data, int64_t bytes, int64_t offset);
   /// Reads all of it; Error(kData) when the file ends before.
   void read(void* data, int64_t bytes, int64_t offset) const;
+  /// A hint to begin writing these bytes to the disk. If that fails, sync() will say so.
+  void start_writing(int64_t offset, int64_t bytes);
   /// Makes what was written durable.
   void sync();
   /// Closes and reports what the destructor would swallow.

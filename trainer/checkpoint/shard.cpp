@@ -32,6 +32,9 @@ void write_pieces(File& file, std::vector<Piece> pieces, BlockChecksums& sums) {
       sums.update(from, n);
       file.write(from, n, piece.offset + at);
       at += n;
+      // The disk works on a finished block while the next one is checksummed.
+      if (sums.room() == kChecksumBlockBytes)
+        file.start_writing(piece.offset + at - kChecksumBlockBytes, kChecksumBlockBytes);
     }
   }
 }
