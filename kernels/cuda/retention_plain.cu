@@ -15,8 +15,6 @@ namespace retain::cuda {
 namespace {
 
 constexpr int kColumns = 32;  // value columns of a block: its state rows are 128 consecutive bytes
-constexpr int kSlices = 8;    // warps that share the key rows of a column
-constexpr int kThreads = kColumns * kSlices;
 
 /// A [B,T,H,·] operand; a power of the decay undoes or redoes what rotate folded in.
 template <class T>
@@ -47,9 +45,11 @@ __device__ __forceinline__ float fold_factor(const Operand<T>& x, double log2_ga
   return static_cast<float>(exp2(log2_gamma * static_cast<double>(x.fold_sign * (t % chunk))));
 }
 
-/// Grid (value columns / 32, H, B). Thread (slice, lane) holds the state's rows slice, slice + 8, … of its column.
-template <class T, int kRows, bool kReverse>
-__global__ void __launch_bounds__(kThreads) recurrence_kernel(const Recurrence<T> a) {
+/// Grid (value columns / 32, H, B). kSlices warps share the key rows of a column: thread (slice, lane) holds the
+/// state's rows slice, slice + kSlices, …
+template <class T, int kRows, int kSlices, bool kReverse>
+__global__ void __launch_bounds__(kColumns* kSlices) recurrence_kernel(const Recurrence<T> a) {
+  constexpr int kThreads = kColumns * kSlices;
   extern __shared__ float memory[];
   float* query = memory;               // [key_width]
   float* key = memory + a.key_width;   // [key_width]
@@ -161,20 +161,24 @@ Recurrence<T> recurrence(const RetentionContext& context, int64_t tokens, int64_
   return a;
 }
 
+template <int kRows, int kSlices, class T, bool kReverse>
+void launch_with(const Recurrence<T>& a, int64_t batch, cudaStream_t stream) {
+  const dim3 grid(block_count(a.value_width, kColumns), static_cast<unsigned>(a.heads), static_cast<unsigned>(batch));
+  const size_t bytes = (2 * static_cast<size_t>(a.key_width) + kColumns * kSlices) * sizeof(float);
+  recurrence_kernel<T, kRows, kSlices, kReverse><<<grid, kColumns * kSlices, bytes, stream>>>(a);
+}
+
 template <class T, bool kReverse>
 void launch(const char* operation, const Recurrence<T>& a, int64_t batch, cudaStream_t stream) {
-  const int64_t rows = (a.key_width + kSlices - 1) / kSlices;
   RETAIN_CHECK(batch <= 65535 && a.heads <= 65535, operation, ": batch ", batch, ", heads ", a.heads);
-  const dim3 grid(block_count(a.value_width, kColumns), static_cast<unsigned>(a.heads), static_cast<unsigned>(batch));
-  const size_t bytes = (2 * static_cast<size_t>(a.key_width) + kThreads) * sizeof(float);
-  if (rows <= 8) {
-    recurrence_kernel<T, 8, kReverse><<<grid, kThreads, bytes, stream>>>(a);
-  } else if (rows <= 32) {
-    recurrence_kernel<T, 32, kReverse><<<grid, kThreads, bytes, stream>>>(a);
-  } else if (rows <= 64) {
-    recurrence_kernel<T, 64, kReverse><<<grid, kThreads, bytes, stream>>>(a);
-  } else if (rows <= 256) {  // wider than the registers hold: the state spills to local memory
-    recurrence_kernel<T, 256, kReverse><<<grid, kThreads, bytes, stream>>>(a);
+  if (a.key_width <= 64) {
+    launch_with<8, 8, T, kReverse>(a, batch, stream);
+  } else if (a.key_width <= 256) {
+    launch_with<32, 8, T, kReverse>(a, batch, stream);
+  } else if (a.key_width <= 512) {
+    launch_with<64, 8, T, kReverse>(a, batch, stream);
+  } else if (a.key_width <= 2048) {  // a block of 1024 threads has no registers for it all: some of the state spills
+    launch_with<64, 32, T, kReverse>(a, batch, stream);
   } else {
     throw Error(ErrorKind::kDevice,
                 concat(operation, ": heads of width ", a.key_width, " are beyond the GPU's plain kernel (2048)"));

@@ -123,6 +123,16 @@ TEST_P(CudaRetention, SegmentStateAndItsGradientStartFromNothing) {
   });
 }
 
+TEST_P(CudaRetention, PlainKernelServesWideHeads) {
+  for (const RetentionSizes& s :
+       std::vector<RetentionSizes>{{1, 5, 2, 260, 20}, {1, 5, 1, 520, 12}, {1, 5, 1, 12, 520}}) {
+    SCOPED_TRACE(concat("K=", s.key_dim, " V=", s.value_dim));
+    const RetentionProblem p = problem(s, true);
+    expect_same(run(p, RetentionForm::kRecurrent, 0), retention_oracle(p));
+    expect_same(run_backward(p, 4, false), retention_gradient_oracle(p));
+  }
+}
+
 std::vector<BackendCase> cuda_cases() {
   std::vector<BackendCase> cases;
   for (const BackendCase& c : backend_cases(5e-3)) {
