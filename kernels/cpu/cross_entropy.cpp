@@ -65,7 +65,7 @@ RowStatistics join(const TensorView& gathered, int64_t row) {
   for (int64_t p = 0; p < ranks; ++p) all.max = std::max(all.max, static_cast<double>(data[p * step]));
   for (int64_t p = 0; p < ranks; ++p) {
     const T* part = data + p * step;
-    if (part[1] != T{0}) all.sum += part[1] * std::exp(part[0] - all.max);  // a rank of padding alone has sum 0
+    all.sum += part[1] * std::exp(part[0] - all.max);  // 0 · exp(−inf) for a rank of padding alone
     all.target += part[2];
   }
   return all;
