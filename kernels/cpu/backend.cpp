@@ -87,9 +87,16 @@ void dispatch_any(DType dtype, const F& f) {
   }
 }
 
+// ThreadSanitizer cannot see how OpenMP's threads wait for each other and would report every loop.
+#if defined(__SANITIZE_THREAD__)
+constexpr int kMostThreads = 1;
+#else
+constexpr int kMostThreads = 1024;
+#endif
+
 }  // namespace
 
-CpuBackend::CpuBackend(int threads) : threads_(threads) {
+CpuBackend::CpuBackend(int threads) : threads_(std::min(threads, kMostThreads)) {
   RETAIN_CHECK(threads >= 1, "threads is ", threads, ", want at least 1");
   openblas_set_num_threads(1);  // products are shared out here, in tiles, so OpenBLAS keeps to the calling thread
 }
