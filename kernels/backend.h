@@ -28,6 +28,17 @@ struct WorkspaceShape {
   DType compute = DType::kFloat32;
 };
 
+/// Measures work of a backend's queue: what is queued between start() and stop(), by events of the device, so that the
+/// host may run ahead meanwhile; on the CPU by the clock. May be started again. The backend outlives it.
+class DeviceTimer {
+ public:
+  virtual ~DeviceTimer() = default;
+  virtual void start() = 0;
+  virtual void stop() = 0;
+  /// Waits until the queue has passed stop().
+  virtual double elapsed_ms() = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -41,6 +52,7 @@ class Backend {
   virtual int64_t fold_chunk(int64_t key_dim, int64_t value_dim) const = 0;
   /// The compute stream as the device's own handle (cudaStream_t), for communicators; null on CPU.
   virtual void* stream() const = 0;
+  virtual std::unique_ptr<DeviceTimer> make_timer() = 0;
   /// What the backend learned by measuring (the fastest algorithm for each matrix product), as text that a later run on
   /// the same machine gives back to compute the same bits without measuring again. Empty where nothing is learned; text
   /// of another machine is ignored.

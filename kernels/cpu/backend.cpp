@@ -2,6 +2,7 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -94,6 +95,18 @@ constexpr int kMostThreads = 1;
 constexpr int kMostThreads = 1024;
 #endif
 
+/// Operations are done when they return, so the clock measures them.
+class ClockTimer final : public DeviceTimer {
+ public:
+  void start() override { begin_ = Clock::now(); }
+  void stop() override { end_ = Clock::now(); }
+  double elapsed_ms() override { return std::chrono::duration<double, std::milli>(end_ - begin_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point begin_, end_;
+};
+
 }  // namespace
 
 CpuBackend::CpuBackend(int threads) : threads_(std::min(threads, kMostThreads)) {
@@ -106,6 +119,8 @@ CpuBackend::~CpuBackend() { release(workspace_); }
 std::string CpuBackend::device_description() const {
   return concat("CPU, ", threads_, threads_ == 1 ? " thread" : " threads", ", OpenBLAS for ", openblas_get_corename());
 }
+
+std::unique_ptr<DeviceTimer> CpuBackend::make_timer() { return std::make_unique<ClockTimer>(); }
 
 void* CpuBackend::allocate(int64_t bytes) {
   RETAIN_CHECK(bytes >= 0, "bytes is ", bytes);

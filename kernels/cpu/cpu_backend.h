@@ -123,6 +123,7 @@ class CpuBackend final : public Backend {
   bool host_accessible() const override { return true; }
   int64_t fold_chunk(int64_t, int64_t) const override { return 0; }
   void* stream() const override { return nullptr; }
+  std::unique_ptr<DeviceTimer> make_timer() override;
 
   void* allocate(int64_t bytes) override;
   void release(void* memory) noexcept override;

@@ -30,6 +30,29 @@ std::string checked_description(int device) {
   return text.str();
 }
 
+class EventTimer final : public DeviceTimer {
+ public:
+  explicit EventTimer(const Queue& queue) : queue_(queue), begin_(make_event(true)), end_(make_event(true)) {}
+
+  void start() override { record(begin_); }
+  void stop() override { record(end_); }
+  double elapsed_ms() override {
+    queue_.activate();
+    CUDA_CHECK(cudaEventSynchronize(end_.get()), "timer");
+    float ms = 0;
+    CUDA_CHECK(cudaEventElapsedTime(&ms, begin_.get(), end_.get()), "timer");
+    return ms;
+  }
+
+ private:
+  void record(const Event& event) {
+    queue_.activate();
+    CUDA_CHECK(cudaEventRecord(event.get(), queue_.stream()), "timer");
+  }
+  const Queue& queue_;
+  Event begin_, end_;
+};
+
 }  // namespace
 
 CudaBackend::CudaBackend(int device) : queue_(device), description_(checked_description(device)) {
@@ -52,6 +75,8 @@ Queue& CudaBackend::current() {
 int64_t CudaBackend::fold_chunk(int64_t key_dim, int64_t value_dim) const {
   return cuda::fold_chunk(key_dim, value_dim);
 }
+
+std::unique_ptr<DeviceTimer> CudaBackend::make_timer() { return std::make_unique<EventTimer>(current()); }
 
 std::string CudaBackend::matmul_plans() const { return queue_.matmul().plans(); }
 void CudaBackend::set_matmul_plans(const std::string& text) { current().matmul().set_plans(text); }

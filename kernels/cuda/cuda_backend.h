@@ -22,6 +22,7 @@ class CudaBackend final : public Backend {
   bool host_accessible() const override { return false; }
   int64_t fold_chunk(int64_t key_dim, int64_t value_dim) const override;
   void* stream() const override { return queue_.stream(); }
+  std::unique_ptr<DeviceTimer> make_timer() override;
   std::string tuning() const override { return matmul_plans(); }
   void set_tuning(const std::string& text) override { set_matmul_plans(text); }
 
