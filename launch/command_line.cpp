@@ -1,30 +1,19 @@
 #include "launch/command_line.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <functional>
 #include <memory>
 
-#include "kernels/core/error.h"
-#include "launch/config_schema.h"
-#include "launch/config_value.h"
+#include "launch/command_line_parts.h"
 #include "launch/config_yaml.h"
 #include "launch/suggest.h"
 
 namespace retain {
+
+using namespace command_line;
+
 namespace {
 
 using Arguments = std::vector<std::string>;
-
-[[noreturn]] void usage_error(const std::string& message) { throw Error(ErrorKind::kUsage, message); }
-
-/// One verb: its options are bound to a struct that `finish` hands over when all has been read.
-struct Verb {
-  std::string name;
-  std::string examples;
-  std::unique_ptr<CLI::App> app;
-  std::function<Command()> finish;
-};
 
 const char* const kExitCodes =
     "Exit codes:\n"
@@ -32,36 +21,6 @@ const char* const kExitCodes =
     "  66 missing input     69 GPU, NCCL or MPI   70 hang, internal error\n"
     "  71 out of memory     73 cannot create      74 input/output, disk full\n"
     "  75 run me again      76 diverged           78 bad configuration\n";
-
-// ---- values ----
-
-int64_t read_count(const std::string& option, const std::string& text, int64_t low, int64_t high) {
-  std::string problem;
-  const auto value = parse_whole(text, problem);
-  if (!value) usage_error(concat(option, ": ", problem, ", got ", in_quotes(text)));
-  if (*value < low || *value > high)
-    usage_error(concat(option, ": expected ", low, " to ", high, ", got ", in_quotes(text)));
-  return *value;
-}
-
-double read_number(const std::string& option, const std::string& text, double low, double high) {
-  std::string problem;
-  const auto value = parse_real(text, problem);
-  if (!value) usage_error(concat(option, ": ", problem, ", got ", in_quotes(text)));
-  if (*value < low || *value > high)
-    usage_error(concat(option, ": expected ", low, " to ", high, ", got ", in_quotes(text)));
-  return *value;
-}
-
-size_t read_choice(const std::string& option, const std::string& text, const std::vector<std::string>& names) {
-  const auto found = std::find(names.begin(), names.end(), text);
-  if (found != names.end()) return static_cast<size_t>(found - names.begin());
-  std::string legal;
-  for (const std::string& name : names) legal += (legal.empty() ? "" : ", ") + name;
-  const std::string nearest = nearest_word(text, names);
-  usage_error(concat(option, ": expected one of ", legal, ", got ", in_quotes(text),
-                     nearest.empty() ? "" : " (did you mean '" + nearest + "'?)"));
-}
 
 /// "5%" or "0.05".
 double read_fraction(const std::string& option, std::string text) {
@@ -76,35 +35,6 @@ NamedPath read_named_path(const std::string& option, const std::string& text) {
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
     usage_error(concat(option, ": expected NAME=PATH, got ", in_quotes(text)));
   return {text.substr(0, equals), text.substr(equals + 1)};
-}
-
-// ---- verbs ----
-
-Verb make_verb(std::string name, const std::string& purpose, std::string examples) {
-  Verb verb{std::move(name), std::move(examples), nullptr, nullptr};
-  verb.app = std::make_unique<CLI::App>(purpose, "retain " + verb.name);
-  verb.app->set_help_flag();  // parse_command_line() sees --help first, wherever it stands
-  return verb;
-}
-
-CLI::Option* word(Verb& verb, const std::string& name, std::string& value, const std::string& about,
-                  const std::string& shown) {
-  return verb.app->add_option(name, value, about)->option_text(shown);
-}
-
-/// A list: of arguments as many as come, of an option one value each time it is repeated.
-CLI::Option* words(Verb& verb, const std::string& name, std::vector<std::string>& values, const std::string& about,
-                   const std::string& shown) {
-  return verb.app->add_option(name, values, about)->option_text(shown)->allow_extra_args(!name.starts_with("--"));
-}
-
-void flag(Verb& verb, const std::string& name, bool& value, const std::string& about) {
-  verb.app->add_flag(name, value, about)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
-}
-
-void config_and_sets(Verb& verb, std::string& config, std::vector<std::string>& sets) {
-  word(verb, "CONFIG", config, "the YAML file; configs/reference.yaml has all keys", " ")->required();
-  words(verb, "--set", sets, "change one value, such as optimizer.lr=3e-4;\nmay be repeated", "KEY=VALUE");
 }
 
 Verb train_verb() {
@@ -243,7 +173,7 @@ Verb checkpoint_list_verb() {
 Verb checkpoint_check_verb() {
   struct Raw {
     CheckpointCheckOptions o;
-    std::string device = "auto", precision = "auto";
+    DeviceWords device;
   };
   Verb verb = make_verb("checkpoint check", "Compares a model's results with golden values.",
                         "  retain checkpoint check golden/fla-a\n"
@@ -251,12 +181,10 @@ Verb checkpoint_check_verb() {
   const auto raw = std::make_shared<Raw>();
   word(verb, "DIR", raw->o.directory, "folder with config.json, model.safetensors and\ngolden.safetensors", " ")
       ->required();
-  word(verb, "--device", raw->device, "auto: cuda when there is one", "auto|cpu|cuda");
-  word(verb, "--precision", raw->precision, "auto: bf16 on cuda, fp32 on cpu", "auto|bf16|fp32|fp64");
+  device_and_precision(verb, raw->device);
   flag(verb, "--json", raw->o.json, "one JSON document on stdout");
   verb.finish = [raw]() -> Command {
-    raw->o.device = static_cast<DeviceKind>(read_choice("--device", raw->device, choices(DeviceKind{})));
-    raw->o.precision = static_cast<Precision>(read_choice("--precision", raw->precision, choices(Precision{})));
+    read_device(raw->device, raw->o.device, raw->o.precision);
     return raw->o;
   };
   return verb;
@@ -267,6 +195,7 @@ std::vector<Verb> make_verbs() {
   for (const auto& make : {train_verb, plan_verb, eval_verb, generate_verb, data_prepare_verb, data_info_verb,
                            checkpoint_list_verb, checkpoint_check_verb})
     verbs.push_back(make());
+  for (Verb& verb : bench_verbs()) verbs.push_back(std::move(verb));
   return verbs;
 }
 
@@ -292,7 +221,8 @@ std::string help_of(const Verb& verb) {
   for (const CLI::Option* option : verb.app->get_options()) {
     const bool many = option->get_expected_max() > 1;
     if (option->get_positional()) {
-      usage += " " + option->get_name(true) + (many ? "..." : "");
+      const std::string name = option->get_name(true) + (many ? "..." : "");
+      usage += option->get_required() ? " " + name : " [" + name + "]";
       arguments += line(option->get_name(true), option->get_description());
     } else {
       const std::string value = option->get_expected_max() > 0 ? " " + option->get_option_text() : "";
@@ -301,8 +231,8 @@ std::string help_of(const Verb& verb) {
     }
   }
   options += line("--help", "this text");
-  return verb.app->get_description() + "\n\n" + usage + " [options]\n\nArguments:\n" + arguments + "\nOptions:\n" +
-         options + "\nExamples:\n" + verb.examples + "\n" + kExitCodes;
+  return verb.app->get_description() + "\n\n" + usage + " [options]\n\n" +
+         (arguments.empty() ? "" : "Arguments:\n" + arguments + "\n") + "Options:\n" + options + "\nExamples:\n" + verb.examples + "\n" + kExitCodes;
 }
 
 std::string help_of(const std::vector<Verb>& verbs) {

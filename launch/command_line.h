@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -68,13 +69,58 @@ struct CheckpointCheckOptions {
   bool json = false;
 };
 
+struct BenchGemmOptions {
+  std::string config;  ///< "": the built-in shape of 1.4 B parameters
+  std::vector<std::string> sets;
+  int64_t tokens = 0;  ///< rows of the products; 0 = a micro-batch of the configuration
+  int repeats = 20;
+  bool json = false;
+};
+
+struct HeadShape {
+  int64_t heads = 8, key_dim = 256, value_dim = 512;
+};
+
+struct BenchRetentionOptions {
+  int64_t tokens = 65536;  ///< that times are given for
+  std::vector<int64_t> seq_lens;
+  std::vector<HeadShape> shapes = {{8, 256, 512}, {16, 128, 256}};
+  DeviceKind device = DeviceKind::kAuto;
+  Precision precision = Precision::kAuto;
+  int repeats = 20;
+  bool json = false;
+};
+
+struct BenchCollectivesOptions {
+  int64_t max_bytes = 0;
+  DeviceKind device = DeviceKind::kAuto;
+  Precision precision = Precision::kAuto;
+  int repeats = 20;
+  bool json = false;
+};
+
+struct BenchStepOptions {
+  std::string config;
+  std::vector<std::string> sets;
+  int steps = 20;  ///< that count, after `warmup` that do not
+  int warmup = 3;
+  bool json = false;
+};
+
 /// --help and --version: nothing is left to do but print.
 struct ShowText {
   std::string text;
 };
 
 using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
-                             DataInfoOptions, CheckpointListOptions, CheckpointCheckOptions>;
+                             DataInfoOptions, CheckpointListOptions, CheckpointCheckOptions, BenchGemmOptions,
+                             BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions>;
+
+/// The verbs that a launcher may start on several ranks.
+template <class Options>
+inline constexpr bool kRunsOnRanks =
+    std::is_same_v<Options, TrainOptions> || std::is_same_v<Options, BenchCollectivesOptions> ||
+    std::is_same_v<Options, BenchStepOptions>;
 
 /// Reads the arguments (without the program's name). Throws Error(kUsage) with one line that says what is wrong and
 /// what is legal.

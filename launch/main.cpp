@@ -9,10 +9,13 @@ namespace {
 struct Dispatch {
   const MpiEnvironment* mpi;
   int operator()(const ShowText&) const { return 0; }
-  int operator()(const TrainOptions& options) const { return run(options, mpi); }
   template <class Options>
   int operator()(const Options& options) const {
-    return run(options);
+    if constexpr (kRunsOnRanks<Options>) {
+      return run(options, mpi);
+    } else {
+      return run(options);
+    }
   }
 };
 

@@ -51,7 +51,8 @@ int run_program(const std::vector<std::string>& arguments, const CommandRunner& 
       std::cout << show->text;
       return finish(0);
     }
-    if (std::holds_alternative<TrainOptions>(command) && MpiEnvironment::launched()) mpi.emplace();
+    const bool on_ranks = std::visit([]<class Options>(const Options&) { return kRunsOnRanks<Options>; }, command);
+    if (on_ranks && MpiEnvironment::launched()) mpi.emplace();
     return finish(runner(command, here()));
   } catch (const ConfigError& error) {
     return fail_together(here(), error);

@@ -12,7 +12,8 @@ namespace retain {
 
 class MpiEnvironment;
 
-/// Runs a command that is no ShowText; `mpi` is null unless a launcher started this process and the verb trains.
+/// Runs a command that is no ShowText; `mpi` is null unless a launcher started this process and the verb runs on
+/// several ranks.
 using CommandRunner = std::function<int(const Command& command, const MpiEnvironment* mpi)>;
 
 /// Returns the exit code of the program. `arguments` are without the program's name. Among several ranks an error of

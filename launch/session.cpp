@@ -26,6 +26,15 @@ int device_of(int local_rank) {
   return local_rank;
 }
 
+ConfigSources read_config_once(Communicator& host, const std::string& path) {
+  std::string bytes = host.rank() == 0 ? read_config_sources(path).serialize() : "";
+  double size = static_cast<double>(bytes.size());
+  host.broadcast(TensorView(&size, DType::kFloat64, {1}), 0).wait();
+  bytes.resize(static_cast<size_t>(size));
+  host.broadcast(TensorView(bytes.data(), DType::kUint8, {static_cast<int64_t>(bytes.size())}), 0).wait();
+  return ConfigSources::deserialize(bytes);
+}
+
 std::unique_ptr<Backend> make_backend(const Target& target, int local_rank) {
   return target.device == DeviceKind::kCuda ? make_cuda_backend(device_of(local_rank))
                                             : make_cpu_backend(target.threads);

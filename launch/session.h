@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "kernels/backend.h"
+#include "launch/config_reader.h"
 #include "parallel/mesh.h"
 #include "parallel/mpi/mpi_environment.h"
 #include "trainer/plan.h"
@@ -20,6 +21,9 @@ std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi);
 /// The GPU of the rank with this place on its host: its own, or the only one that is visible (a launcher that shows
 /// each rank just its own). Throws Error(kDevice) when there are more ranks than GPUs.
 int device_of(int local_rank);
+
+/// Rank 0 reads the files; every rank gets the same bytes and so comes to the same configuration or the same error.
+ConfigSources read_config_once(Communicator& host, const std::string& path);
 
 std::unique_ptr<Backend> make_backend(const Target& target, int local_rank);
 

@@ -1,7 +1,6 @@
 // retain train: reads the configuration once for all ranks, builds the session, runs.
 #include <fmt/core.h>
 
-#include <array>
 #include <exception>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -19,18 +18,6 @@ namespace retain {
 namespace {
 
 constexpr int kStoppedOnRequest = 75;
-
-// Rank 0 reads the files; every rank parses the same bytes and so comes to the same configuration or the same error.
-ConfigSources read_sources_once(Communicator& host, const std::string& path) {
-  std::string bytes = host.rank() == 0 ? read_config_sources(path).serialize() : "";
-  int64_t size = static_cast<int64_t>(bytes.size());
-  std::array<double, 1> count = {static_cast<double>(size)};
-  host.broadcast(TensorView(count.data(), DType::kFloat64, {1}), 0).wait();
-  size = static_cast<int64_t>(count[0]);
-  bytes.resize(static_cast<size_t>(size));
-  host.broadcast(TensorView(bytes.data(), DType::kUint8, {size}), 0).wait();
-  return ConfigSources::deserialize(bytes);
-}
 
 // What a checkpoint must agree with to be continued: the model and everything that decides which tokens a step sees.
 std::map<std::string, std::string> identity_values(const Config& config) {
@@ -82,7 +69,7 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
   std::unique_ptr<Communicator> host = make_host_communicator(mpi);
   const int ranks = host->size();
   const bool first = host->rank() == 0;
-  const ParsedConfig parsed = parse_config(read_sources_once(*host, options.config), options.sets, ranks);
+  const ParsedConfig parsed = parse_config(read_config_once(*host, options.config), options.sets, ranks);
   const Config& config = parsed.config;
   const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank(mpi ? mpi->local_size() : 1));
 

@@ -16,5 +16,9 @@ int run(const DataPrepareOptions& options);                       // data.cpp
 int run(const DataInfoOptions& options);
 int run(const CheckpointListOptions& options);  // checkpoint.cpp
 int run(const CheckpointCheckOptions& options);
+int run(const BenchGemmOptions& options);                                    // bench_gemm.cpp
+int run(const BenchRetentionOptions& options);                               // bench_retention.cpp
+int run(const BenchCollectivesOptions& options, const MpiEnvironment* mpi);  // bench_collectives.cpp
+int run(const BenchStepOptions& options, const MpiEnvironment* mpi);         // bench_step.cpp
 
 }  // namespace retain

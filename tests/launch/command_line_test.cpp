@@ -47,7 +47,11 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "data prepare: --holdout --out --tokenizer\n"
             "data info: --json\n"
             "checkpoint list: --json\n"
-            "checkpoint check: --device --json --precision\n");
+            "checkpoint check: --device --json --precision\n"
+            "bench gemm: --json --repeats --set --tokens\n"
+            "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
+            "bench collectives: --device --json --max-bytes --precision --repeats\n"
+            "bench step: --json --set --steps --warmup\n");
 }
 
 TEST(CommandLine, Train) {
@@ -117,9 +121,30 @@ TEST(CommandLine, DataAndCheckpoint) {
   EXPECT_EQ(check.precision, Precision::kBf16);
 }
 
+TEST(CommandLine, Bench) {
+  EXPECT_EQ(parse<BenchGemmOptions>({"bench", "gemm"}).config, "");
+  EXPECT_EQ(parse<BenchGemmOptions>({"bench", "gemm", "a.yaml", "--tokens", "4Ki"}).config, "a.yaml");
+  EXPECT_EQ(parse<BenchGemmOptions>({"bench", "gemm", "--set", "a=b", "--tokens", "4Ki"}).tokens, 4096);
+  const auto retention = parse<BenchRetentionOptions>({"bench", "retention"});
+  EXPECT_THAT(retention.seq_lens, ElementsAre(2048, 8192, 32768, 131072));
+  ASSERT_EQ(retention.shapes.size(), 2u);
+  EXPECT_EQ(retention.shapes[1].heads, 16);
+  const auto small = parse<BenchRetentionOptions>({"bench", "retention", "--key-dim", "64", "--seq-len", "1Ki,7"});
+  ASSERT_EQ(small.shapes.size(), 1u);
+  EXPECT_EQ(small.shapes[0].heads, 8);
+  EXPECT_EQ(small.shapes[0].key_dim, 64);
+  EXPECT_EQ(small.shapes[0].value_dim, 512);
+  EXPECT_THAT(small.seq_lens, ElementsAre(1024, 7));
+  EXPECT_EQ(parse<BenchCollectivesOptions>({"bench", "collectives"}).max_bytes, 1 << 30);
+  const auto step = parse<BenchStepOptions>({"bench", "step", "a.yaml", "--steps", "5", "--warmup", "2", "--json"});
+  EXPECT_EQ(step.steps, 5);
+  EXPECT_EQ(step.warmup, 2);
+}
+
 TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
   const std::string list =
-      "\nverbs: train, plan, eval, generate, data prepare, data info, checkpoint list, checkpoint check";
+      "\nverbs: train, plan, eval, generate, data prepare, data info, checkpoint list, checkpoint check, "
+      "bench gemm, bench retention, bench collectives, bench step";
   EXPECT_EQ(complaint({"trian"}), "no verb 'trian' (did you mean 'train'?)" + list);
   EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
   EXPECT_EQ(complaint({"data"}), "no verb 'data'" + list);
@@ -130,7 +155,7 @@ TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
 }
 
 TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {
-  for (const char* verb : {"doctor", "study", "launch", "bench", "top", "plot", "serve"})
+  for (const char* verb : {"doctor", "study", "launch", "top", "plot", "serve"})
     EXPECT_THAT(complaint({verb}), HasSubstr("verbs: train, plan"));
 }
 
@@ -165,6 +190,11 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"data", "prepare", "a", "--out", "b", "--holdout", "100%"}, "--holdout: expected 0 to 99"},
       {{"data", "prepare", "a", "--out", "b", "--tokenizer", "byte"}, "did you mean 'bytes'?"},
       {{"data", "info"}, "PATH is required"},
+      {{"bench", "step"}, "CONFIG is required"},
+      {{"bench", "step", "a", "--warmup", "0"}, "--warmup: expected 1 to"},
+      {{"bench", "retention", "--seq-len", "1,,2"}, "--seq-len: expected a whole number"},
+      {{"bench", "retention", "--key-dim", "7"}, "--key-dim: expected an even number, got '7'"},
+      {{"bench", "collectives", "--max-bytes", "1Ki"}, "--max-bytes: expected 65536 to"},
       {{"checkpoint", "check", "d", "--device", "gpu"}, "--device: expected one of auto, cpu, cuda, got 'gpu'"},
       {{"checkpoint", "check", "d", "--precision", "fp16"}, "--precision: expected one of auto, bf16, fp32, fp64"},
   };
@@ -192,7 +222,7 @@ TEST(CommandLine, HelpFitsAndHoldsExamplesAndExitCodes) {
     const std::string text = parse<ShowText>(arguments).text;
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
-    EXPECT_THAT(text, HasSubstr("\nExamples:\n  retain "));
+    EXPECT_THAT(text, HasSubstr("\nExamples:\n  "));
     EXPECT_THAT(text, HasSubstr("78 bad configuration"));
     EXPECT_EQ(text.back(), '\n');
   }
