@@ -1,0 +1,193 @@
+// kernels_bench [tokens [device]]: the memory-bound operations at the shapes of the 1.4 B model (hidden 2048, 8 heads
+// 256/512, FFN 2816, vocabulary 50304), beside what their bytes take at the device's copy rate. Times are medians by
+// device events. The rate counts each operand read or written once.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <numeric>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/core/memory.h"
+#include "kernels/core/random.h"
+
+namespace retain {
+namespace {
+
+constexpr double kCopyRate = 4.25e12;  // bytes a second, read and written, measured on an H200
+constexpr int64_t kHidden = 2048, kHeads = 8, kKey = 256, kValue = 512, kFfn = 2816, kVocab = 50304;
+
+class Bench {
+ public:
+  explicit Bench(Backend& backend) : backend_(backend), timer_(backend.make_timer()) {}
+
+  TensorView empty(DType dtype, std::initializer_list<int64_t> shape) {
+    Buffer& buffer = buffers_.emplace_back(backend_, TensorView(nullptr, dtype, shape).bytes());
+    return {buffer.data(), dtype, shape};
+  }
+  /// N(0, 1): zeros would take less power, and so less time, than real values.
+  TensorView random(DType dtype, std::initializer_list<int64_t> shape) {
+    const TensorView out = empty(dtype, shape);
+    const int64_t n = out.elements();
+    const Buffer wide(backend_, n * 4);
+    const TensorView x(wide.data(), DType::kFloat32, {1, n});
+    backend_.fill_normal({.x = x, .key = static_cast<uint64_t>(buffers_.size()), .global_columns = n});
+    backend_.copy(out.reshaped({1, n}), x);
+    return out;
+  }
+  TensorView integers(const std::vector<int32_t>& values) {
+    const TensorView x = empty(DType::kInt32, {static_cast<int64_t>(values.size())});
+    backend_.upload(x, values.data());
+    return x;
+  }
+  void release() { buffers_.clear(); }
+
+  void measure(const char* name, double bytes, const std::function<void()>& work) {
+    constexpr int kRepeats = 11;
+    for (int i = 0; i < 3; ++i) work();
+    std::vector<double> ms(kRepeats);
+    for (double& sample : ms) {
+      timer_->start();
+      work();
+      timer_->stop();
+      sample = timer_->elapsed_ms();
+    }
+    std::nth_element(ms.begin(), ms.begin() + kRepeats / 2, ms.end());
+    const double seconds = ms[kRepeats / 2] * 1e-3;
+    std::printf("%-28s %9.4f ms %8.0f GB/s %6.1f %% of copy\n", name, seconds * 1e3, bytes / seconds * 1e-9,
+                100 * bytes / kCopyRate / seconds);
+  }
+
+ private:
+  Backend& backend_;
+  std::unique_ptr<DeviceTimer> timer_;
+  std::vector<Buffer> buffers_;
+};
+
+void bench_norms(Backend& backend, Bench& b, int64_t n) {
+  const auto bf16 = DType::kBfloat16, fp32 = DType::kFloat32;
+  const double row = static_cast<double>(n * kHidden) * 2;
+  const TensorView x = b.random(bf16, {n, kHidden}), residual = b.random(bf16, {n, kHidden});
+  const TensorView sum = b.empty(bf16, {n, kHidden}), y = b.empty(bf16, {n, kHidden});
+  const TensorView weight = b.random(fp32, {kHidden}), dweight = b.random(fp32, {kHidden}), rstd = b.random(fp32, {n});
+  b.measure("copy", 2 * row, [&] { backend.copy(y, x); });
+  b.measure("rms_norm", 2 * row, [&] { backend.rms_norm({.x = x, .weight = weight, .y = y, .rstd = rstd}); });
+  b.measure("rms_norm + residual", 4 * row, [&] {
+    backend.rms_norm({.x = x, .residual = residual, .weight = weight, .sum = sum, .y = y, .rstd = rstd});
+  });
+  b.measure("rms_norm_backward", 4 * row, [&] {
+    backend.rms_norm_backward(
+        {.dy = x, .x = sum, .weight = weight, .rstd = rstd, .dresidual = residual, .dx = y, .dweight = dweight});
+  });
+  b.release();
+}
+
+void bench_heads(Backend& backend, Bench& b, int64_t n) {
+  const auto bf16 = DType::kBfloat16, fp32 = DType::kFloat32;
+  const int64_t sequences = std::max<int64_t>(1, n / 2048), tokens = n / sequences;
+  const double keys = static_cast<double>(n * kHeads * kKey) * 2, values = static_cast<double>(n * kHeads * kValue) * 2;
+  const TensorView q = b.random(bf16, {sequences, tokens, kHeads, kKey});
+  const TensorView table = b.random(fp32, {tokens, kKey / 2, 2});
+  const TensorView log2_gamma = b.empty(DType::kFloat64, {kHeads});
+  backend.fill(log2_gamma, -0.01);
+  b.measure("rotate (q or k)", 2 * keys, [&] {
+    backend.rotate({.x = q, .y = q, .table = table, .log2_gamma = log2_gamma, .fold_chunk = 256, .fold_sign = 1});
+  });
+  const TensorView o = b.random(bf16, {sequences, tokens, kHeads, kValue});
+  const TensorView g = b.random(bf16, {sequences, tokens, kHeads, kValue});
+  const TensorView dy = b.random(bf16, {sequences, tokens, kHeads, kValue});
+  const TensorView y = b.empty(bf16, {sequences, tokens, kHeads, kValue});
+  const TensorView dg = b.empty(bf16, {sequences, tokens, kHeads, kValue});
+  const TensorView weight = b.random(fp32, {kValue}), dweight = b.random(fp32, {kValue});
+  const TensorView rstd = b.random(fp32, {sequences, tokens, kHeads});
+  b.measure("head_norm_gate", 3 * values,
+            [&] { backend.head_norm_gate({.o = o, .g = g, .weight = weight, .y = y, .rstd = rstd}); });
+  b.measure("head_norm_gate_backward", 5 * values, [&] {
+    backend.head_norm_gate_backward(
+        {.dy = dy, .o = o, .g = g, .weight = weight, .rstd = rstd, .dout = y, .dg = dg, .dweight = dweight});
+  });
+  b.release();
+}
+
+void bench_ffn_and_embedding(Backend& backend, Bench& b, int64_t n) {
+  const auto bf16 = DType::kBfloat16;
+  const double half = static_cast<double>(n * kFfn) * 2, row = static_cast<double>(n * kHidden) * 2;
+  const TensorView ab = b.random(bf16, {n, 2 * kFfn}), dh = b.random(bf16, {n, kFfn}), h = b.empty(bf16, {n, kFfn});
+  const TensorView dab = b.empty(bf16, {n, 2 * kFfn});
+  const auto part = [](const TensorView& x, int64_t i) { return x.slice(1, i * kFfn, kFfn); };
+  b.measure("swiglu", 3 * half, [&] { backend.ffn_activation({.a = part(ab, 0), .b = part(ab, 1), .h = h}); });
+  b.measure("swiglu_backward", 5 * half, [&] {
+    backend.ffn_activation_backward(
+        {.dh = dh, .a = part(ab, 0), .b = part(ab, 1), .da = part(dab, 0), .db = part(dab, 1)});
+  });
+
+  std::vector<int32_t> tokens(static_cast<size_t>(n)), order(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {  // as skewed as text: one token in sixteen is the most frequent one
+    const uint64_t bits = philox_bits(1, static_cast<uint64_t>(i));
+    tokens[i] = bits % 16 == 0 ? 7 : static_cast<int32_t>(bits / 16 % kVocab);
+  }
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) { return tokens[i] < tokens[j]; });
+  const TensorView ids = b.integers(tokens), sorted = b.integers(order), x = b.random(bf16, {n, kHidden});
+  const TensorView weight = b.random(bf16, {kVocab, kHidden});
+  const TensorView dweight = b.random(DType::kFloat32, {kVocab, kHidden});
+  b.measure("embedding", 2 * row, [&] { backend.embedding({.tokens = ids, .weight = weight, .x = x}); });
+  b.measure("embedding_backward", 5 * row,
+            [&] { backend.embedding_backward({.tokens = ids, .token_order = sorted, .dx = x, .dweight = dweight}); });
+  b.release();
+}
+
+void bench_loss(Backend& backend, Bench& b, int64_t n) {
+  const int64_t rows = std::min<int64_t>(n, 8192);
+  const TensorView logits = b.random(DType::kBfloat16, {rows, kVocab});
+  const TensorView targets = b.integers(std::vector<int32_t>(static_cast<size_t>(rows), 5));
+  const TensorView loss = b.empty(DType::kFloat32, {rows}), statistics = b.empty(DType::kFloat32, {rows, 3});
+  const double bytes = static_cast<double>(logits.bytes());
+  b.measure("cross_entropy (8192 rows)", 2 * bytes,
+            [&] { backend.cross_entropy({.logits = logits, .targets = targets, .loss = loss, .valid = kVocab}); });
+  b.measure("cross_entropy_statistics", bytes, [&] {
+    backend.cross_entropy_statistics({.logits = logits, .targets = targets, .statistics = statistics, .valid = kVocab});
+  });
+  b.release();
+}
+
+void bench_optimizer(Backend& backend, Bench& b) {
+  constexpr int64_t kParameters = int64_t{256} << 20;
+  const auto n = static_cast<double>(kParameters);
+  const TensorView gradient = b.random(DType::kFloat32, {kParameters});
+  const TensorView master = b.random(DType::kFloat32, {kParameters}), m = b.random(DType::kFloat32, {kParameters});
+  const TensorView v = b.empty(DType::kFloat32, {kParameters}), weight = b.empty(DType::kBfloat16, {kParameters});
+  const TensorView scale = b.empty(DType::kFloat64, {1}), out = b.empty(DType::kFloat64, {1});
+  backend.fill(v, 1);
+  backend.fill(scale, 1);
+  b.measure("sum of squares (268 M)", 4 * n,
+            [&] { backend.reduce({.kind = ReduceKind::kSumOfSquares, .x = gradient, .out = out}); });
+  b.measure("adamw (268 M)", 30 * n, [&] {
+    backend.adamw({.gradient = gradient, .master = master, .m = m, .v = v, .weight = weight, .grad_scale = scale});
+  });
+  b.measure("fill 0 (268 M)", 4 * n, [&] { backend.fill(gradient, 0); });
+  b.measure("cast to bf16 (268 M)", 6 * n, [&] { backend.copy(weight, master); });
+  b.release();
+}
+
+}  // namespace
+}  // namespace retain
+
+int main(int argc, char** argv) {
+  const int64_t tokens = argc > 1 ? std::atoll(argv[1]) : 16384;
+  try {
+    const auto backend = retain::make_cuda_backend(argc > 2 ? std::atoi(argv[2]) : 0);
+    std::printf("%s, %lld tokens\n", backend->device_description().c_str(), static_cast<long long>(tokens));
+    retain::Bench bench(*backend);
+    retain::bench_norms(*backend, bench, tokens);
+    retain::bench_heads(*backend, bench, tokens);
+    retain::bench_ffn_and_embedding(*backend, bench, tokens);
+    retain::bench_loss(*backend, bench, tokens);
+    retain::bench_optimizer(*backend, bench);
+  } catch (const retain::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return error.exit_code();
+  }
+  return 0;
+}
