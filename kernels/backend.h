@@ -58,6 +58,11 @@ class Backend {
   /// of another machine is ignored.
   virtual std::string tuning() const { return {}; }
   virtual void set_tuning(const std::string&) {}
+  /// Names what the queue is given from now on, for profilers (NVTX); nested. See Phase.
+  virtual void begin_phase(const char* /*name*/) {}
+  virtual void end_phase() {}
+  /// Switches a profiler that waits for it on and off (the CUDA profiler API).
+  virtual void set_profiling(bool /*on*/) {}
 
   // ---- memory ----
   /// Uninitialised memory aligned to 256 bytes. Throws Error(kOutOfMemory).
@@ -134,6 +139,18 @@ class Backend {
  private:
   friend class Buffer;
   int64_t buffers_bytes_ = 0;
+};
+
+/// A named phase of the step for as long as it lives.
+class Phase {
+ public:
+  Phase(Backend& backend, const char* name) : backend_(backend) { backend_.begin_phase(name); }
+  ~Phase() { backend_.end_phase(); }
+  Phase(const Phase&) = delete;
+  Phase& operator=(const Phase&) = delete;
+
+ private:
+  Backend& backend_;
 };
 
 /// A CPU backend that uses `threads` threads (>= 1) for its loops and products.

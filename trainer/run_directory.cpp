@@ -21,6 +21,7 @@ void RunDirectory::create() const {
                 fmt::format("cannot create the run directory {}: {}; choose another with --set run.dir=PATH", path_,
                             error ? error.message() : "there is a file of that name"));
   }
+  fs::create_directories(file("ranks"), error);
   const std::string probe = file(".write-test");
   std::ofstream out(probe);
   out << "retain\n";

@@ -1,5 +1,5 @@
-// The folder of a run (config.yaml, resolved.yaml, environment.json, log.txt, metrics.jsonl, checkpoints/, STOP, DONE,
-// FAILED). Only rank 0 writes to it, apart from the checkpoint's shards.
+// The folder of a run (config.yaml, resolved.yaml, environment.json, log.txt, metrics.jsonl, events.jsonl, ranks/,
+// checkpoints/, STOP, DONE, FAILED). Only rank 0 writes to it, apart from the checkpoint's shards and ranks/.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ class RunDirectory {
  public:
   explicit RunDirectory(std::string path) : path_(std::move(path)) {}
 
-  /// Creates the folder and proves that it can be written. Throws Error(kCannotCreate) naming the path.
+  /// Creates the folder (and ranks/ in it) and proves that it can be written. Throws Error(kCannotCreate) naming the path.
   void create() const;
   /// Writes a small text file whole: to a temporary file that is then renamed. Throws Error(kIo).
   void write(const std::string& name, const std::string& text) const;

@@ -78,21 +78,34 @@ StepResult TrainingStep::run(int64_t index, const Wishes& mine) {
   backend_.fill(parameters_.flat_gradients(), 0);
   for (size_t micro = 0; micro < batches.size(); ++micro) {
     const DeviceBatch batch = upload_batch(backend_, batches[micro], memory_.batch);
-    model_.forward(batch, RetentionForm::kChunkwise);
+    {
+      const Phase phase(backend_, "forward");
+      model_.forward(batch, RetentionForm::kChunkwise);
+    }
+    const Phase phase(backend_, "loss and backward");
     const TensorView loss = model_.loss_and_backward(batch, scale);
     backend_.reduce({.kind = ReduceKind::kSum, .x = loss, .out = scalar(kLoss), .accumulate = micro > 0});
   }
 
-  const Range group_norms = parameters_.layout().group_norms;
-  if (group_norms.size() > 0) {
-    mesh_.tp().all_reduce(parameters_.flat_gradients().slice(0, group_norms.begin, group_norms.size()), ReduceOp::kSum).wait();
+  {
+    const Phase phase(backend_, "reduce gradients");
+    const Range group_norms = parameters_.layout().group_norms;
+    if (group_norms.size() > 0) {
+      mesh_.tp().all_reduce(parameters_.flat_gradients().slice(0, group_norms.begin, group_norms.size()), ReduceOp::kSum).wait();
+    }
+    reducer_.reduce(parameters_.flat_gradients());
+    mesh_.replicas().all_reduce(scalar(kLoss), ReduceOp::kSum).wait();
   }
-  reducer_.reduce(parameters_.flat_gradients());
-  mesh_.replicas().all_reduce(scalar(kLoss), ReduceOp::kSum).wait();
-  gradient_norm(backend_, mesh_, parameters_.layout(), parameters_.flat_gradients(), share_, config_.optimizer.clip,
-                scalar(kSumOfSquares), scalar(kNorm), scalar(kClipScale));
-  adamw_update(backend_, parameters_, parameters_.flat_gradients(), scalar(kClipScale), config_.optimizer, result.lr, index + 1);
-  parameters_.gather(mesh_.replicas());
+  {
+    const Phase phase(backend_, "update");
+    gradient_norm(backend_, mesh_, parameters_.layout(), parameters_.flat_gradients(), share_, config_.optimizer.clip,
+                  scalar(kSumOfSquares), scalar(kNorm), scalar(kClipScale));
+    adamw_update(backend_, parameters_, parameters_.flat_gradients(), scalar(kClipScale), config_.optimizer, result.lr, index + 1);
+  }
+  {
+    const Phase phase(backend_, "gather weights");
+    parameters_.gather(mesh_.replicas());
+  }
 
   std::array<double, kScalars> scalars{};
   backend_.download(scalars.data(), memory_.scalars);

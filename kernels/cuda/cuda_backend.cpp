@@ -1,5 +1,8 @@
 #include "kernels/cuda/cuda_backend.h"
 
+#include <cuda_profiler_api.h>
+#include <nvtx3/nvToolsExt.h>
+
 #include <algorithm>
 #include <cstring>
 #include <iomanip>
@@ -88,6 +91,15 @@ void* CudaBackend::allocate(int64_t bytes) {
 
 void CudaBackend::release(void* memory) noexcept {
   if (cudaSetDevice(queue_.device()) == cudaSuccess) static_cast<void>(cudaFree(memory));
+}
+
+void CudaBackend::begin_phase(const char* name) { nvtxRangePushA(name); }
+
+void CudaBackend::end_phase() { nvtxRangePop(); }
+
+void CudaBackend::set_profiling(bool on) {
+  synchronize();  // so that the work around the bracket stays outside
+  CUDA_CHECK(on ? cudaProfilerStart() : cudaProfilerStop(), "profiler");
 }
 
 void CudaBackend::reserve_workspace(const WorkspaceShape& shape) { current().reserve(cuda_workspace_bytes(shape)); }

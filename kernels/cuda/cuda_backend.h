@@ -25,6 +25,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<DeviceTimer> make_timer() override;
   std::string tuning() const override { return matmul_plans(); }
   void set_tuning(const std::string& text) override { set_matmul_plans(text); }
+  void begin_phase(const char* name) override;
+  void end_phase() override;
+  void set_profiling(bool on) override;
 
   /// The algorithms of the products met so far, as text; a run that sets them measures nothing and computes the same
   /// bits. A table of another GPU or library version is ignored.
