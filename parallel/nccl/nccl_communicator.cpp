@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/cuda/handles.h"
@@ -49,6 +50,17 @@ cuda::Stream make_urgent_stream() {
 
 std::size_t count_of(const TensorView& x) { return static_cast<std::size_t>(x.elements()); }
 
+/// The group of `size` ranks that were given this id, set up without blocking for ever.
+NcclGroup make_group(const ncclUniqueId& id, int rank, int size, std::chrono::seconds deadline) {
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  ncclComm_t comm = nullptr;
+  const ncclResult_t result = ncclCommInitRankConfig(&comm, size, id, rank, &config);
+  NcclGroup group(comm, deadline);
+  group.settle(result, "ncclCommInitRankConfig");
+  return group;
+}
+
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(NcclGroup group, int device, cudaStream_t compute)
@@ -60,7 +72,7 @@ class NcclCommunicator final : public Communicator {
     NCCL_CHECK(group_.get(), ncclCommUserRank(group_.get(), &rank_));
     NCCL_CHECK(group_.get(), ncclCommCount(group_.get(), &size_));
     for (cuda::Event& event : done_) event = cuda::make_event();
-    scratch_ = cuda::allocate_device(size_ * dtype_bytes(DType::kInt32), "scratch of an NCCL communicator");
+    scratch_ = cuda::allocate_device(size_ * static_cast<int64_t>(sizeof(ncclUniqueId)), "scratch of an NCCL communicator");
   }
   // First, because freeing memory waits for the device, and the device may wait for a dead rank.
   ~NcclCommunicator() override { group_.close(); }
@@ -114,18 +126,25 @@ class NcclCommunicator final : public Communicator {
     await_stream("barrier");
   }
 
+  // Every group is set up with an id of its own: ncclCommSplit of a non-blocking group leaves its result unset for a
+  // while without saying for how long (NCCL issues 1472, 1605).
   std::unique_ptr<Communicator> split(int color, int key) override {
     RETAIN_CHECK(color >= 0, "split with the colour ", color);
-    const std::vector<int> colors = gather(color);
-    const bool alone = std::count(colors.begin(), colors.end(), color) == 1;
-    ncclComm_t part = nullptr;
-    // Inherits blocking = 0. The new handle may be used once the old group has settled.
-    const ncclResult_t result = ncclCommSplit(comm(), alone ? NCCL_SPLIT_NOCOLOR : color, key, &part, nullptr);
-    group_.settle(result, "ncclCommSplit");
-    if (alone) return make_self_communicator();
-    NcclGroup group(part, group_.deadline());
-    group.check_health();
-    return std::make_unique<NcclCommunicator>(std::move(group), device_, compute_);
+    const std::vector<Wish> wishes = gather(Wish{color, key});
+    std::vector<int> members;
+    for (int r = 0; r < size_; ++r) {
+      if (wishes[static_cast<std::size_t>(r)].color == color) members.push_back(r);
+    }
+    std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
+      return wishes[static_cast<std::size_t>(a)].key < wishes[static_cast<std::size_t>(b)].key;
+    });
+    ncclUniqueId id{};
+    if (members.size() > 1 && members.front() == rank_) NCCL_CHECK(nullptr, ncclGetUniqueId(&id));
+    id = gather(id)[static_cast<std::size_t>(members.front())];
+    if (members.size() == 1) return make_self_communicator();
+    const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
+    return std::make_unique<NcclCommunicator>(
+        make_group(id, static_cast<int>(place), static_cast<int>(members.size()), group_.deadline()), device_, compute_);
   }
 
  private:
@@ -167,18 +186,24 @@ class NcclCommunicator final : public Communicator {
     }
   }
 
-  /// One number of every rank, on the host.
-  std::vector<int> gather(int own) {
-    const TensorView all(scratch_.get(), DType::kInt32, {size_});
+  struct Wish {
+    int color = 0, key = 0;
+  };
+
+  /// One small value of every rank, on the host.
+  template <class T>
+  std::vector<T> gather(const T& own) {
+    static_assert(sizeof(T) <= sizeof(ncclUniqueId) && std::is_trivially_copyable_v<T>);
+    const TensorView all(scratch_.get(), DType::kUint8, {size_, static_cast<int64_t>(sizeof(T))});
     const TensorView mine = all.slice(0, rank_, 1);
-    CUDA_CHECK(cudaMemcpyAsync(mine.data, &own, sizeof(int), cudaMemcpyHostToDevice, stream_.get()));
+    CUDA_CHECK(cudaMemcpyAsync(mine.data, &own, sizeof(T), cudaMemcpyHostToDevice, stream_.get()));
     all_gather(all, mine).wait();
-    await_stream("exchange of colours");
-    std::vector<int> numbers(static_cast<std::size_t>(size_));
+    await_stream("exchange of a split");
+    std::vector<T> values(static_cast<std::size_t>(size_));
     CUDA_CHECK(
-        cudaMemcpyAsync(numbers.data(), all.data, numbers.size() * sizeof(int), cudaMemcpyDeviceToHost, stream_.get()));
+        cudaMemcpyAsync(values.data(), all.data, values.size() * sizeof(T), cudaMemcpyDeviceToHost, stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
-    return numbers;
+    return values;
   }
 
   NcclGroup group_;
@@ -211,13 +236,8 @@ std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, int dev
   if (host.rank() == 0) NCCL_CHECK(nullptr, ncclGetUniqueId(&id));
   host.broadcast(TensorView(id.internal, DType::kUint8, {NCCL_UNIQUE_ID_BYTES}), 0).wait();
 
-  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-  config.blocking = 0;
-  ncclComm_t comm = nullptr;
-  const ncclResult_t result = ncclCommInitRankConfig(&comm, host.size(), id, host.rank(), &config);
-  NcclGroup group(comm, options.deadline);
-  group.settle(result, "ncclCommInitRankConfig");
-  return std::make_unique<NcclCommunicator>(std::move(group), device, static_cast<cudaStream_t>(compute_stream));
+  return std::make_unique<NcclCommunicator>(make_group(id, host.rank(), host.size(), options.deadline), device,
+                                            static_cast<cudaStream_t>(compute_stream));
 }
 
 }  // namespace retain
