@@ -1,5 +1,6 @@
-// rotate: contract in kernels/ops.h. A thread takes one vector of pairs of one token through all heads, so that the
-// table is read once a token and the heads' loads are independent.
+// rotate: contract in kernels/ops.h. A thread takes one vector of pairs of one token through a few heads: the table is
+// read once for all of them, and all their loads are in flight before the first store (y may be x, so the compiler
+// would not move a load over a store).
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector.cuh"
@@ -9,6 +10,8 @@ namespace retain::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kHeads = 4;   // of one thread: 128 bytes in flight
+constexpr int kBlocks = 3;  // on a multiprocessor, by what registers a thread may have
 
 template <class T>
 struct Rotation {
@@ -23,34 +26,42 @@ struct Rotation {
 };
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) rotate_kernel(const Rotation<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocks) rotate_kernel(const Rotation<T> a) {
   const uint32_t item = blockIdx.x * kThreads + threadIdx.x;
   if (item >= a.items) return;
   const uint32_t vectors = a.half / N;
   const uint32_t j = item % vectors * N, row = item / vectors;
   const uint32_t t = row % a.tokens, b = row / a.tokens;
 
+  const uint32_t head = blockIdx.y * kHeads, heads = a.heads - head;  // from this head on
+  const T* x = a.x + b * a.x_batch + t * a.x_token + head * a.x_head + j;
+  T* y = a.y + b * a.y_batch + t * a.y_token + head * a.y_head + j;
+  Pack<T, N> first[kHeads], second[kHeads];
+#pragma unroll
+  for (uint32_t h = 0; h < kHeads; ++h) {
+    if (h >= heads) continue;
+    first[h] = load_pack<N>(x + h * a.x_head);
+    second[h] = load_pack<N>(x + h * a.x_head + a.half);
+  }
   float angles[2 * N];
   load(a.table + (int64_t{t} * a.half + j) * 2, angles);
-  const T* x = a.x + b * a.x_batch + t * a.x_token + j;
-  T* y = a.y + b * a.y_batch + t * a.y_token + j;
   const double exponent = a.fold_chunk ? a.fold_sign * static_cast<double>(t % a.fold_chunk) : 0.0;
-#pragma unroll 4
-  for (uint32_t h = 0; h < a.heads; ++h) {
-    float first[N], second[N];
-    load(x + h * a.x_head, first);
-    load(x + h * a.x_head + a.half, second);
+#pragma unroll
+  for (uint32_t h = 0; h < kHeads; ++h) {
+    if (h >= heads) continue;
     float factor = a.scale;
-    if (a.fold_chunk) factor *= exp2f(static_cast<float>(a.log2_gamma[h] * exponent));
+    if (a.fold_chunk) factor *= exp2f(static_cast<float>(a.log2_gamma[head + h] * exponent));
+    float u[N], w[N], left[N], right[N];
+    unpack(first[h], u);
+    unpack(second[h], w);
 #pragma unroll
     for (int l = 0; l < N; ++l) {
       const float cosine = angles[2 * l] * factor, sine = angles[2 * l + 1] * a.sine_sign * factor;
-      const float u = first[l], w = second[l];
-      first[l] = u * cosine - w * sine;
-      second[l] = w * cosine + u * sine;
+      left[l] = u[l] * cosine - w[l] * sine;
+      right[l] = w[l] * cosine + u[l] * sine;
     }
-    store(y + h * a.y_head, first);
-    store(y + h * a.y_head + a.half, second);
+    store(y + h * a.y_head, left);
+    store(y + h * a.y_head + a.half, right);
   }
 }
 
@@ -63,7 +74,9 @@ void rotate(Queue& queue, const RotateArgs& args) {
   dispatch_compute("rotate", x.dtype, [&](auto zero) {
     using T = decltype(zero);
     constexpr int kN = kVectorOf<T>;
-    const bool vector = half % kN == 0 && vectors_aligned(x, y, args.table);
+    // The table is contiguous: a whole number of pairs behind its start, whatever its strides.
+    const bool vector =
+        half % kN == 0 && vectors_aligned(x, y) && reinterpret_cast<uintptr_t>(args.table.data) % 16 == 0;
     const int64_t items = x.shape[0] * x.shape[1] * half / (vector ? kN : 1);
     RETAIN_CHECK(items < (int64_t{1} << 32) - kThreads, "rotate of ", x.describe());
     const Rotation<T> a{pointer<T>(x),
@@ -84,10 +97,13 @@ void rotate(Queue& queue, const RotateArgs& args) {
                         args.fold_sign,
                         static_cast<float>(args.scale),
                         args.inverse ? -1.0F : 1.0F};
+    const int64_t head_groups = (x.shape[2] + kHeads - 1) / kHeads;
+    RETAIN_CHECK(head_groups <= 65535, "rotate of ", x.describe());
+    const dim3 grid(block_count(items, kThreads), static_cast<unsigned>(head_groups));
     if (vector) {
-      rotate_kernel<T, kN><<<block_count(items, kThreads), kThreads, 0, queue.stream()>>>(a);
+      rotate_kernel<T, kN><<<grid, kThreads, 0, queue.stream()>>>(a);
     } else {
-      rotate_kernel<T, 1><<<block_count(items, kThreads), kThreads, 0, queue.stream()>>>(a);
+      rotate_kernel<T, 1><<<grid, kThreads, 0, queue.stream()>>>(a);
     }
   });
   LAUNCH_CHECK("rotate");

@@ -6,7 +6,7 @@ namespace {
 
 class Rotate : public BackendTest {
  protected:
-  static constexpr int64_t kBatch = 2, kTokens = 100, kHeads = 3;
+  static constexpr int64_t kBatch = 2, kTokens = 100, kHeads = 6;
 
   /// Angles of rope at positions from 1000 on.
   static Values table(int64_t key_dim) {
