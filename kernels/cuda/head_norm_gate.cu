@@ -1,4 +1,5 @@
 // head_norm_gate and head_norm_gate_backward: contracts in kernels/ops.h. A row is one head of one token.
+#include "kernels/cuda/fast_math.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/row.cuh"
 
@@ -50,10 +51,15 @@ __device__ __forceinline__ float epsilon(const Forward<T>& a, const RowIndex& r)
   const int64_t start = a.document ? a.document[r.b * a.document_stride + r.t] : 0;
   const auto seen = static_cast<double>(a.position_offset + r.t + 1 - start);
   const double log_gamma = a.log2_gamma[r.h] * 0.693147180559945309417232121458;
-  return static_cast<float>(a.eps * (log_gamma == 0 ? seen : expm1(seen * log_gamma) / expm1(log_gamma)));
+  if (log_gamma == 0) return static_cast<float>(a.eps * seen);
+  // Both differences keep their relative accuracy in float; in double they would take as long as the row.
+  const float decays = expm1f(static_cast<float>(seen * log_gamma)) / expm1f(static_cast<float>(log_gamma));
+  return static_cast<float>(a.eps) * decays;
 }
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0F / (1.0F + __expf(-x)); }
+__device__ __forceinline__ float sigmoid(float x) {
+  return reciprocal_approximate(1.0F + exp2_approximate(-kLog2E * x));
+}
 
 template <class T, class R>
 __global__ void __launch_bounds__(R::kBlock) head_norm_gate_kernel(const Forward<T> a) {
@@ -63,20 +69,24 @@ __global__ void __launch_bounds__(R::kBlock) head_norm_gate_kernel(const Forward
     const T* o_row = a.o + offset(a.o_strides, r);
     const T* g_row = a.g + offset(a.g_strides, r);
     T* y_row = a.y + offset(a.y_strides, r);
-    float o[R::kPerThread][R::kVector];
-    Pack<T, R::kVector> g[R::kPerThread];
-    float squares = 0;
+    Pack<T, R::kVector> o[R::kPerThread], g[R::kPerThread];
 #pragma unroll
     for (int i = 0; i < R::kPerThread; ++i) {
       const int column = R::column(i);
       if (column >= a.width) continue;
-      load(o_row + column, o[i]);
+      o[i] = load_pack<R::kVector>(o_row + column);
       g[i] = load_pack<R::kVector>(g_row + column);
+    }
+    const float eps = epsilon(a, r);
+    float squares = 0;
 #pragma unroll
-      for (int j = 0; j < R::kVector; ++j) squares += o[i][j] * o[i][j];
+    for (int i = 0; i < R::kPerThread; ++i) {
+      if (R::column(i) >= a.width) continue;
+#pragma unroll
+      for (int j = 0; j < R::kVector; ++j) squares += to_float(o[i].v[j]) * to_float(o[i].v[j]);
     }
     const float mean = R::sum(squares, shared) / static_cast<float>(a.width);
-    const float rstd = rsqrtf(mean + epsilon(a, r));
+    const float rstd = rsqrtf(mean + eps);
     if (R::thread() == 0) a.rstd[row] = rstd;
 #pragma unroll
     for (int i = 0; i < R::kPerThread; ++i) {
@@ -86,12 +96,13 @@ __global__ void __launch_bounds__(R::kBlock) head_norm_gate_kernel(const Forward
 #pragma unroll
       for (int j = 0; j < R::kVector; ++j) weight[j] = 1;
       if (a.weight) load(a.weight + column, weight);
+      float y[R::kVector];
 #pragma unroll
       for (int j = 0; j < R::kVector; ++j) {
         const float gate = to_float(g[i].v[j]);
-        o[i][j] *= rstd * weight[j] * gate * sigmoid(gate);
+        y[j] = to_float(o[i].v[j]) * rstd * weight[j] * gate * sigmoid(gate);
       }
-      store(y_row + column, o[i]);
+      store(y_row + column, y);
     }
   }
 }
@@ -111,18 +122,17 @@ struct Backward {
   int width;
 };
 
+/// What the backward reads of one row.
 template <class T, class R>
-__global__ void __launch_bounds__(R::kBlock) head_norm_gate_backward_kernel(const Backward<T> a) {
-  __shared__ float shared[R::kBlock / 32];
-  float dweight[R::kPerThread][R::kVector] = {};
-  for (int64_t row = R::first_row(); row < a.rows; row += R::row_step()) {
+struct Inputs {
+  Pack<T, R::kVector> dy[R::kPerThread], o[R::kPerThread], g[R::kPerThread];
+  float rstd;
+
+  __device__ __forceinline__ void load(const Backward<T>& a, int64_t row) {
     const RowIndex r = row_index(static_cast<uint32_t>(row), a.tokens, a.heads);
     const T* dy_row = a.dy + offset(a.dy_strides, r);
     const T* o_row = a.o + offset(a.o_strides, r);
     const T* g_row = a.g + offset(a.g_strides, r);
-    T* dout_row = a.dout + offset(a.dout_strides, r);
-    T* dg_row = a.dg + offset(a.dg_strides, r);
-    Pack<T, R::kVector> dy[R::kPerThread], o[R::kPerThread], g[R::kPerThread];
 #pragma unroll
     for (int i = 0; i < R::kPerThread; ++i) {
       const int column = R::column(i);
@@ -131,7 +141,31 @@ __global__ void __launch_bounds__(R::kBlock) head_norm_gate_backward_kernel(cons
       o[i] = load_pack<R::kVector>(o_row + column);
       g[i] = load_pack<R::kVector>(g_row + column);
     }
-    const float rstd = a.rstd[row];
+    rstd = a.rstd[row];
+  }
+};
+
+template <class T, class R>
+__global__ void __launch_bounds__(R::kBlock, R::kBlock <= 256 && R::kPerThread <= 2 ? 2 : 1)
+    head_norm_gate_backward_kernel(const Backward<T> a) {
+  // Rows of a few vectors a thread leave registers to load the next row while this one is worked on. Outputs alias
+  // inputs of the same row only.
+  constexpr bool kAhead = R::kPerThread <= 2;
+  __shared__ float shared[R::kBlock / 32];
+  float dweight[R::kPerThread][R::kVector] = {};
+  Inputs<T, R> in, next;
+  if (kAhead && R::first_row() < a.rows) next.load(a, R::first_row());
+  for (int64_t row = R::first_row(); row < a.rows; row += R::row_step()) {
+    if constexpr (kAhead) {
+      in = next;
+      if (row + R::row_step() < a.rows) next.load(a, row + R::row_step());
+    } else {
+      in.load(a, row);
+    }
+    const RowIndex r = row_index(static_cast<uint32_t>(row), a.tokens, a.heads);
+    T* dout_row = a.dout + offset(a.dout_strides, r);
+    T* dg_row = a.dg + offset(a.dg_strides, r);
+    const float rstd = in.rstd;
     float dnormal[R::kPerThread][R::kVector];  // gradient of the normalised output
     float product = 0;
 #pragma unroll
@@ -145,7 +179,8 @@ __global__ void __launch_bounds__(R::kBlock) head_norm_gate_backward_kernel(cons
       float dg[R::kVector];
 #pragma unroll
       for (int j = 0; j < R::kVector; ++j) {
-        const float normal = to_float(o[i].v[j]) * rstd, d = to_float(dy[i].v[j]), gate = to_float(g[i].v[j]);
+        const float normal = to_float(in.o[i].v[j]) * rstd, d = to_float(in.dy[i].v[j]);
+        const float gate = to_float(in.g[i].v[j]);
         const float s = sigmoid(gate), silu = gate * s;
         dg[j] = d * normal * weight[j] * s * (1.0F + gate * (1.0F - s));
         dweight[i][j] += d * silu * normal;
@@ -161,7 +196,7 @@ __global__ void __launch_bounds__(R::kBlock) head_norm_gate_backward_kernel(cons
       if (column >= a.width) continue;
 #pragma unroll
       for (int j = 0; j < R::kVector; ++j) {
-        dnormal[i][j] = rstd * (dnormal[i][j] - to_float(o[i].v[j]) * rstd * mean);
+        dnormal[i][j] = rstd * (dnormal[i][j] - to_float(in.o[i].v[j]) * rstd * mean);
       }
       store(dout_row + column, dnormal[i]);
     }

@@ -51,11 +51,11 @@ struct Row {
     if constexpr (kGroups == 1) {
       __syncthreads();
     } else {
-      switch (group()) {
-        case 0: named_barrier<1, kThreads>(); break;
-        case 1: named_barrier<2, kThreads>(); break;
-        case 2: named_barrier<3, kThreads>(); break;
-        default: named_barrier<4, kThreads>(); break;  // two warps a row: four groups
+      static_assert(kGroups == 2);
+      if (group() == 0) {
+        named_barrier<1, kThreads>();
+      } else {
+        named_barrier<2, kThreads>();
       }
     }
   }
@@ -69,7 +69,7 @@ void dispatch_row(const char* operation, int64_t width, bool aligned, F&& f) {
   if (aligned && width % kN == 0) {
     const int64_t vectors = width / kN;
     if (vectors <= 32) return f(Row<kN, 1, 1>{});
-    if (vectors <= 64) return f(Row<kN, 1, 2>{});
+    if (vectors <= 64) return f(Row<kN, 2, 1>{});  // a warp alone needs no barrier
     if (vectors <= 128) return f(Row<kN, 1, 4>{});
     if (vectors <= 256) return f(Row<kN, 1, 8>{});
     if (vectors <= 512) return f(Row<kN, 2, 8>{});
