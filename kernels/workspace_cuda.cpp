@@ -10,7 +10,8 @@ int64_t cuda_workspace_bytes(const WorkspaceShape& s) {
   const int64_t chunk = std::max<int64_t>(cuda::fold_chunk(s.key_dim, s.value_dim), s.chunk);
   const RetentionScratch lane(s.batch, s.tokens, chunk, s.key_dim, s.value_dim, dtype_bytes(s.compute));
   const int64_t columns = std::max(s.hidden_size, s.value_dim);
-  const int64_t operation = std::max({kLanes * lane.bytes, column_partials_bytes(columns), reduce_partials_bytes()});
+  const int64_t operation = std::max({kLanes * lane.bytes, column_partials_bytes(columns), reduce_partials_bytes(),
+                                      embedding_partials_bytes(s.batch * s.tokens, s.hidden_size)});
   return kLanes * kMatmulWorkspaceBytes + align_up(operation, kAlignmentBytes);
 }
 

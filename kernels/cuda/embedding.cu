@@ -8,6 +8,7 @@ namespace retain::cuda {
 namespace {
 
 constexpr int kThreads = 128;  // narrow blocks: a row of 2048 values is two of them, so little of the last is idle
+constexpr int kPiece = static_cast<int>(kEmbeddingPiece);
 
 template <class T>
 struct Lookup {
@@ -38,46 +39,101 @@ struct Gradient {
   const int32_t* order;
   const T* dx;
   float* dweight;
+  float* partials;
   int64_t n, width, first_row, rows, dx_stride, dweight_stride;
   float scale;
 };
 
-/// Positions with the same token lie side by side in `order`; the block of the first of them sums the run, ascending.
+template <int N, class T>
+__device__ __forceinline__ void add_row(const Gradient<T>& a, int64_t row, int64_t column, const float (&sum)[N]) {
+  float* out = a.dweight + row * a.dweight_stride + column;
+  float value[N];
+  load(out, value);
+#pragma unroll
+  for (int l = 0; l < N; ++l) value[l] += a.scale * sum[l];
+  store(out, value);
+}
+
+/// The sorted positions are cut into pieces of fixed length. A run of one token inside a piece is summed there and
+/// added to the gradient; what a piece has of a run that crosses its ends goes to `partials` [pieces, 2, width]: slot 0
+/// if the run comes from the piece before, else slot 1. Block x: piece; y: columns.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) embedding_backward_kernel(const Gradient<T> a) {
-  constexpr int kAhead = 8;  // rows loaded before the first is added: a run's only parallelism besides its columns
+  constexpr int kAhead = 8;  // rows loaded before the first is added
+  __shared__ int32_t positions[kPiece], tokens[kPiece];
+  const int64_t begin = int64_t{blockIdx.x} * kPiece;
+  const int count = static_cast<int>(a.n - begin < kPiece ? a.n - begin : kPiece);
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) {
+    positions[i] = a.order[begin + i];
+    tokens[i] = a.tokens[positions[i]];
+  }
+  __syncthreads();
   const int64_t column = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * N;
-  const int64_t begin = blockIdx.x;
-  const int32_t token = a.tokens[a.order[begin]];
-  if (begin > 0 && a.tokens[a.order[begin - 1]] == token) return;
-  const int64_t row = token - a.first_row;
-  if (row < 0 || row >= a.rows || column >= a.width) return;
+  if (column >= a.width) return;
+  const bool from_before = begin > 0 && a.tokens[a.order[begin - 1]] == tokens[0];
+  const bool goes_on = begin + count < a.n && a.tokens[a.order[begin + count]] == tokens[count - 1];
+
   float sum[N] = {};
-  for (int64_t first = begin; first < a.n; first += kAhead) {
+  int first = 0;  // of the run
+  const auto flush = [&](int end) {
+    const int64_t row = tokens[first] - a.first_row;
+    if (row >= 0 && row < a.rows) {
+      const bool head = first == 0 && from_before;
+      if (head || (end == count && goes_on)) {
+        store(a.partials + (2 * int64_t{blockIdx.x} + (head ? 0 : 1)) * a.width + column, sum);
+      } else {
+        add_row<N>(a, row, column, sum);
+      }
+    }
+#pragma unroll
+    for (int l = 0; l < N; ++l) sum[l] = 0;
+    first = end;
+  };
+  for (int next = 0; next < count; next += kAhead) {
     Pack<T, N> dx[kAhead];
-    int count = 0;
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
-      if (count < j || first + j >= a.n) continue;
-      const int64_t position = a.order[first + j];
-      if (a.tokens[position] != token) continue;
-      dx[j] = load_pack<N>(a.dx + position * a.dx_stride + column);
-      count = j + 1;
+      if (next + j < count) dx[j] = load_pack<N>(a.dx + positions[next + j] * a.dx_stride + column);
     }
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
-      if (j >= count) continue;
+      if (next + j >= count) continue;
+      if (tokens[next + j] != tokens[first]) flush(next + j);
 #pragma unroll
       for (int l = 0; l < N; ++l) sum[l] += to_float(dx[j].v[l]);
     }
-    if (count < kAhead) break;
   }
-  float* out = a.dweight + row * a.dweight_stride + column;
-  float old[N];
-  load(out, old);
+  flush(count);
+}
+
+/// The runs that cross pieces: the block of the piece in which one starts adds its parts in order.
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads) embedding_backward_join_kernel(const Gradient<T> a) {
+  const int64_t column = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * N;
+  const int64_t begin = int64_t{blockIdx.x} * kPiece, end = begin + kPiece;
+  if (end >= a.n || column >= a.width) return;
+  const auto token_at = [&](int64_t i) { return a.tokens[a.order[i]]; };
+  const int32_t token = token_at(end);
+  const int64_t row = token - a.first_row;
+  if (row < 0 || row >= a.rows || token_at(end - 1) != token) return;
+  if (begin > 0 && token_at(begin - 1) == token) return;  // starts earlier
+  float sum[N], part[N];
+  load(a.partials + (2 * int64_t{blockIdx.x} + 1) * a.width + column, sum);
+  for (int64_t piece = int64_t{blockIdx.x} + 1;; ++piece) {
+    load(a.partials + 2 * piece * a.width + column, part);
 #pragma unroll
-  for (int l = 0; l < N; ++l) old[l] += a.scale * sum[l];
-  store(out, old);
+    for (int l = 0; l < N; ++l) sum[l] += part[l];
+    const int64_t after = (piece + 1) * kPiece;
+    if (after >= a.n || token_at(after) != token) break;
+  }
+  add_row<N>(a, row, column, sum);
+}
+
+template <class T, int N>
+void launch_backward(const Gradient<T>& a, cudaStream_t stream) {
+  const dim3 grid(block_count(a.n, kPiece), block_count(a.width / N, kThreads));
+  embedding_backward_kernel<T, N><<<grid, kThreads, 0, stream>>>(a);
+  if (grid.x > 1) embedding_backward_join_kernel<T, N><<<grid, kThreads, 0, stream>>>(a);
 }
 
 }  // namespace
@@ -112,12 +168,14 @@ void embedding(Queue& queue, const EmbeddingArgs& args) {
 void embedding_backward(Queue& queue, const EmbeddingBackwardArgs& args) {
   const int64_t n = args.dx.shape[0], width = args.dx.shape[1];
   if (n == 0) return;
+  auto* partials = static_cast<float*>(queue.scratch("embedding_backward", embedding_partials_bytes(n, width)));
   dispatch_compute("embedding_backward", args.dx.dtype, [&](auto zero) {
     using T = decltype(zero);
     const Gradient<T> a{pointer<int32_t>(args.tokens),
                         pointer<int32_t>(args.token_order),
                         pointer<T>(args.dx),
                         pointer<float>(args.dweight),
+                        partials,
                         n,
                         width,
                         args.first_row,
@@ -127,11 +185,9 @@ void embedding_backward(Queue& queue, const EmbeddingBackwardArgs& args) {
                         static_cast<float>(args.scale)};
     constexpr int kN = kVectorOf<T>;
     if (width % kN == 0 && vectors_aligned(args.dx, args.dweight)) {
-      const dim3 grid(block_count(n, 1), block_count(width / kN, kThreads));
-      embedding_backward_kernel<T, kN><<<grid, kThreads, 0, queue.stream()>>>(a);
+      launch_backward<T, kN>(a, queue.stream());
     } else {
-      const dim3 grid(block_count(n, 1), block_count(width, kThreads));
-      embedding_backward_kernel<T, 1><<<grid, kThreads, 0, queue.stream()>>>(a);
+      launch_backward<T, 1>(a, queue.stream());
     }
   });
   LAUNCH_CHECK("embedding_backward");

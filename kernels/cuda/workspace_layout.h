@@ -48,6 +48,15 @@ constexpr int64_t column_partials_bytes(int64_t columns) {
   return kPartialBlocks * columns * static_cast<int64_t>(sizeof(float));
 }
 
+/// Tokens, sorted, of which one block sums the embedding's gradient: long runs of a frequent token are shared out.
+inline constexpr int64_t kEmbeddingPiece = 128;
+
+/// Scratch of the runs that cross pieces.
+constexpr int64_t embedding_partials_bytes(int64_t tokens, int64_t columns) {
+  const int64_t pieces = (tokens + kEmbeddingPiece - 1) / kEmbeddingPiece;
+  return pieces > 1 ? 2 * pieces * columns * static_cast<int64_t>(sizeof(float)) : 0;
+}
+
 constexpr int64_t reduce_partials_bytes() { return kPartialBlocks * static_cast<int64_t>(sizeof(double)); }
 
 }  // namespace retain::cuda

@@ -28,9 +28,11 @@ TEST_P(Embedding, LooksUpItsRowsAndLeavesZerosForOthers) {
 }
 
 TEST_P(Embedding, BackwardAddsTheRowsOfEachToken) {
-  for (const int64_t d : {1, 60, 130}) {
+  constexpr int64_t kTokens = 1000;
+  for (const int64_t d : {1, 60, 130, 128}) {
     Values tokens = random_integers(kTokens, 1, 0, kVocab), order(kTokens);
-    std::fill_n(tokens.begin() + 40, 90, 13.0);  // one token much more often than the others
+    std::fill_n(tokens.begin() + 40, 90, 13.0);  // some tokens much more often than the others
+    std::fill_n(tokens.begin() + 500, 400, 20.0);
     std::iota(order.begin(), order.end(), 0.0);
     std::stable_sort(order.begin(), order.end(), [&](double a, double b) {
       return tokens[static_cast<size_t>(a)] < tokens[static_cast<size_t>(b)];
