@@ -1,8 +1,11 @@
 // cross_entropy_statistics and cross_entropy: contracts in kernels/ops.h. One block a row. A rank that holds the whole
-// vocabulary keeps the row in shared memory between its three passes, so that the logits are read once.
+// vocabulary keeps the row in shared memory between its two passes, so that the logits are read once. The first pass
+// carries the maximum and the sum together, so that an element costs two exponentials in all and few other
+// instructions: the arithmetic would otherwise take longer than the bytes.
 #include <cmath>
 
 #include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/fast_math.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
@@ -13,10 +16,14 @@ namespace {
 
 constexpr int kWarps = 16;  // two blocks of 512 threads and a row of 50,304 bfloat16 each fill a multiprocessor
 constexpr int kThreads = 32 * kWarps;
-constexpr int kAhead = 4;  // vectors a thread has in flight before it looks at the first
+constexpr int kBlocks = 2;
+constexpr int kAhead = 3;  // vectors a thread has in flight before it looks at the first
 
-__device__ __forceinline__ float exponential(float x, float) { return expf(x); }
-__device__ __forceinline__ float exponential(float x, __nv_bfloat16) { return __expf(x); }
+/// e^(x − shift)
+__device__ __forceinline__ float shifted_exponential(float x, float shift, float) { return expf(x - shift); }
+__device__ __forceinline__ float shifted_exponential(float x, float shift, __nv_bfloat16) {
+  return exp2_approximate(fmaf(x, kLog2E, -shift * kLog2E));
+}
 
 template <class T>
 struct Arguments {
@@ -29,60 +36,83 @@ struct Arguments {
   bool gradient;
 };
 
-/// Maximum over this thread's real columns; the row's vectors are kept in `cache` for the same thread if kCached.
+/// The largest value seen and Σ e^(value − shift); nothing yet: −∞ and 0. Not-a-numbers show in the sum alone.
+struct Softmax {
+  float largest = -INFINITY, sum = 0;
+  __device__ float shift() const { return largest == -INFINITY ? 0.0F : largest; }
+};
+
+/// Of this thread's real columns; the row's vectors are kept in `cache` for the same thread if kCached.
 template <class T, int N, bool kCached>
-__device__ __forceinline__ float thread_max(const T* z, const Arguments<T>& a, Pack<T, N>* cache) {
-  float largest = -INFINITY;
-  const int64_t vectors = a.columns / N;
-  for (int64_t first = threadIdx.x; first < vectors; first += int64_t{kThreads} * kAhead) {
+__device__ __forceinline__ Softmax thread_softmax(const T* z, const Arguments<T>& a, Pack<T, N>* cache) {
+  Softmax s;
+  const auto vectors = static_cast<int>(a.columns / N), valid = static_cast<int>(a.valid);
+  for (int first = static_cast<int>(threadIdx.x); first < vectors; first += kThreads * kAhead) {
     Pack<T, N> pack[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int64_t v = first + i * kThreads;
+      const int v = first + i * kThreads;
       if (v < vectors) pack[i] = load_pack<N>(z + v * N);
     }
+    const float before = s.largest;
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int64_t v = first + i * kThreads;
-      if (v >= vectors) continue;
-      if constexpr (kCached) cache[v] = pack[i];
+      const int v = first + i * kThreads;
+      if (kCached && v < vectors) cache[v] = pack[i];
+      if (v * N + N > valid) {  // padding, or no vector at all
 #pragma unroll
-      for (int j = 0; j < N; ++j) {
-        if (v * N + j < a.valid) largest = fmaxf(largest, to_float(pack[i].v[j]));
+        for (int j = 0; j < N; ++j) {
+          if (v * N + j >= valid) pack[i].v[j] = from_float<T>(-INFINITY);
+        }
       }
+#pragma unroll
+      for (int j = 0; j < N; ++j) s.largest = fmaxf(s.largest, to_float(pack[i].v[j]));
+    }
+    const float shift = s.shift();
+    s.sum *= shifted_exponential(before, shift, T{});
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) s.sum += shifted_exponential(to_float(pack[i].v[j]), shift, T{});
     }
   }
-  return largest;
+  return s;
 }
 
+/// Joins the threads' parts; every thread gets the row's.
 template <class T, int N, bool kCached>
-__device__ __forceinline__ float thread_sum(const T* z, const Arguments<T>& a, const Pack<T, N>* cache, float largest) {
-  float sum = 0;
-  const int64_t vectors = a.columns / N;
-  for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
-    const Pack<T, N> pack = kCached ? cache[v] : load_pack<N>(z + v * N);
-#pragma unroll
-    for (int j = 0; j < N; ++j) {
-      if (v * N + j < a.valid) sum += exponential(to_float(pack.v[j]) - largest, T{});
-    }
-  }
-  return sum;
+__device__ __forceinline__ Softmax row_softmax(const T* z, const Arguments<T>& a, Pack<T, N>* cache, float* shared) {
+  const Softmax own = thread_softmax<T, N, kCached>(z, a, cache);
+  Softmax row;
+  row.largest = block_max<kWarps>(own.largest, shared);
+  row.sum = block_sum<kWarps>(own.sum * shifted_exponential(own.largest, row.shift(), T{}), shared);
+  return row;
 }
 
 /// z = scale · (exp(z − largest) / sum − [column is the target]), 0 for padding.
 template <class T, int N, bool kCached>
-__device__ __forceinline__ void write_gradient(T* z, const Arguments<T>& a, const Pack<T, N>* cache, float largest,
-                                               float sum, int64_t target) {
-  const float factor = a.scale / sum;
-  const int64_t vectors = a.columns / N;
-  for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
+__device__ __forceinline__ void write_gradient(T* z, const Arguments<T>& a, const Pack<T, N>* cache, const Softmax& row,
+                                               int64_t target) {
+  const float factor = a.scale / row.sum;
+  const auto vectors = static_cast<int>(a.columns / N), valid = static_cast<int>(a.valid);
+  // In this rank's columns or nowhere; another rank's may be far away.
+  const int chosen = target >= 0 && target < a.columns ? static_cast<int>(target) : -1;
+  for (int v = static_cast<int>(threadIdx.x); v < vectors; v += kThreads) {
     const Pack<T, N> pack = kCached ? cache[v] : load_pack<N>(z + v * N);
     float g[N];
 #pragma unroll
-    for (int j = 0; j < N; ++j) {
-      const int64_t column = v * N + j;
-      g[j] = column < a.valid ? factor * exponential(to_float(pack.v[j]) - largest, T{}) : 0.0F;
-      if (column == target) g[j] -= a.scale;
+    for (int j = 0; j < N; ++j) g[j] = factor * shifted_exponential(to_float(pack.v[j]), row.shift(), T{});
+    if (v * N + N > valid) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) {
+        if (v * N + j >= valid) g[j] = 0;
+      }
+    }
+    if (chosen >= v * N && chosen < v * N + N) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) {
+        if (v * N + j == chosen) g[j] -= a.scale;
+      }
     }
     store(z + v * N, g);
   }
@@ -100,22 +130,21 @@ __device__ __forceinline__ float target_logit(const T* z, const Arguments<T>& a,
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) statistics_kernel(const Arguments<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocks) statistics_kernel(const Arguments<T> a) {
   __shared__ float shared[kWarps];
   const int64_t row = blockIdx.x;
   const T* z = a.logits + row * a.stride;
-  const float largest = block_max<kWarps>(thread_max<T, N, false>(z, a, nullptr), shared);
-  const float sum = block_sum<kWarps>(thread_sum<T, N, false>(z, a, nullptr, largest), shared);
+  const Softmax softmax = row_softmax<T, N, false>(z, a, nullptr, shared);
   if (threadIdx.x != 0) return;
   const int64_t target = a.targets[row];
   float* out = a.result + row * 3;
-  out[0] = largest;
-  out[1] = sum;
+  out[0] = softmax.largest;
+  out[1] = softmax.sum;
   out[2] = target < 0 ? 0.0F : target_logit(z, a, target - a.first_column);
 }
 
 template <class T, int N, bool kCached>
-__global__ void __launch_bounds__(kThreads) cross_entropy_kernel(const Arguments<T> a) {
+__global__ void __launch_bounds__(kThreads, kBlocks) cross_entropy_kernel(const Arguments<T> a) {
   extern __shared__ uint4 cache_memory[];
   __shared__ float shared[kWarps];
   auto* cache = reinterpret_cast<Pack<T, N>*>(cache_memory);
@@ -128,10 +157,9 @@ __global__ void __launch_bounds__(kThreads) cross_entropy_kernel(const Arguments
   }
   const int64_t target = a.targets[row] - a.first_column;
   const float chosen = target_logit(z, a, target);  // read before the gradient overwrites it: two barriers follow
-  const float largest = block_max<kWarps>(thread_max<T, N, kCached>(z, a, cache), shared);
-  const float sum = block_sum<kWarps>(thread_sum<T, N, kCached>(z, a, cache, largest), shared);
-  if (threadIdx.x == 0) a.result[row] = largest + logf(sum) - chosen;
-  if (a.gradient) write_gradient<T, N, kCached>(z, a, cache, largest, sum, target);
+  const Softmax softmax = row_softmax<T, N, kCached>(z, a, cache, shared);
+  if (threadIdx.x == 0) a.result[row] = softmax.largest + logf(softmax.sum) - chosen;
+  if (a.gradient) write_gradient<T, N, kCached>(z, a, cache, softmax, target);
 }
 
 /// The same from the statistics of all ranks of the vocabulary.
@@ -144,16 +172,18 @@ __global__ void __launch_bounds__(kThreads) cross_entropy_gathered_kernel(const 
     if (a.gradient) write_zeros<T, N>(z, a);
     return;
   }
-  float largest = -INFINITY, sum = 0, chosen = 0;
-  for (int64_t p = 0; p < a.ranks; ++p)
-    largest = fmaxf(largest, a.gathered[p * a.gathered_rank + row * a.gathered_row]);
+  Softmax softmax;
+  float chosen = 0;
+  for (int64_t p = 0; p < a.ranks; ++p) {
+    softmax.largest = fmaxf(softmax.largest, a.gathered[p * a.gathered_rank + row * a.gathered_row]);
+  }
   for (int64_t p = 0; p < a.ranks; ++p) {
     const float* statistics = a.gathered + p * a.gathered_rank + row * a.gathered_row;
-    sum += statistics[1] * expf(statistics[0] - largest);
+    softmax.sum += statistics[1] * expf(statistics[0] - softmax.largest);
     chosen += statistics[2];
   }
-  if (threadIdx.x == 0) a.result[row] = largest + logf(sum) - chosen;
-  if (a.gradient) write_gradient<T, N, false>(z, a, nullptr, largest, sum, a.targets[row] - a.first_column);
+  if (threadIdx.x == 0) a.result[row] = softmax.largest + logf(softmax.sum) - chosen;
+  if (a.gradient) write_gradient<T, N, false>(z, a, nullptr, softmax, a.targets[row] - a.first_column);
 }
 
 template <class T, int N>
