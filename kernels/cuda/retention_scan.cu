@@ -26,35 +26,46 @@ __device__ __forceinline__ bool carries(const Segments& s, int64_t b, int64_t c)
   return document_start(s, b, first + chunk_rows(s, c) - 1) < first;
 }
 
-/// Grid x: vectors of one chunk's [C,C] scores; y: chunks of all sequences and copies.
+constexpr int kMaskRows = 64;  // of one block: four blocks a matrix of 256 rows, a few stores for each thread
+
+/// Grid x: groups of kMaskRows rows of a chunk's [C,C] scores; y: chunks of all sequences and copies. Block: y rows of
+/// x vectors. Only what is zeroed is touched, and only the vectors across an edge are read.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) mask_scores_kernel(T* scores, int64_t matrices, const Segments s) {
-  const int chunk = static_cast<int>(s.chunk), row_vectors = chunk / N;
-  const int item = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
-  const int row = item / row_vectors, column = item % row_vectors * N;
-  if (row >= chunk) return;
+  const int chunk = static_cast<int>(s.chunk), begin = static_cast<int>(blockIdx.x) * kMaskRows;
+  const int end = begin + kMaskRows < chunk ? begin + kMaskRows : chunk;
   for (int64_t matrix = blockIdx.y; matrix < matrices; matrix += gridDim.y) {
-    int64_t first = 0;  // the first column that the row sees
+    T* data = scores + matrix * s.chunk * s.chunk;
+    int64_t b = 0, c = 0;
     if (s.document) {
-      const int64_t index = matrix % (s.batch * s.chunks), b = index / s.chunks, c = index % s.chunks;
-      if (row >= chunk_rows(s, c)) continue;
-      const int64_t start = document_start(s, b, c * s.chunk + row) - c * s.chunk;
-      first = start > 0 ? start : 0;
+      const int64_t index = matrix % (s.batch * s.chunks);
+      b = index / s.chunks;
+      c = index % s.chunks;
     }
-    if (column >= first && column + N - 1 <= row) continue;
-    T* at = scores + matrix * s.chunk * s.chunk + static_cast<int64_t>(row) * s.chunk + column;
-    Pack<T, N> pack;
-    if (column > row || column + N - 1 < first) {
+    for (int row = begin + static_cast<int>(threadIdx.y); row < end; row += static_cast<int>(blockDim.y)) {
+      int first = 0;  // the first column that the row sees
+      if (s.document) {
+        if (row >= chunk_rows(s, c)) continue;
+        const int64_t start = document_start(s, b, c * s.chunk + row) - c * s.chunk;
+        first = start > 0 ? static_cast<int>(start) : 0;
+      }
+      for (int column = static_cast<int>(threadIdx.x) * N; column < chunk; column += static_cast<int>(blockDim.x) * N) {
+        if (column >= first && column + N - 1 <= row) continue;
+        T* at = data + row * chunk + column;
+        Pack<T, N> pack;
+        if (column > row || column + N - 1 < first) {
 #pragma unroll
-      for (int j = 0; j < N; ++j) pack.v[j] = from_float<T>(0.0F);
-    } else {
-      pack = load_pack<N>(at);
+          for (int j = 0; j < N; ++j) pack.v[j] = from_float<T>(0.0F);
+        } else {
+          pack = load_pack<N>(at);
 #pragma unroll
-      for (int j = 0; j < N; ++j) {
-        if (column + j > row || column + j < first) pack.v[j] = from_float<T>(0.0F);
+          for (int j = 0; j < N; ++j) {
+            if (column + j > row || column + j < first) pack.v[j] = from_float<T>(0.0F);
+          }
+        }
+        store_pack<N>(at, pack);
       }
     }
-    store_pack<N>(at, pack);
   }
 }
 
@@ -87,8 +98,14 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-constexpr int kStateVector = 4;  // elements a thread scans: 32,768 threads for one head of 256 x 512
-constexpr int kAhead = 16;       // chunks loaded before the first is used: the scan's bytes in flight, 4 MB a head
+constexpr int kFewChunks = 8, kManyChunks = 16;  // loaded before the first is used: the scan's bytes in flight
+
+/// γ^n for n tokens. Exact to float's last digits without a double exponential, which would cost a thread as much as
+/// its loads: 2^fraction of the exponent by float, the whole part exactly.
+__device__ __forceinline__ float decay_over(double log2_gamma, int64_t n) {
+  const double exponent = log2_gamma * static_cast<double>(n), whole = rint(exponent);
+  return ldexpf(exp2f(static_cast<float>(exponent - whole)), static_cast<int>(whole));
+}
 
 template <class T>
 struct Scan {
@@ -101,78 +118,82 @@ struct Scan {
   bool store;
 };
 
-/// Walks the chunks of one sequence, kAhead at a time. Step(chunk, product) gives what replaces the product.
-template <class T, class Step>
+/// Walks the chunks of one sequence, A at a time. Step(chunk, product, where) gives what replaces the product. The
+/// loads of the next A do not wait for the carried value, only for the stores before them.
+template <int A, class T, class Step>
 __device__ __forceinline__ void walk(const Scan<T>& a, const Segments& s, T* at, bool reverse, Step&& step) {
-  const int64_t chunks = s.chunks;
-  for (int64_t first = 0; first < chunks; first += kAhead) {
-    Pack<T, kStateVector> product[kAhead];
+  constexpr int kN = kVectorOf<T>;
+  const auto chunks = static_cast<int>(s.chunks);
+  const int64_t stride = reverse ? -a.chunk_stride : a.chunk_stride;
+  if (reverse) at += (s.chunks - 1) * a.chunk_stride;
+  for (int first = 0; first < chunks; first += A) {
+    Pack<T, kN> product[A];
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int64_t c = reverse ? chunks - 1 - (first + i) : first + i;
-      if (first + i < chunks) product[i] = load_pack<kStateVector>(at + c * a.chunk_stride);
+    for (int i = 0; i < A; ++i) {
+      if (first + i < chunks) product[i] = load_pack<kN>(at + i * stride);
     }
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int64_t c = reverse ? chunks - 1 - (first + i) : first + i;
+    for (int i = 0; i < A; ++i) {
       if (first + i >= chunks) continue;
-      float x[kStateVector];
+      float x[kN];
       unpack(product[i], x);
-      step(c, x, at + c * a.chunk_stride);
+      step(int64_t{reverse ? chunks - 1 - (first + i) : first + i}, x, at + i * stride);
     }
+    at += A * stride;
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) scan_states_kernel(const Scan<T> a, const Segments s) {
-  const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kStateVector;
+template <class T, int A>
+__global__ void __launch_bounds__(kThreads, A <= kFewChunks ? 3 : 2)
+    scan_states_kernel(const Scan<T> a, const Segments s) {
+  constexpr int kN = kVectorOf<T>;
+  const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kN;
   const int64_t b = blockIdx.y;
   if (element >= a.elements) return;
   const double log2_gamma = *a.log2_gamma;
-  const auto gamma = static_cast<float>(exp2(log2_gamma));
-  const auto full = static_cast<float>(exp2(log2_gamma * static_cast<double>(s.chunk)));
-  const auto last = static_cast<float>(exp2(log2_gamma * static_cast<double>(chunk_rows(s, s.chunks - 1))));
-  float state[kStateVector] = {};
+  const float gamma = decay_over(log2_gamma, 1), full = decay_over(log2_gamma, s.chunk);
+  const float last = decay_over(log2_gamma, chunk_rows(s, s.chunks - 1));
+  float state[kN] = {};
   if (a.boundary) {
     load(a.boundary + b * a.boundary_stride + element, state);
 #pragma unroll
-    for (int j = 0; j < kStateVector; ++j) state[j] *= gamma;
+    for (int j = 0; j < kN; ++j) state[j] *= gamma;
   }
-  walk(a, s, a.states + b * a.batch_stride + element, false,
-       [&](int64_t c, const float(&product)[kStateVector], T* at) {
-         if (a.store) store(at, state);
-         const float decay = c + 1 < s.chunks ? full : last;
-         const float keep = !s.document || carries(s, b, c) ? 1.0F : 0.0F;
+  walk<A>(a, s, a.states + b * a.batch_stride + element, false, [&](int64_t c, const float(&product)[kN], T* at) {
+    if (a.store) store(at, state);
+    const float decay = c + 1 < s.chunks ? full : last;
+    const float keep = !s.document || carries(s, b, c) ? 1.0F : 0.0F;
 #pragma unroll
-         for (int j = 0; j < kStateVector; ++j) state[j] = decay * (keep * state[j] + product[j]);
-       });
+    for (int j = 0; j < kN; ++j) state[j] = decay * (keep * state[j] + product[j]);
+  });
   if (!a.result) return;
 #pragma unroll
-  for (int j = 0; j < kStateVector; ++j) state[j] /= gamma;
+  for (int j = 0; j < kN; ++j) state[j] /= gamma;
   store(a.result + b * a.boundary_stride + element, state);
 }
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) scan_states_reverse_kernel(const Scan<T> a, const Segments s) {
-  const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kStateVector;
+template <class T, int A>
+__global__ void __launch_bounds__(kThreads, A <= kFewChunks ? 3 : 2)
+    scan_states_reverse_kernel(const Scan<T> a, const Segments s) {
+  constexpr int kN = kVectorOf<T>;
+  const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kN;
   const int64_t b = blockIdx.y;
   if (element >= a.elements) return;
   const double log2_gamma = *a.log2_gamma;
-  const auto gamma = static_cast<float>(exp2(log2_gamma));
-  const auto full = static_cast<float>(exp2(log2_gamma * static_cast<double>(s.chunk)));
-  const auto last = static_cast<float>(exp2(log2_gamma * static_cast<double>(chunk_rows(s, s.chunks - 1) - 1)));
-  float gradient[kStateVector] = {};
+  const float gamma = decay_over(log2_gamma, 1), full = decay_over(log2_gamma, s.chunk);
+  float gradient[kN] = {};
   if (a.boundary) {
+    const float last = decay_over(log2_gamma, chunk_rows(s, s.chunks - 1) - 1);
     load(a.boundary + b * a.boundary_stride + element, gradient);
 #pragma unroll
-    for (int j = 0; j < kStateVector; ++j) gradient[j] *= last;
+    for (int j = 0; j < kN; ++j) gradient[j] *= last;
   }
-  walk(a, s, a.states + b * a.batch_stride + element, true, [&](int64_t c, const float(&product)[kStateVector], T* at) {
+  walk<A>(a, s, a.states + b * a.batch_stride + element, true, [&](int64_t c, const float(&product)[kN], T* at) {
     if (a.store) store(at, gradient);
     const float decay = c == 0 ? gamma : full;  // every chunk but the last is full
     const float keep = !s.document || carries(s, b, c) ? 1.0F : 0.0F;
 #pragma unroll
-    for (int j = 0; j < kStateVector; ++j) gradient[j] = decay * (product[j] + keep * gradient[j]);
+    for (int j = 0; j < kN; ++j) gradient[j] = decay * (product[j] + keep * gradient[j]);
   });
   if (a.result) store(a.result + b * a.boundary_stride + element, gradient);
 }
@@ -183,19 +204,24 @@ Scan<T> typed(const StateScan& x) {
           x.boundary_stride,         x.log2_gamma,   x.store};
 }
 
+template <class T>
 dim3 scan_grid(const StateScan& x, const Segments& s) {
   RETAIN_CHECK(s.batch <= 65535, "batch ", s.batch);
-  return dim3(block_count(x.elements, int64_t{kThreads} * kStateVector), static_cast<unsigned>(s.batch));
+  return dim3(block_count(x.elements, int64_t{kThreads} * kVectorOf<T>), static_cast<unsigned>(s.batch));
 }
 
-/// Launches mask_rows_kernel with blocks of 256 threads that are one row of vectors wide.
+/// A block of kThreads threads that is one row of vectors wide.
+dim3 row_block(int64_t vectors) {
+  unsigned across = 1;
+  while (across < kThreads && across < vectors) across *= 2;
+  return dim3(across, kThreads / across);
+}
+
 template <class T, bool kCopy>
 void launch_mask_rows(T* out, int64_t out_batch, int64_t out_token, const T* x, int64_t batch_stride,
                       int64_t token_stride, int64_t width, RowMask mask, const Segments& s, cudaStream_t stream) {
   constexpr int kN = kVectorOf<T>;
-  unsigned across = 1;
-  while (across < 256 && static_cast<int64_t>(across) * kN < width) across *= 2;
-  const dim3 block(across, kThreads / across);
+  const dim3 block = row_block(width / kN);
   mask_rows_kernel<T, kN, kCopy><<<block_count(s.batch * s.tokens, block.y), block, 0, stream>>>(
       out, out_batch, out_token, x, batch_stride, token_stride, static_cast<int>(width), mask, s);
 }
@@ -208,8 +234,8 @@ void mask_scores(const char* operation, DType type, void* scores, int64_t copies
     using T = decltype(zero);
     constexpr int kN = kVectorOf<T>;
     const int64_t matrices = copies * s.batch * s.chunks;
-    const dim3 grid(block_count(s.chunk * s.chunk / kN, kThreads), looped_blocks(matrices));
-    mask_scores_kernel<T, kN><<<grid, kThreads, 0, stream>>>(static_cast<T*>(scores), matrices, s);
+    const dim3 grid(block_count(s.chunk, kMaskRows), looped_blocks(matrices));
+    mask_scores_kernel<T, kN><<<grid, row_block(s.chunk / kN), 0, stream>>>(static_cast<T*>(scores), matrices, s);
   });
   LAUNCH_CHECK(operation, ": mask of the scores");
 }
@@ -236,7 +262,11 @@ void copy_masked_rows(const char* operation, DType type, void* out, const void* 
 void scan_states(const char* operation, DType type, const StateScan& scan, const Segments& s, cudaStream_t stream) {
   dispatch_compute(operation, type, [&](auto zero) {
     using T = decltype(zero);
-    scan_states_kernel<T><<<scan_grid(scan, s), kThreads, 0, stream>>>(typed<T>(scan), s);
+    if (s.chunks <= kFewChunks) {
+      scan_states_kernel<T, kFewChunks><<<scan_grid<T>(scan, s), kThreads, 0, stream>>>(typed<T>(scan), s);
+    } else {
+      scan_states_kernel<T, kManyChunks><<<scan_grid<T>(scan, s), kThreads, 0, stream>>>(typed<T>(scan), s);
+    }
   });
   LAUNCH_CHECK(operation, ": scan of the states");
 }
@@ -245,7 +275,11 @@ void scan_states_reverse(const char* operation, DType type, const StateScan& sca
                          cudaStream_t stream) {
   dispatch_compute(operation, type, [&](auto zero) {
     using T = decltype(zero);
-    scan_states_reverse_kernel<T><<<scan_grid(scan, s), kThreads, 0, stream>>>(typed<T>(scan), s);
+    if (s.chunks <= kFewChunks) {
+      scan_states_reverse_kernel<T, kFewChunks><<<scan_grid<T>(scan, s), kThreads, 0, stream>>>(typed<T>(scan), s);
+    } else {
+      scan_states_reverse_kernel<T, kManyChunks><<<scan_grid<T>(scan, s), kThreads, 0, stream>>>(typed<T>(scan), s);
+    }
   });
   LAUNCH_CHECK(operation, ": reverse scan of the states");
 }
