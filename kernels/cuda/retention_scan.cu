@@ -144,7 +144,7 @@ __device__ __forceinline__ void walk(const Scan<T>& a, const Segments& s, T* at,
 }
 
 template <class T, int A>
-__global__ void __launch_bounds__(kThreads, A <= kFewChunks ? 3 : 2)
+__global__ void __launch_bounds__(kThreads, 2)
     scan_states_kernel(const Scan<T> a, const Segments s) {
   constexpr int kN = kVectorOf<T>;
   const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kN;
@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kThreads, A <= kFewChunks ? 3 : 2)
 }
 
 template <class T, int A>
-__global__ void __launch_bounds__(kThreads, A <= kFewChunks ? 3 : 2)
+__global__ void __launch_bounds__(kThreads, 2)
     scan_states_reverse_kernel(const Scan<T> a, const Segments s) {
   constexpr int kN = kVectorOf<T>;
   const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kN;
