@@ -1,10 +1,13 @@
-// Chunkwise retention by batched products, one head at a time, the heads spread over the queue's lanes; contracts in
-// kernels/ops.h. With q̃ = q γ^i, k̂ = k γ^−j folded in by rotate (i, j inside the chunk) and S = γ × the state:
+// Chunkwise retention by batched products, one head of some sequences at a time, spread over the queue's lanes;
+// contracts in kernels/ops.h. With q̃ = q γ^i, k̂ = k γ^−j folded in by rotate (i, j inside the chunk) and S = γ × the
+// state:
 //   A = tril(Q̃ K̂ᵀ),  O = A V + Q̃ S_c,  S_(c+1) = γ^C (S_c + K̂ᵀ V)
 //   dA = tril(dO Vᵀ),  R_c = γ^C (Q̃_(c+1)ᵀ dO_(c+1) + R_(c+1))
 //   dV = Aᵀ dO + K̂ R,  dK̂ = dAᵀ Q̃ + V Rᵀ,  dQ̃ = dA K̂ + dO Sᵀ.
 // The products with a state come first: documents that start inside a chunk zero rows of their results, and the
-// products with the scores are then added. One head's scores and states stay in the L2 cache between its products.
+// products with the scores are then added. A part's scores and states stay in the L2 cache between its products.
+#include <algorithm>
+
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/retention_scan.h"
 
@@ -21,12 +24,13 @@ struct Chunks {
   char* at(int64_t b, int64_t c) const { return data + (b * batch + c * chunk) * dtype_bytes(type); }
 };
 
-/// What every operation on one head needs.
+/// What every operation on one head of some sequences, a part, needs.
 struct Head {
   const char* operation;
   Queue& queue;
   Lane lane;
-  Segments segments;
+  int64_t first_sequence;
+  Segments segments;  // of this part's sequences
   DType type;
   int64_t key_dim, value_dim;
   const double* log2_gamma;
@@ -70,8 +74,21 @@ struct Head {
 
   /// The tensor's head as chunk matrices.
   Chunks chunks(const TensorView& x, int64_t head) const {
-    return {static_cast<char*>(x.data) + head * x.stride[2] * dtype_bytes(type), x.stride[0],
-            x.stride[1] * segments.chunk, x.stride[1], type};
+    const int64_t offset = first_sequence * x.stride[0] + head * x.stride[2];
+    return {static_cast<char*>(x.data) + offset * dtype_bytes(type), x.stride[0], x.stride[1] * segments.chunk,
+            x.stride[1], type};
+  }
+  /// The chunks of the kept states [B,N,H,K,V] of one head, or scratch.
+  Chunks states(const TensorView& kept, int64_t head, char* memory) const {
+    if (!kept) return scratch(memory, key_dim, value_dim);
+    const int64_t offset = first_sequence * kept.stride[0] + head * kept.stride[2];
+    return {static_cast<char*>(kept.data) + offset * dtype_bytes(type), kept.stride[0], kept.stride[1], value_dim,
+            type};
+  }
+  /// One head of [B,H,K,V], or null.
+  float* boundary(const TensorView& state, int64_t head) const {
+    if (!state) return nullptr;
+    return static_cast<float*>(state.data) + first_sequence * state.stride[0] + head * state.stride[1];
   }
   /// Scratch with `rows` x `columns` elements a chunk.
   Chunks scratch(char* data, int64_t rows, int64_t columns) const {
@@ -124,7 +141,7 @@ struct Shape {
   int64_t batch, tokens, heads, key_dim, value_dim;
 };
 
-/// Calls body(head index, Head, the lane's scratch) for every head, the lanes taking turns.
+/// Calls body(head index, Head, the lane's scratch) for every head of every part of the batch, the lanes taking turns.
 template <class Body>
 void for_each_head(const char* operation, Queue& queue, const RetentionContext& context, const Shape& shape, DType type,
                    Body&& body) {
@@ -132,39 +149,34 @@ void for_each_head(const char* operation, Queue& queue, const RetentionContext& 
   const RetentionScratch part(shape.batch, shape.tokens, chunk, shape.key_dim, shape.value_dim, dtype_bytes(type));
   auto* memory = static_cast<char*>(queue.scratch(operation, kLanes * part.bytes));
   Segments segments;
-  segments.document = static_cast<const int32_t*>(context.document_start.data);
   segments.document_stride = context.document_start.stride[0];
   segments.position_offset = context.position_offset;
-  segments.batch = shape.batch;
   segments.tokens = shape.tokens;
   segments.chunk = chunk;
   segments.chunks = (shape.tokens + chunk - 1) / chunk;
+  const int64_t together = part_sequences(shape.batch, segments.chunks);
+  const auto* document = static_cast<const int32_t*>(context.document_start.data);
+  int lane = 0;
   queue.fork();
-  for (int64_t h = 0; h < shape.heads; ++h) {
-    const int lane = static_cast<int>(h % kLanes);
-    const Head head{operation,
-                    queue,
-                    queue.lane(lane),
-                    segments,
-                    type,
-                    shape.key_dim,
-                    shape.value_dim,
-                    static_cast<const double*>(context.log2_gamma.data) + h,
-                    segments.document != nullptr};
-    body(h, head, part, memory + lane * part.bytes);
+  for (int64_t first = 0; first < shape.batch; first += together) {
+    segments.batch = std::min(together, shape.batch - first);
+    if (document) segments.document = document + first * segments.document_stride;
+    for (int64_t h = 0; h < shape.heads; ++h) {
+      const Head head{operation,
+                      queue,
+                      queue.lane(lane),
+                      first,
+                      segments,
+                      type,
+                      shape.key_dim,
+                      shape.value_dim,
+                      static_cast<const double*>(context.log2_gamma.data) + h,
+                      document != nullptr};
+      body(h, head, part, memory + lane * part.bytes);
+      lane = (lane + 1) % kLanes;
+    }
   }
   queue.join();
-}
-
-float* head_state(const TensorView& state, int64_t head) {
-  return state ? static_cast<float*>(state.data) + head * state.stride[1] : nullptr;
-}
-
-/// The chunks of the kept states [B,N,H,K,V] of one head, or scratch.
-Chunks states_of(const TensorView& states, const Head& head, int64_t h, char* scratch) {
-  if (!states) return head.scratch(scratch, head.key_dim, head.value_dim);
-  return {static_cast<char*>(states.data) + h * states.stride[2] * dtype_bytes(head.type), states.stride[0],
-          states.stride[1], head.value_dim, head.type};
 }
 
 bool takes_vectors(const TensorView& x) {
@@ -198,9 +210,9 @@ void retention(Queue& queue, const RetentionArgs& args) {
                   const Chunks queries = head.chunks(args.q, h), keys = head.chunks(args.k, h);
                   const Chunks values = head.chunks(args.v, h), out = head.chunks(args.o, h);
                   const Chunks scores = head.scratch(scratch + part.scores, c, c);
-                  const Chunks states = states_of(args.states, head, h, scratch + part.states);
-                  head.forward_states(keys, values, states, scratch + part.masked, head_state(args.state_in, h),
-                                      head_state(args.state_out, h), boundary, true);
+                  const Chunks states = head.states(args.states, h, scratch + part.states);
+                  head.forward_states(keys, values, states, scratch + part.masked, head.boundary(args.state_in, h),
+                                      head.boundary(args.state_out, h), boundary, true);
                   head.product(queries, false, keys, true, scores, 0, 0, k, false);
                   mask_scores(head.operation, head.type, scores.data, 1, head.segments, head.lane.stream);
                   head.product(queries, false, states, false, out, 0, v, k, false);
@@ -226,15 +238,15 @@ void retention_backward(Queue& queue, const RetentionBackwardArgs& args) {
                   const Chunks dq = head.chunks(args.dq, h), dk = head.chunks(args.dk, h);
                   const Chunks dv = head.chunks(args.dv, h);
                   const Chunks scores = head.scratch(scratch + part.scores, c, c);
-                  const Chunks dscores = head.scratch(scratch + part.dscores, c, c);
-                  const Chunks states = states_of(args.states, head, h, scratch + part.states);
+                  const Chunks dscores = head.scratch(scores.at(head.segments.batch, 0), c, c);
+                  const Chunks states = head.states(args.states, h, scratch + part.states);
                   const Chunks dstates = head.scratch(scratch + part.dstates, k, v);
                   if (!args.states) {
-                    head.forward_states(keys, values, states, scratch + part.masked, head_state(args.state_in, h),
+                    head.forward_states(keys, values, states, scratch + part.masked, head.boundary(args.state_in, h),
                                         nullptr, boundary, true);
                   }
-                  head.backward_states(queries, dout, dstates, scratch + part.masked, head_state(args.dstate_out, h),
-                                       head_state(args.dstate_in, h), boundary, true);
+                  head.backward_states(queries, dout, dstates, scratch + part.masked, head.boundary(args.dstate_out, h),
+                                       head.boundary(args.dstate_in, h), boundary, true);
                   head.product(queries, false, keys, true, scores, 0, 0, k, false);
                   head.product(dout, false, values, true, dscores, 0, 0, v, false);
                   mask_scores(head.operation, head.type, scores.data, 2, head.segments, head.lane.stream);
@@ -262,7 +274,7 @@ void retention_state(Queue& queue, const RetentionStateArgs& args) {
                 [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
                   const Chunks states = head.scratch(scratch + part.states, head.key_dim, head.value_dim);
                   head.forward_states(head.chunks(args.k, h), head.chunks(args.v, h), states, scratch + part.masked,
-                                      nullptr, head_state(args.state, h), boundary, false);
+                                      nullptr, head.boundary(args.state, h), boundary, false);
                 });
 }
 
@@ -276,7 +288,7 @@ void retention_state_gradient(Queue& queue, const RetentionStateGradientArgs& ar
                 [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
                   const Chunks dstates = head.scratch(scratch + part.dstates, head.key_dim, head.value_dim);
                   head.backward_states(head.chunks(args.q, h), head.chunks(args.dout, h), dstates,
-                                       scratch + part.masked, nullptr, head_state(args.dstate, h), boundary, false);
+                                       scratch + part.masked, nullptr, head.boundary(args.dstate, h), boundary, false);
                 });
 }
 

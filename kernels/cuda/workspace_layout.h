@@ -25,21 +25,35 @@ constexpr int64_t fold_chunk(int64_t key_dim, int64_t value_dim) {
   return key_dim >= 256 ? 256 : 128;
 }
 
-/// Scratch of retention for one lane, one head at a time: byte offsets of its parts.
+/// Chunks of one head that a lane works on at once. Together they fill a wave of thread blocks (32 products of 256 x
+/// 512 are 128 tiles of 128 x 256), and what one kernel writes, 4 MB of scores and 8 MB of states a lane, is still in
+/// the L2 cache when the next reads it.
+inline constexpr int64_t kPartChunks = 32;
+
+/// Sequences, of `batch`, that a lane works on at once: whole sequences, because the scan runs along them, and parts
+/// of like size.
+constexpr int64_t part_sequences(int64_t batch, int64_t chunks_per_sequence) {
+  const int64_t most = std::clamp<int64_t>(kPartChunks / std::max<int64_t>(chunks_per_sequence, 1), 1, batch);
+  const int64_t parts = (batch + most - 1) / most;
+  return (batch + parts - 1) / parts;
+}
+
+/// Scratch of retention for one lane, one part of one head at a time: byte offsets of its parts. It grows with every
+/// dimension, so that what suits the largest shapes suits all.
 struct RetentionScratch {
-  int64_t scores = 0, dscores = 0, states = 0, dstates = 0, masked = 0, bytes = 0;
+  int64_t scores = 0, states = 0, dstates = 0, masked = 0, bytes = 0;
 
   RetentionScratch(int64_t batch, int64_t tokens, int64_t chunk, int64_t key_dim, int64_t value_dim,
                    int64_t element_bytes) {
-    const int64_t chunks = batch * ((tokens + chunk - 1) / chunk);
+    const int64_t sequence_chunks = (tokens + chunk - 1) / chunk;
+    const int64_t chunks = std::min(batch * sequence_chunks, std::max(sequence_chunks, kPartChunks));
     const int64_t score_bytes = chunks * chunk * chunk * element_bytes;  // a whole number of 16-byte vectors
     const int64_t state_bytes = align_up(chunks * key_dim * value_dim * element_bytes, kAlignmentBytes);
-    scores = 0;
-    dscores = score_bytes;  // right behind the scores: one kernel masks both
+    scores = 0;  // and their gradient right behind them: one kernel masks both
     states = align_up(2 * score_bytes, kAlignmentBytes);
     dstates = states + state_bytes;
     masked = dstates + state_bytes;
-    bytes = masked + align_up(batch * tokens * key_dim * element_bytes, kAlignmentBytes);
+    bytes = masked + align_up(std::min(batch * tokens, chunks * chunk) * key_dim * element_bytes, kAlignmentBytes);
   }
 };
 
