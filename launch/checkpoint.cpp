@@ -1,108 +1,141 @@
-// retain checkpoint list and check.
+// retain checkpoint list, verify, digest and diff: they only read, so a run may go on meanwhile.
 #include <fmt/core.h>
 
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "launch/session.h"
 #include "launch/verbs.h"
-#include "trainer/checkpoint/store.h"
-#include "trainer/interop/golden.h"
+#include "trainer/checkpoint/checksum.h"
+#include "trainer/checkpoint/inspect.h"
 
 namespace retain {
 
 namespace {
 
-struct Entry {
-  int64_t step = 0, tokens = 0, bytes = 0;
-  std::string mesh, problem, path;
-};
+using Json = nlohmann::ordered_json;
 
-Entry describe_step(const StepEntry& step) {
-  Entry entry{.step = step.step, .mesh = "", .problem = find_obvious_damage(step.path), .path = step.path.string()};
-  if (!entry.problem.empty()) return entry;
-  const Manifest manifest = read_manifest(step.path);
-  entry.tokens = manifest.state.tokens;
-  entry.bytes = manifest.total_bytes();
-  entry.mesh = manifest.state.mesh.describe();
-  return entry;
+constexpr int kDiffers = static_cast<int>(ErrorKind::kData);
+
+void print(const Json& json) { std::cout << json.dump(2) << "\n"; }
+
+Json describe(const Checkpoint& checkpoint) {
+  return {{"path", checkpoint.path().string()}, {"step", checkpoint.state().step}};
 }
 
-// Devices and types that a check goes through when none is named: everything this machine has.
-std::vector<Target> check_targets(const CheckpointCheckOptions& options) {
-  std::vector<Target> targets;
-  const bool gpu = cuda_device_count() > 0;
-  const auto add = [&](DeviceKind device, Precision precision) {
-    if (options.device != DeviceKind::kAuto && options.device != device) return;
-    if (options.precision != Precision::kAuto && options.precision != precision) return;
-    Config config;
-    config.device = device;
-    config.precision = precision;
-    targets.push_back(resolve_target(config, gpu, threads_per_rank(1)));
-  };
-  add(DeviceKind::kCpu, Precision::kFp32);
-  if (options.precision == Precision::kFp64) add(DeviceKind::kCpu, Precision::kFp64);
-  if (gpu || options.device == DeviceKind::kCuda) {
-    add(DeviceKind::kCuda, Precision::kFp32);
-    add(DeviceKind::kCuda, Precision::kBf16);
+// Work on the step that a path means. A run may delete its newest step between being seen and being read only after it
+// has saved others; then the newest of those is meant.
+template <class Work>
+auto on_step(const Path& path, Work&& work) {
+  constexpr int kAttempts = 3;
+  for (int attempt = 1;; ++attempt) {
+    const Checkpoint checkpoint = open_unverified(path);
+    try {
+      return work(checkpoint);
+    } catch (const Error&) {
+      if (attempt == kAttempts || std::filesystem::exists(checkpoint.path())) throw;
+    }
   }
-  if (targets.empty())
-    throw Error(ErrorKind::kUsage, "that device has no such precision: cpu has fp32 and fp64, cuda has fp32 and bf16");
-  return targets;
 }
 
 }  // namespace
 
 int run(const CheckpointListOptions& options) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  for (const StepEntry& step : list_steps(checkpoints_directory(options.run))) {
-    const Entry entry = describe_step(step);
-    json.push_back({{"step", entry.step},
-                    {"tokens", entry.tokens},
-                    {"bytes", entry.bytes},
-                    {"mesh", entry.mesh},
-                    {"problem", entry.problem},
-                    {"path", entry.path}});
+  Json json = Json::array();
+  for (const StepSummary& s : summarize_steps(options.run)) {
+    const std::string mesh = s.problem.empty() ? s.state.mesh.describe() : "";
+    json.push_back({{"step", s.step},
+                    {"tokens", s.state.tokens},
+                    {"bytes", s.bytes},
+                    {"mesh", mesh},
+                    {"valid_loss", s.state.valid_loss},
+                    {"problem", s.problem},
+                    {"path", s.path.string()}});
     if (options.json) continue;
-    if (entry.problem.empty()) {
-      fmt::print("step={} tokens={} bytes={} mesh=\"{}\" path={}\n", entry.step, entry.tokens, entry.bytes, entry.mesh,
-                 entry.path);
+    if (s.problem.empty()) {
+      fmt::print("step={} tokens={} bytes={} mesh=\"{}\" path={}\n", s.step, s.state.tokens, s.bytes, mesh,
+                 s.path.string());
     } else {
-      fmt::print("step={} damaged path={} reason=\"{}\"\n", entry.step, entry.path, entry.problem);
+      fmt::print("step={} damaged path={} reason=\"{}\"\n", s.step, s.path.string(), s.problem);
     }
   }
-  if (options.json) std::cout << nlohmann::ordered_json{{"schema", 1}, {"checkpoints", json}}.dump(2) << "\n";
+  if (options.json) print({{"schema", 1}, {"checkpoints", json}});
   if (!options.json && json.empty())
     fmt::print(stderr, "no checkpoints in {}\n", checkpoints_directory(options.run).string());
   return 0;
 }
 
-int run(const CheckpointCheckOptions& options) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  int failures = 0;
-  for (const Target& target : check_targets(options)) {
-    const auto backend = make_backend(target, 0);
-    for (const GoldenComparison& c : check_golden(options.directory, *backend, target.compute)) {
-      failures += c.passed() ? 0 : 1;
-      json.push_back({{"device", backend->name()},
-                      {"compute", dtype_name(target.compute)},
-                      {"mode", c.mode},
-                      {"name", c.name},
-                      {"error", c.error},
-                      {"limit", c.limit},
-                      {"passed", c.passed()}});
-      if (!options.json) {
-        fmt::print("{} device={} compute={} mode={} error={:.2e} limit={:.0e} {}\n", c.passed() ? "ok  " : "FAIL",
-                   backend->name(), dtype_name(target.compute), c.mode, c.error, c.limit, c.name);
-      }
+int run(const CheckpointVerifyOptions& options) {
+  Json json = Json::array();
+  int damaged = 0;
+  for (const StepEntry& step : find_steps(options.path)) {
+    const VerifyReport report = verify_step(step.path);
+    if (!report.problems.empty() && !std::filesystem::exists(step.path)) continue;  // the run has deleted it meanwhile
+    damaged += report.problems.empty() ? 0 : 1;
+    json.push_back(
+        {{"step", step.step}, {"bytes", report.bytes}, {"problems", report.problems}, {"path", step.path.string()}});
+    if (options.json) continue;
+    fmt::print("{} step={} bytes={} path={}\n", report.problems.empty() ? "ok     " : "DAMAGED", step.step,
+               report.bytes, step.path.string());
+    for (const std::string& problem : report.problems) fmt::print("        {}\n", problem);
+  }
+  if (options.json) print({{"schema", 1}, {"checkpoints", json}, {"damaged", damaged}});
+  return damaged == 0 ? 0 : static_cast<int>(ErrorKind::kData);
+}
+
+int run(const CheckpointDigestOptions& options) {
+  return on_step(options.path, [&](const Checkpoint& checkpoint) {
+    const Digest digest = compute_digest(checkpoint);
+    if (!options.json) {
+      fmt::print("step={} digest={} path={}\n", checkpoint.state().step, digest.value, checkpoint.path().string());
+      return 0;
     }
-  }
-  if (options.json) {
-    std::cout << nlohmann::ordered_json{{"schema", 1}, {"comparisons", json}, {"failures", failures}}.dump(2) << "\n";
-  } else {
-    fmt::print("{} comparisons, {} beyond their limit\n", json.size(), failures);
-  }
-  return failures == 0 ? 0 : static_cast<int>(ErrorKind::kData);
+    Json tensors = Json::array();
+    for (const TensorDigest& tensor : digest.tensors) {
+      Json entry = {{"name", tensor.name}, {"global_shape", tensor.global_shape}};
+      for (size_t i = 0; i < kStates; ++i) entry[kStateNames[i]] = to_hex(tensor.states[i]);
+      tensors.push_back(std::move(entry));
+    }
+    Json json = {{"schema", 1}, {"digest", digest.value}};
+    json.update(describe(checkpoint));
+    json["tensors"] = std::move(tensors);
+    print(json);
+    return 0;
+  });
+}
+
+int run(const CheckpointDiffOptions& options) {
+  return on_step(options.first, [&](const Checkpoint& first) {
+    return on_step(options.second, [&](const Checkpoint& second) {
+      const Difference difference = compare(first, second);
+      Json tensors = Json::array();
+      for (const TensorDifference& t : difference.tensors) {
+        tensors.push_back({{"name", t.name},
+                           {"state", t.state},
+                           {"elements", t.elements},
+                           {"largest", t.largest},
+                           {"relative", t.relative}});
+        if (options.json) continue;
+        fmt::print("differs: {} {} elements={} largest={:.3e} relative={:.3e}\n", t.name, t.state, t.elements,
+                   t.largest, t.relative);
+      }
+      if (options.json) {
+        print({{"schema", 1},
+               {"equal", difference.equal()},
+               {"first", describe(first)},
+               {"second", describe(second)},
+               {"keys", difference.keys},
+               {"only_first", difference.only_first},
+               {"only_second", difference.only_second},
+               {"tensors", tensors}});
+      } else {
+        for (const std::string& key : difference.keys) fmt::print("differs: {}\n", key);
+        for (const std::string& name : difference.only_first) fmt::print("only in the first: {}\n", name);
+        for (const std::string& name : difference.only_second) fmt::print("only in the second: {}\n", name);
+        if (difference.equal()) fmt::print("equal\n");
+      }
+      return difference.equal() ? 0 : kDiffers;
+    });
+  });
 }
 
 }  // namespace retain

@@ -1,6 +1,7 @@
 #include "launch/command_line.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "launch/command_line_parts.h"
@@ -37,17 +38,51 @@ NamedPath read_named_path(const std::string& option, const std::string& text) {
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
+/// "steps=10..12", counted from 1.
+StepRange read_steps(const std::string& option, const std::string& text) {
+  const std::string key = "steps=";
+  const size_t dots = text.find("..");
+  if (!text.starts_with(key) || dots == std::string::npos)
+    usage_error(concat(option, ": expected steps=A..B, such as steps=10..12, got ", in_quotes(text)));
+  const auto step = [&](const std::string& number) {
+    const double value = read_number(option, number, 1, 1e15);
+    if (value != std::floor(value)) usage_error(concat(option, ": ", in_quotes(number), " is no step"));
+    return static_cast<int64_t>(value);
+  };
+  const StepRange range{step(text.substr(key.size(), dots - key.size())), step(text.substr(dots + 2))};
+  if (range.first > range.last) usage_error(concat(option, ": ", in_quotes(text), " ends before it begins"));
+  return range;
+}
+
 Verb train_verb() {
   Verb verb = make_verb("train", "Trains a model; the same command again resumes the run.",
                         "  retain train configs/demo.yaml\n"
                         "  mpirun -n 4 retain train configs/demo.yaml --set parallel.tp=2\n");
-  const auto o = std::make_shared<TrainOptions>();
+  struct Raw {
+    TrainOptions o;
+    std::string allow_changed;
+    std::string profile;
+  };
+  const auto raw = std::make_shared<Raw>();
+  TrainOptions* const o = &raw->o;
   config_and_sets(verb, o->config, o->sets);
   word(verb, "--resume", o->resume,
        "auto: from the newest checkpoint of the run, if\nany; never: from the start; or a path", "auto|never|PATH");
-  verb.finish = [o]() -> Command {
-    if (o->resume.empty()) usage_error("--resume: expected auto, never or a path, got ''");
-    return *o;
+  word(verb, "--init-from", o->init_from,
+       "a run that starts anew begins with the weights of\nthis checkpoint or run; no step, no moments", "PATH");
+  word(verb, "--allow-changed", raw->allow_changed,
+       "go on although these differ from the\ncheckpoint's: run.seed or keys of data, such as\ndata.fingerprint",
+       "KEY,KEY");
+  word(verb, "--profile", raw->profile, "steps that a waiting profiler records (CUDA\nprofiler API), such as steps=10..12",
+       "steps=A..B");
+  verb.finish = [raw]() -> Command {
+    TrainOptions& o = raw->o;
+    if (!raw->profile.empty()) o.profile = read_steps("--profile", raw->profile);
+    if (o.resume.empty()) usage_error("--resume: expected auto, never or a path, got ''");
+    if (!o.init_from.empty() && o.resume != "auto" && o.resume != "never")
+      usage_error("--init-from begins a run and --resume PATH continues one: give one of the two");
+    o.allow_changed = read_words("--allow-changed", raw->allow_changed, changeable_keys());
+    return o;
   };
   return verb;
 }
@@ -159,42 +194,11 @@ Verb data_info_verb() {
   return verb;
 }
 
-Verb checkpoint_list_verb() {
-  Verb verb = make_verb("checkpoint list", "Lists the checkpoints of a run.",
-                        "  retain checkpoint list runs/demo\n"
-                        "  retain checkpoint list runs/demo --json\n");
-  const auto o = std::make_shared<CheckpointListOptions>();
-  word(verb, "RUN", o->run, "directory of the run", " ")->required();
-  flag(verb, "--json", o->json, "one JSON document on stdout");
-  verb.finish = [o]() -> Command { return *o; };
-  return verb;
-}
-
-Verb checkpoint_check_verb() {
-  struct Raw {
-    CheckpointCheckOptions o;
-    DeviceWords device;
-  };
-  Verb verb = make_verb("checkpoint check", "Compares a model's results with golden values.",
-                        "  retain checkpoint check golden/fla-a\n"
-                        "  retain checkpoint check golden/fla-a --device cuda --precision bf16\n");
-  const auto raw = std::make_shared<Raw>();
-  word(verb, "DIR", raw->o.directory, "folder with config.json, model.safetensors and\ngolden.safetensors", " ")
-      ->required();
-  device_and_precision(verb, raw->device);
-  flag(verb, "--json", raw->o.json, "one JSON document on stdout");
-  verb.finish = [raw]() -> Command {
-    read_device(raw->device, raw->o.device, raw->o.precision);
-    return raw->o;
-  };
-  return verb;
-}
-
 std::vector<Verb> make_verbs() {
   std::vector<Verb> verbs;
-  for (const auto& make : {train_verb, plan_verb, eval_verb, generate_verb, data_prepare_verb, data_info_verb,
-                           checkpoint_list_verb, checkpoint_check_verb})
+  for (const auto& make : {train_verb, plan_verb, eval_verb, generate_verb, data_prepare_verb, data_info_verb})
     verbs.push_back(make());
+  for (Verb& verb : checkpoint_verbs()) verbs.push_back(std::move(verb));
   for (Verb& verb : bench_verbs()) verbs.push_back(std::move(verb));
   return verbs;
 }
@@ -320,6 +324,10 @@ Command parse_command_line(const Arguments& arguments) {
     fail_options(*verb, {arguments.begin() + static_cast<std::ptrdiff_t>(words), arguments.end()}, error);
   }
   return verb->finish();
+}
+
+std::vector<std::string> changeable_keys() {
+  return {"run.seed", "data.fingerprint", "data.tokenizer", "data.seq_len", "data.reset_state_at_documents"};
 }
 
 std::vector<std::string> verb_names() {

@@ -11,11 +11,23 @@
 
 namespace retain {
 
+/// Steps [first, last], counted from 1; none when last is 0.
+struct StepRange {
+  int64_t first = 0, last = 0;
+};
+
 struct TrainOptions {
   std::string config;             ///< path of the YAML file
   std::vector<std::string> sets;  ///< "a.b=c", in order
   std::string resume = "auto";    ///< "auto", "never", or the path of a checkpoint
+  std::string init_from;          ///< "", or the checkpoint whose weights a new run begins with
+  StepRange profile;               ///< steps that a waiting profiler records
+  std::vector<std::string> allow_changed;  ///< keys of changeable_keys() that may differ from the checkpoint's
 };
+
+/// What decides which tokens a step sees and may all the same be changed in the middle of a run, if asked for: the
+/// run then goes on from the same step and weights with other data.
+std::vector<std::string> changeable_keys();
 
 struct PlanOptions {
   std::string config;
@@ -59,6 +71,21 @@ struct DataInfoOptions {
 
 struct CheckpointListOptions {
   std::string run;  ///< directory of the run
+  bool json = false;
+};
+
+struct CheckpointVerifyOptions {
+  std::string path;  ///< a step, or a run
+  bool json = false;
+};
+
+struct CheckpointDigestOptions {
+  std::string path;
+  bool json = false;
+};
+
+struct CheckpointDiffOptions {
+  std::string first, second;
   bool json = false;
 };
 
@@ -113,7 +140,8 @@ struct ShowText {
 };
 
 using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
-                             DataInfoOptions, CheckpointListOptions, CheckpointCheckOptions, BenchGemmOptions,
+                             DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions,
+                             CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions,
                              BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions>;
 
 /// The verbs that a launcher may start on several ranks.

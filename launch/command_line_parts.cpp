@@ -30,6 +30,20 @@ double read_number(const std::string& option, const std::string& text, double lo
   return *value;
 }
 
+std::vector<std::string> read_words(const std::string& option, const std::string& text,
+                                    const std::vector<std::string>& names) {
+  std::vector<std::string> read;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    read_choice(option, word, names);
+    if (std::find(read.begin(), read.end(), word) != read.end()) usage_error(option + ": " + in_quotes(word) + " is given twice");
+    read.push_back(word);
+    begin = end + 1;
+  }
+  return read;
+}
+
 size_t read_choice(const std::string& option, const std::string& text, const std::vector<std::string>& names) {
   const auto found = std::find(names.begin(), names.end(), text);
   if (found != names.end()) return static_cast<size_t>(found - names.begin());

@@ -28,6 +28,9 @@ int64_t read_count(const std::string& option, const std::string& text, int64_t l
 /// "2048,8Ki".
 std::vector<int64_t> read_counts(const std::string& option, const std::string& text, int64_t low, int64_t high);
 double read_number(const std::string& option, const std::string& text, double low, double high);
+/// "a,b": each of `names`, none twice; "" is none.
+std::vector<std::string> read_words(const std::string& option, const std::string& text,
+                                    const std::vector<std::string>& names);
 size_t read_choice(const std::string& option, const std::string& text, const std::vector<std::string>& names);
 
 // ---- options ----
@@ -47,6 +50,8 @@ struct DeviceWords {
 void device_and_precision(Verb& verb, DeviceWords& words);
 void read_device(const DeviceWords& words, DeviceKind& device, Precision& precision);
 
+/// checkpoint list, verify, digest, diff, check (command_line_checkpoint.cpp).
+std::vector<Verb> checkpoint_verbs();
 /// bench gemm, bench retention, bench collectives, bench step (command_line_bench.cpp).
 std::vector<Verb> bench_verbs();
 

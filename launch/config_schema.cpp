@@ -17,6 +17,7 @@ Names choices(FfnKind) { return {"swiglu", "geglu", "gelu"}; }
 Names choices(GroupNormEps) { return {"const", "rowsum"}; }
 Names choices(Decay) { return {"eq8", "paper_exp"}; }
 Names choices(Rotary) { return {"rope", "torchscale"}; }
+Names choices(OnSaveError) { return {"continue", "stop"}; }
 Names choices(ScheduleKind) { return {"linear", "cosine", "wsd", "constant"}; }
 
 std::string joined(const Names& words) {
@@ -460,6 +461,12 @@ std::vector<Field> config_fields() {
       {"keep_last"});
   add(whole("checkpoint.keep_every", at(&C::checkpoint, &CheckpointConfig::keep_every), {}, "steps",
             "whose multiples are kept for ever; 0 = none"));
+  add(whole("checkpoint.keep_best", at(&C::checkpoint, &CheckpointConfig::keep_best), {0, 1'000'000}, "checkpoints",
+            "kept for a low validation loss; 0 = none"),
+      {"save_best", "save_top_k"});
+  add(on_off("checkpoint.async", at(&C::checkpoint, &CheckpointConfig::async), "write while training goes on"),
+      {"async_save"});
+  add(choice("checkpoint.on_error", at(&C::checkpoint, &CheckpointConfig::on_error), "when a save fails, the run goes on or ends"));
 
   add(whole("log.every", at(&C::log, &LogConfig::every), {1, kMostTokens}, "steps", "between lines of the log"),
       {"interval", "log_interval"});

@@ -29,10 +29,11 @@ SignalWishes::SignalWishes() {
   handle(SIGUSR1, ask_to_stop);
   handle(SIGTERM, ask_to_stop);
   handle(SIGUSR2, ask_to_save);
+  handle(SIGXFSZ, SIG_IGN);  // a write past the limit of file sizes fails with a reason instead
 }
 
 SignalWishes::~SignalWishes() {
-  for (const int signal : std::array{SIGUSR1, SIGTERM, SIGUSR2}) handle(signal, SIG_DFL);
+  for (const int signal : std::array{SIGUSR1, SIGTERM, SIGUSR2, SIGXFSZ}) handle(signal, SIG_DFL);
 }
 
 bool SignalWishes::stop_requested() const { return stop != 0; }

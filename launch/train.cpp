@@ -1,12 +1,12 @@
 // retain train: reads the configuration once for all ranks, builds the session, runs.
 #include <fmt/core.h>
 
-#include <exception>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "launch/config_reader.h"
 #include "launch/config_schema.h"
+#include "launch/preflight.h"
 #include "launch/session.h"
 #include "launch/signals.h"
 #include "launch/verbs.h"
@@ -40,49 +40,21 @@ std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) 
   return json.dump(2) + "\n";
 }
 
-// Leaves FAILED in the run directory when an exception ends the run.
-class FailureMark {
- public:
-  FailureMark(const RunDirectory& directory, bool writes)
-      : directory_(directory), writes_(writes), uncaught_(std::uncaught_exceptions()) {}
-  ~FailureMark() {
-    if (!writes_ || std::uncaught_exceptions() == uncaught_) return;
-    try {
-      directory_.write("FAILED", "the reason is in log.txt and on stderr\n");
-    } catch (const Error&) {
-      return;  // the error that ends the run is the one to report
-    }
-  }
-  FailureMark(const FailureMark&) = delete;
-  FailureMark& operator=(const FailureMark&) = delete;
-
- private:
-  const RunDirectory& directory_;
-  bool writes_;
-  int uncaught_;
-};
-
 }  // namespace
 
-int run(const TrainOptions& options, const MpiEnvironment* mpi) {
-  SignalWishes signals;
-  std::unique_ptr<Communicator> host = make_host_communicator(mpi);
-  const int ranks = host->size();
-  const bool first = host->rank() == 0;
-  const ParsedConfig parsed = parse_config(read_config_once(*host, options.config), options.sets, ranks);
-  const Config& config = parsed.config;
-  const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank(mpi ? mpi->local_size() : 1));
+namespace {
 
-  const RunDirectory directory(config.run.dir);
+int train(const TrainOptions& options, const MpiEnvironment* mpi, const ParsedConfig& parsed, const Target& target,
+          std::unique_ptr<Communicator> host, const RunDirectory& directory, Log& log) {
+  SignalWishes signals;
+  const bool first = host->rank() == 0;
+  const int ranks = host->size();
+  const Config& config = parsed.config;
   std::optional<RunLock> lock;
   if (first) {
-    directory.create();
     lock.emplace(directory.path());
-    directory.remove("DONE");
-    directory.remove("FAILED");
+    for (const char* mark : {"DONE", "FAILED", "STOP"}) directory.remove(mark);
   }
-  const FailureMark mark(directory, first);
-  Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
 
   Session session(target, config.mesh(ranks), mpi, std::move(host));
   const RunIdentity identity{.resolved_config = resolved_yaml(parsed),
@@ -94,17 +66,45 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
     directory.write("environment.json", environment_json(mpi, session.backend()));
   }
 
-  TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, options.resume,
+  const RunStart start{
+      .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
+  TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start,
                        lock ? &*lock : nullptr);
-  const RunOutcome outcome = training.run([&] {
-    return Wishes{.stop = signals.stop_requested() || (first && directory.stop_file_exists()),
-                  .save = signals.take_save_request()};
-  });
+  const RunOutcome outcome = training.run(
+      [&] {
+        return Wishes{.stop = signals.stop_requested() || (first && directory.stop_file_exists()),
+                      .save = signals.take_save_request()};
+      },
+      ProfiledSteps{.first = options.profile.first, .last = options.profile.last});
   if (first) {
     directory.remove("STOP");
     if (outcome == RunOutcome::kFinished) directory.write("DONE", "");
   }
   return outcome == RunOutcome::kFinished ? 0 : kStoppedOnRequest;
+}
+
+}  // namespace
+
+int run(const TrainOptions& options, const MpiEnvironment* mpi) {
+  std::unique_ptr<Communicator> host = make_host_communicator(mpi);
+  const bool first = host->rank() == 0;
+  const int local_ranks = mpi ? mpi->local_size() : 1;
+  const ParsedConfig parsed = parse_config(read_config_once(*host, options.config), options.sets, host->size());
+  const Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank(local_ranks));
+  check_before_start(*host, parsed.config, target, local_ranks);
+
+  const RunDirectory directory(parsed.config.run.dir);
+  if (first) directory.create();
+  Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
+  const int world_rank = host->rank();
+  try {
+    return train(options, mpi, parsed, target, std::move(host), directory, log);
+  } catch (const Error& error) {
+    // Only leaves the reason where the run's other files are; main prints it and ends the program.
+    if (first && error.kind() != ErrorKind::kCannotCreate)
+      directory.write("FAILED", concat("rank ", world_rank, ": ", error.what(), "\n"));
+    throw;
+  }
 }
 
 }  // namespace retain

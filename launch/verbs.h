@@ -15,7 +15,10 @@ int run(const GenerateOptions& options);                          // generate.cp
 int run(const DataPrepareOptions& options);                       // data.cpp
 int run(const DataInfoOptions& options);
 int run(const CheckpointListOptions& options);  // checkpoint.cpp
-int run(const CheckpointCheckOptions& options);
+int run(const CheckpointVerifyOptions& options);
+int run(const CheckpointDigestOptions& options);
+int run(const CheckpointDiffOptions& options);
+int run(const CheckpointCheckOptions& options);  // checkpoint_check.cpp
 int run(const BenchGemmOptions& options);                                    // bench_gemm.cpp
 int run(const BenchRetentionOptions& options);                               // bench_retention.cpp
 int run(const BenchCollectivesOptions& options, const MpiEnvironment* mpi);  // bench_collectives.cpp

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "kernels/core/error.h"
+#include "trainer/optimizer/schedule.h"
 
 namespace retain {
 namespace {
@@ -137,16 +138,20 @@ void check_data(Problems& problems, const Config& c) {
   if (c.data.seq_len < 1) add(problems, "data.seq_len", concat("must be at least 1, is ", c.data.seq_len));
 }
 
-/// The layouts that this model and sequence allow on so many ranks.
+/// The layouts that this model, sequence and batch allow on so many ranks.
 std::string legal_layouts(const Config& c, int ranks) {
+  const auto batch_allows = [&](int64_t dp) {
+    const int64_t replica = c.train.micro_batch_tokens;
+    return replica < 1 || c.train.batch_tokens < 1 || c.train.batch_tokens % (dp * replica) == 0;
+  };
   std::vector<std::string> found;
   for (int tp = 1; tp <= ranks && found.size() <= kMostListed; ++tp) {
     if (ranks % tp != 0 || c.model.heads % tp != 0 || c.model.ffn_size % tp != 0) continue;
     for (int cp = 1; cp <= ranks / tp && found.size() <= kMostListed; ++cp)
-      if (ranks / tp % cp == 0 && c.data.seq_len % cp == 0)
+      if (ranks / tp % cp == 0 && c.data.seq_len % cp == 0 && batch_allows(ranks / tp / cp))
         found.push_back(MeshShape{ranks / tp / cp, cp, tp}.describe());
   }
-  return listed(found);
+  return found.empty() ? "none with this model, data.seq_len and train.batch_tokens" : listed(found);
 }
 
 /// Returns dp, or 0 when the layout is wrong.
@@ -247,7 +252,7 @@ void check_schedule(Problems& problems, const Config& c) {
   if (s.warmup_steps > steps) {
     add(problems, "schedule.warmup", concat("= ", s.warmup_steps, " steps, but ", run), others);
   } else if (s.kind == ScheduleKind::kWsd && fraction && s.warmup_steps >= 0) {
-    const auto decay = static_cast<int64_t>(std::ceil(s.decay_fraction * static_cast<double>(steps)));
+    const int64_t decay = wsd_decay_steps(s, steps);
     if (s.warmup_steps + decay > steps)
       add(problems, "schedule.decay_fraction",
           concat("= ", s.decay_fraction, " is ", decay, " steps of decay after schedule.warmup = ", s.warmup_steps,
@@ -263,6 +268,10 @@ void check_rest(Problems& problems, const Config& c) {
   at_least("checkpoint.every", c.checkpoint.every, 0);
   at_least("checkpoint.keep", c.checkpoint.keep, 1);
   at_least("checkpoint.keep_every", c.checkpoint.keep_every, 0);
+  at_least("checkpoint.keep_best", c.checkpoint.keep_best, 0);
+  if (c.checkpoint.keep_best > 0 && (c.data.valid.empty() || c.eval.every == 0))
+    add(problems, "checkpoint.keep_best", "goes by the validation loss: it needs data.valid and eval.every",
+        {"data.valid", "eval.every"});
   const int64_t every = c.checkpoint.every, keep_every = c.checkpoint.keep_every;
   if (every > 0 && keep_every > 0 && keep_every % every != 0)
     add(problems, "checkpoint.keep_every",

@@ -16,6 +16,7 @@ enum class Decay : uint8_t { kEq8, kPaperExp };
 enum class Rotary : uint8_t { kRope, kTorchscale };
 enum class ScheduleKind : uint8_t { kLinear, kCosine, kWsd, kConstant };
 enum class DeviceKind : uint8_t { kAuto, kCpu, kCuda };
+enum class OnSaveError : uint8_t { kContinue, kStop };
 enum class Precision : uint8_t { kAuto, kBf16, kFp32, kFp64 };
 
 struct RunConfig {
@@ -96,6 +97,9 @@ struct CheckpointConfig {
   int64_t every = 1000;      ///< steps; 0 = only at the end
   int keep = 3;              ///< newest checkpoints kept
   int64_t keep_every = 0;    ///< multiples of this many steps are kept for ever; 0 = none
+  int keep_best = 0;         ///< kept besides: those with the lowest validation loss, of steps that were validated
+  bool async = true;         ///< write while training goes on
+  OnSaveError on_error = OnSaveError::kContinue;  ///< whether a save that fails ends the run
 };
 
 struct LogConfig {

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <limits>
 
 namespace retain {
@@ -18,10 +20,12 @@ constexpr int kMostSkipped = 10;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
+std::string tuning_file(int world_rank) { return fmt::format("ranks/tuning-{:05d}.txt", world_rank); }
+
 }  // namespace
 
 TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
-                         const RunIdentity& identity, const std::string& resume, const RunLock* lock)
+                         const RunIdentity& identity, const RunStart& start, const RunLock* lock)
     : mesh_(mesh),
       log_(log),
       config_(config),
@@ -31,50 +35,93 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       trainer_(backend, mesh, config, target),
       metrics_(mesh.world_rank() == 0 ? directory_.file("metrics.jsonl") : ""),
       host_state_(trainer_.parameters(), trainer_.share()),
-      writer_(mesh.host(), directory_.path(), Retention{.keep = config.checkpoint.keep, .keep_every = config.checkpoint.keep_every}, lock),
+      writer_(mesh.host(), directory_.path(),
+              Retention{.keep = config.checkpoint.keep,
+                        .keep_every = config.checkpoint.keep_every,
+                        .keep_best = config.checkpoint.keep_best},
+              lock),
+      lock_(lock),
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
   identity_.values["data.fingerprint"] = fmt::format("{:016x}", trainer_.loader().fingerprint());
   for (const auto& [name, path] : config.data.valid) {
     validation_.emplace(name, EvalWindows(TokenSet(path, config.model.vocab_size), config.data, config.model.vocab_size,
                                           trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens));
   }
+  load_tuning();
   check_can_save(mesh.host(), directory_.path(), host_state_.bytes());
-  resume_from(resume);
+  begin_from(start);
 }
 
-void TrainingRun::resume_from(const std::string& resume) {
+void TrainingRun::begin_from(const RunStart& start) {
   const auto say = [this](const std::string& line) { log_.warn(line); };
   std::optional<Checkpoint> checkpoint;
-  if (resume == "auto") {
+  if (start.resume == "auto") {
     checkpoint = open_newest(mesh_.host(), directory_.path(), true, say);
-  } else if (resume != "never") {
-    checkpoint = open_verified(mesh_.host(), resume, say);
+  } else if (start.resume != "never") {
+    checkpoint = open_verified(mesh_.host(), start.resume, say);
   }
+  std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
   if (checkpoint) {
-    check_identity(checkpoint->state().identity, identity_.values);
-    load_training_state(*checkpoint, trainer_.backend(), trainer_.parameters(), mesh_.at().tp, mesh_.replicas());
-    step_ = saved_step_ = checkpoint->state().step;
-    valid_loss_ = checkpoint->state().valid_loss;
-    log_.info("resumed from ", checkpoint->path().string(), ": ", step_, " of ", config_.steps(), " steps done");
-  } else if (!list_steps(checkpoints_directory(directory_.path())).empty()) {
-    log_.warn("starting anew: the checkpoints in ", directory_.checkpoints(), " are set aside");
+    resume_from(*checkpoint, start.allow_changed);
+    about["from"] = checkpoint->path().string();
+  } else {
+    if (!list_steps(checkpoints_directory(directory_.path())).empty())
+      log_.warn("starting anew: the checkpoints in ", directory_.checkpoints(), " are set aside");
+    if (!start.init_from.empty()) {
+      take_weights_from(start.init_from);
+      about["weights"] = start.init_from;
+    }
   }
   // A run that goes on from an older step, or from the start, makes its own future.
   if (mesh_.world_rank() == 0) set_aside_newer(checkpoints_directory(directory_.path()), step_);
   mesh_.host().barrier();
-  event(checkpoint ? "resume" : "start", {{"mesh", plan_.mesh.describe()}});
+  event(checkpoint ? "resume" : "start", about);
 }
 
-RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes) {
+void TrainingRun::resume_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed) {
+  const std::map<std::string, std::string>&saved = checkpoint.state().identity, &here = identity_.values;
+  check_identity(saved, here, allow_changed);
+  for (const std::string& key : allow_changed) {
+    const auto then = saved.find(key), now = here.find(key);
+    if (then == saved.end() || now == here.end() || then->second == now->second) continue;
+    log_.warn(key, " was ", then->second, " and is ", now->second, " from step ", checkpoint.state().step, " on, as allowed");
+    event("changed", {{"key", key}, {"from", then->second}, {"to", now->second}}, checkpoint.state().step);
+  }
+  load_training_state(checkpoint, trainer_.backend(), trainer_.parameters(), mesh_.at().tp, mesh_.replicas());
+  step_ = saved_step_ = checkpoint.state().step;
+  log_.info("resumed from ", checkpoint.path().string(), ": ", step_, " of ", config_.steps(), " steps done");
+}
+
+void TrainingRun::take_weights_from(const std::string& path) {
+  const Checkpoint checkpoint =
+      open_verified(mesh_.host(), path, [this](const std::string& line) { log_.warn(line); });
+  // The model must be the same; how its weights were first drawn, and on which data it was trained, may differ.
+  const auto model_of = [](std::map<std::string, std::string> values) {
+    std::erase_if(values, [](const auto& entry) {
+      return !entry.first.starts_with("model.") || entry.first == "model.init_std";
+    });
+    return values;
+  };
+  check_identity(model_of(checkpoint.state().identity), model_of(identity_.values));
+  load_weights(checkpoint, trainer_.parameters());
+  log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", checkpoint.state().step, " steps");
+}
+
+RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
   log_.info("training ", plan_.parameters.all, " parameters for ", config_.steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
             fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");
   int skipped = 0;
   while (step_ < config_.steps()) {
     const auto begin = Clock::now();
+    if (lock_ && lock_->lost()) lock_->check_held();
     const Wishes mine = poll_wishes();
+    valid_loss_ = std::numeric_limits<double>::quiet_NaN();
+    if (step_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
     const StepResult result = trainer_.step(step_, mine);
     ++step_;
+    if (step_ == profiled.last) trainer_.backend().set_profiling(false);
+    store_tuning();
     report(result, seconds_since(begin));
     skipped = result.skipped ? skipped + 1 : 0;
     if (skipped > 0) log_.warn("step ", step_, ": the gradient is not finite; nothing was updated");
@@ -87,18 +134,18 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes) {
     const bool last = step_ == config_.steps();
     const bool due = config_.eval.every > 0 && step_ % config_.eval.every == 0;
     if (due || (last && !validation_.empty())) validate();
-    settle_save(false);
+    settle_save(false, false);
     const bool save_due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
     if (save_due || last || result.wishes.stop || result.wishes.save) begin_save();
     if (result.wishes.stop && !last) {
-      settle_save(true);
+      settle_save(true, true);
       event("stop", {});
       log_.info("stopped on request after ", step_, " of ", config_.steps(), " steps; the same command goes on from here");
       return RunOutcome::kStopped;
     }
   }
-  if (saved_step_ != step_) begin_save();
-  settle_save(true);
+  begin_save();
+  settle_save(true, true);
   event("done", {});
   return RunOutcome::kFinished;
 }
@@ -121,11 +168,13 @@ void TrainingRun::report(const StepResult& result, double seconds) {
 
 void TrainingRun::validate() {
   std::map<std::string, double> values;
+  double sum = 0;
   for (const auto& [name, windows] : validation_) {
     const EvalResult result = evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, RetentionForm::kChunkwise);
     values["valid/" + name + "/loss"] = result.loss;
-    valid_loss_ = result.loss;
+    sum += result.loss;
   }
+  if (!values.empty()) valid_loss_ = sum / static_cast<double>(values.size());
   if (mesh_.world_rank() != 0 || values.empty()) return;
   metrics_.record(step_, values);
   std::string line = fmt::format("step={}/{}", step_, config_.steps());
@@ -136,7 +185,8 @@ void TrainingRun::validate() {
 
 void TrainingRun::begin_save() {
   if (saved_step_ == step_) return;
-  settle_save(true);
+  settle_save(true, false);
+  const auto begin = Clock::now();
   host_state_.download(trainer_.backend(), trainer_.parameters());
   RunState state;
   state.step = step_;
@@ -151,24 +201,49 @@ void TrainingRun::begin_save() {
   state.identity = identity_.values;
   writer_.begin(state, placements_of(trainer_.parameters().layout(), mesh_.at().tp), host_state_.flat());
   saved_step_ = step_;
+  stall_seconds_ = seconds_since(begin);
+  if (!config_.checkpoint.async) settle_save(true, false);
 }
 
-void TrainingRun::settle_save(bool wait) {
+void TrainingRun::settle_save(bool wait, bool needed) {
+  const auto begin = Clock::now();
   const std::optional<SaveResult> result = wait ? writer_.finish() : writer_.poll();
+  stall_seconds_ += seconds_since(begin);
   if (!result) return;
   if (!result->committed) {
-    log_.error("checkpoint of step ", result->step, " failed, training goes on: ", result->message);
-    event("save_failed", {{"step", std::to_string(result->step)}, {"reason", result->message}});
-    if (step_ == config_.steps() && wait) throw Error(result->kind, "the last checkpoint could not be saved: " + result->message);
+    event("save_failed", {{"reason", result->message}}, result->step);
+    writer_.check_lock();  // whoever lost the run to another job has no business going on
+    saved_step_ = -1;
+    if (needed || config_.checkpoint.on_error == OnSaveError::kStop)
+      throw Error(ErrorKind::kIo, "the run ends because a checkpoint could not be saved: " + result->message);
+    log_.error(result->message, "; training goes on");
     return;
   }
   if (!result->message.empty()) log_.warn(result->message);
   log_.info("committed step ", result->step, " (", result->bytes, " bytes in ", fmt::format("{:.2f}", result->seconds), " s)");
-  event("checkpoint", {{"step", std::to_string(result->step)}});
+  event("checkpoint",
+        {{"bytes", std::to_string(result->bytes)},
+         {"seconds", fmt::format("{:.6f}", result->seconds)},
+         {"stall_seconds", fmt::format("{:.6f}", stall_seconds_)}},
+        result->step);
 }
 
-void TrainingRun::event(const std::string& kind, const std::map<std::string, std::string>& values) {
-  if (mesh_.world_rank() == 0) append_event(directory_.file("events.jsonl"), step_, kind, values);
+void TrainingRun::load_tuning() {
+  std::ifstream in(directory_.file(tuning_file(mesh_.world_rank())), std::ios::binary);
+  tuning_.assign(std::istreambuf_iterator<char>(in), {});
+  if (!tuning_.empty()) trainer_.backend().set_tuning(tuning_);
+}
+
+void TrainingRun::store_tuning() {
+  std::string now = trainer_.backend().tuning();
+  if (now == tuning_) return;
+  directory_.write(tuning_file(mesh_.world_rank()), now);
+  tuning_ = std::move(now);
+}
+
+void TrainingRun::event(const std::string& kind, const std::map<std::string, std::string>& values,
+                        std::optional<int64_t> step) {
+  if (mesh_.world_rank() == 0) append_event(directory_.file("events.jsonl"), step.value_or(step_), kind, values);
 }
 
 }  // namespace retain

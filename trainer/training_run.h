@@ -5,7 +5,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "parallel/log.h"
 #include "trainer/checkpoint/trainer_state.h"
@@ -24,25 +26,46 @@ struct RunIdentity {
   std::string build;                          ///< program version and compiler
 };
 
+/// How a run begins.
+struct RunStart {
+  std::string resume = "auto";             ///< "auto" (the newest checkpoint, if any), "never", or a checkpoint's path
+  std::string init_from = {};              ///< "", or where the weights of a new run come from: a checkpoint or a run
+  std::vector<std::string> allow_changed = {};  ///< keys of RunIdentity::values that may differ from the checkpoint's
+};
+
+/// Steps [first, last] that a waiting profiler records (1-based, as the step lines count); none when last is 0.
+struct ProfiledSteps {
+  int64_t first = 0, last = 0;
+};
+
 enum class RunOutcome : uint8_t { kFinished, kStopped };
 
 class TrainingRun {
  public:
-  /// `resume`: "auto" (the newest checkpoint, if any), "never", or the path of a checkpoint. The lock is rank 0's (null
-  /// elsewhere). Collective.
+  /// The lock is rank 0's (null elsewhere). Throws Error(kData) when there are checkpoints and none can be used, or
+  /// when the one to continue is of another model or other data. Collective.
   TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target, const RunIdentity& identity,
-              const std::string& resume, const RunLock* lock);
+              const RunStart& start, const RunLock* lock);
 
-  /// Collective. Throws Error(kDiverged) after ten updates in a row whose gradient was not finite.
-  RunOutcome run(const std::function<Wishes()>& poll_wishes);
+  /// Collective. Throws Error(kDiverged) after ten updates in a row whose gradient was not finite, Error(kIo) when a
+  /// checkpoint cannot be saved that the run cannot end without, Error(kCannotCreate) when another job took the run over.
+  RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
  private:
-  void resume_from(const std::string& resume);
+  void begin_from(const RunStart& start);
+  void resume_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed);
+  void take_weights_from(const std::string& path);
   void report(const StepResult& result, double seconds);
   void validate();
   void begin_save();
-  void settle_save(bool wait);
-  void event(const std::string& kind, const std::map<std::string, std::string>& values);
+  /// Learns how the save in flight ended, if it has. `wait`: until it has. `needed`: a failure ends the run.
+  void settle_save(bool wait, bool needed);
+  /// What the backend learned by measuring is kept for each rank, so that a run that goes on computes the same bits.
+  void load_tuning();
+  void store_tuning();
+  /// A line of events.jsonl, about `step` if that is not the current one.
+  void event(const std::string& kind, const std::map<std::string, std::string>& values,
+             std::optional<int64_t> step = std::nullopt);
 
   Mesh& mesh_;
   Log& log_;
@@ -53,11 +76,14 @@ class TrainingRun {
   Trainer trainer_;
   std::map<std::string, EvalWindows> validation_;
   Metrics metrics_;
+  std::string tuning_;  ///< as it is on disk
   HostState host_state_;
   CheckpointWriter writer_;
+  const RunLock* lock_;
   int64_t step_ = 0;         ///< finished updates
   int64_t saved_step_ = -1;  ///< of the newest save begun, or resumed from
-  double valid_loss_;        ///< of the newest validation; NaN before
+  double stall_seconds_ = 0; ///< that the steps have waited for the newest save
+  double valid_loss_;        ///< after this step, the mean of all sets; NaN when it was not validated
 };
 
 }  // namespace retain

@@ -3,7 +3,7 @@ set -euo pipefail
 source_dir=$1
 retain=$2/retain
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 cd "$work"
 
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -40,13 +40,16 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
     all += "\n";
   }
   EXPECT_EQ(all,
-            "train: --resume --set\n"
+            "train: --allow-changed --init-from --profile --resume --set\n"
             "plan: --json --ranks --set\n"
             "eval: --data --json --mode --tokens\n"
             "generate: --max-tokens --prompt --seed --temperature --top-p\n"
             "data prepare: --holdout --out --tokenizer\n"
             "data info: --json\n"
             "checkpoint list: --json\n"
+            "checkpoint verify: --json\n"
+            "checkpoint digest: --json\n"
+            "checkpoint diff: --json\n"
             "checkpoint check: --device --json --precision\n"
             "bench gemm: --json --repeats --set --tokens\n"
             "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
@@ -62,6 +65,15 @@ TEST(CommandLine, Train) {
   EXPECT_EQ(parse<TrainOptions>({"train", "a.yaml"}).resume, "auto");
   EXPECT_EQ(parse<TrainOptions>({"train", "--set", "a=b", "a.yaml"}).config, "a.yaml");
   EXPECT_EQ(parse<TrainOptions>({"train", "--resume=runs/x", "a.yaml"}).resume, "runs/x");
+}
+
+TEST(CommandLine, TrainMayBeginWithOtherWeightsOrGoOnWithOtherData) {
+  const auto o = parse<TrainOptions>(
+      {"train", "a.yaml", "--init-from", "runs/x", "--allow-changed", "run.seed,data.fingerprint", "--resume", "never"});
+  EXPECT_EQ(o.init_from, "runs/x");
+  EXPECT_THAT(o.allow_changed, ElementsAre("run.seed", "data.fingerprint"));
+  EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml"}).init_from.empty());
+  EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml"}).allow_changed.empty());
 }
 
 TEST(CommandLine, Plan) {
@@ -114,6 +126,9 @@ TEST(CommandLine, DataAndCheckpoint) {
   EXPECT_THAT(parse<DataPrepareOptions>({"data", "prepare", "--out", "b", "--", "--a"}).inputs, ElementsAre("--a"));
   EXPECT_THAT(parse<DataInfoOptions>({"data", "info", "a", "b"}).paths, ElementsAre("a", "b"));
   EXPECT_TRUE(parse<CheckpointListOptions>({"checkpoint", "list", "r", "--json"}).json);
+  EXPECT_TRUE(parse<CheckpointVerifyOptions>({"checkpoint", "verify", "r", "--json"}).json);
+  EXPECT_EQ(parse<CheckpointDigestOptions>({"checkpoint", "digest", "r"}).path, "r");
+  EXPECT_EQ(parse<CheckpointDiffOptions>({"checkpoint", "diff", "a", "b"}).second, "b");
   const auto check =
       parse<CheckpointCheckOptions>({"checkpoint", "check", "d", "--device", "cuda", "--precision", "bf16"});
   EXPECT_EQ(check.directory, "d");
@@ -143,8 +158,8 @@ TEST(CommandLine, Bench) {
 
 TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
   const std::string list =
-      "\nverbs: train, plan, eval, generate, data prepare, data info, checkpoint list, checkpoint check, "
-      "bench gemm, bench retention, bench collectives, bench step";
+      "\nverbs: train, plan, eval, generate, data prepare, data info, checkpoint list, checkpoint verify, "
+      "checkpoint digest, checkpoint diff, checkpoint check, bench gemm, bench retention, bench collectives, bench step";
   EXPECT_EQ(complaint({"trian"}), "no verb 'trian' (did you mean 'train'?)" + list);
   EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
   EXPECT_EQ(complaint({"data"}), "no verb 'data'" + list);
@@ -168,6 +183,16 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"train", "a", "--set"}, "--set"},
       {{"train", "a", "--resume", "x", "--resume", "y"}, "--resume"},
       {{"train", "a", "--resume", ""}, "--resume: expected auto, never or a path"},
+      {{"train", "a", "--init-from", "x", "--resume", "y"}, "give one of the two"},
+      {{"train", "a", "--profile", "10..12"}, "--profile: expected steps=A..B"},
+      {{"train", "a", "--profile", "steps=12..10"}, "ends before it begins"},
+      {{"train", "a", "--profile", "steps=0..10"}, "--profile"},
+      {{"train", "a", "--allow-changed", "model.layers"}, "--allow-changed: expected one of run.seed, data.fingerprint"},
+      {{"train", "a", "--allow-changed", "data.fingerprnt"}, "did you mean 'data.fingerprint'?"},
+      {{"train", "a", "--allow-changed", "run.seed,run.seed"}, "'run.seed' is given twice"},
+      {{"train", "a", "--allow-changed", "run.seed,,"}, "--allow-changed: expected one of"},
+      {{"checkpoint", "verify"}, "PATH is required"},
+      {{"checkpoint", "diff", "a"}, "SECOND is required"},
       {{"train", "a", "-x"}, "no option '-x'"},
       {{"plan", "a", "--json", "--json"}, "--json"},
       {{"plan", "a", "--ranks", "0"}, "--ranks: expected 1 to 1000000, got '0'"},

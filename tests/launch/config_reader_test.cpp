@@ -70,7 +70,7 @@ eval: {every: 7, tokens: 2k}
 optimizer: {lr: 1e-3, betas: [0.8, 0.7], eps: 1e-9, weight_decay: 0, clip: 0.5}
 schedule: {kind: wsd, warmup: 5, final: 0.1, decay_fraction: 0.2}
 parallel: {dp: 2, cp: 2, tp: 2, zero: 0}
-checkpoint: {every: 10, keep: 4, keep_every: 100}
+checkpoint: {every: 10, keep: 4, keep_every: 100, keep_best: 2, async: false, on_error: stop}
 log: {every: 3}
 device: cuda
 precision: bf16
@@ -127,6 +127,9 @@ precision: bf16
   EXPECT_EQ(c.checkpoint.every, 10);
   EXPECT_EQ(c.checkpoint.keep, 4);
   EXPECT_EQ(c.checkpoint.keep_every, 100);
+  EXPECT_EQ(c.checkpoint.keep_best, 2);
+  EXPECT_FALSE(c.checkpoint.async);
+  EXPECT_EQ(c.checkpoint.on_error, OnSaveError::kStop);
   EXPECT_EQ(c.log.every, 3);
   EXPECT_EQ(c.device, DeviceKind::kCuda);
   EXPECT_EQ(c.precision, Precision::kBf16);

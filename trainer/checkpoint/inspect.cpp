@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "trainer/checkpoint/checksum.h"
+#include "trainer/checkpoint/exchange.h"
 
 namespace retain {
 
@@ -66,11 +67,19 @@ TensorDifference compare_tensor(const Checkpoint& first, const Checkpoint& secon
 }  // namespace
 
 Checkpoint open_unverified(const Path& path) {
-  if (std::filesystem::exists(path / kManifestFileName)) return {path, read_manifest(path)};
-  const std::vector<StepEntry> steps = list_steps(checkpoints_directory(path));
+  const Path newest = find_steps(path).front().path;
+  return {newest, read_manifest(newest)};
+}
+
+std::vector<StepEntry> find_steps(const Path& path) {
+  const Path step = (path.filename().empty() ? path.parent_path() : path).filename();
+  if (const auto number = parse_step_name(step); number && std::filesystem::is_directory(path))
+    return {{*number, path}};
+  if (std::filesystem::exists(path / kManifestFileName)) return {{read_manifest(path).state.step, path}};
+  std::vector<StepEntry> steps = list_steps(checkpoints_directory(path));
   if (steps.empty())
     throw Error(ErrorKind::kMissingInput, concat(path.string(), " is neither a checkpoint nor a run that has one"));
-  return {steps.front().path, read_manifest(steps.front().path)};
+  return steps;
 }
 
 std::vector<StepSummary> summarize_steps(const Path& run_directory) {
@@ -80,14 +89,18 @@ std::vector<StepSummary> summarize_steps(const Path& run_directory) {
     summary.path = entry.path;
     summary.step = entry.step;
     summary.problem = find_obvious_damage(entry.path);
-    if (summary.problem.empty()) {
+    const Outcome described = attempt([&] {
+      if (!summary.problem.empty()) return;
       const Manifest manifest = read_manifest(entry.path);
       summary.state = manifest.state;
       summary.dtype = manifest.dtype;
       summary.shards = static_cast<int64_t>(manifest.shards.size());
       summary.parameters = manifest.parameters();
       summary.bytes = manifest.total_bytes();
-    }
+    });
+    if (!described.ok) summary.problem = described.message;
+    // A run that goes on deletes old steps: what is gone by now was no damage.
+    if (!summary.problem.empty() && !std::filesystem::exists(entry.path)) continue;
     summaries.push_back(std::move(summary));
   }
   return summaries;

@@ -9,6 +9,10 @@ namespace retain {
 /// tensors are not. Throws Error(kMissingInput) when there is none, Error(kData).
 Checkpoint open_unverified(const Path& path);
 
+/// The steps a path means: a step directory itself, or all committed steps of a run, newest first. Throws
+/// Error(kMissingInput) when there is none.
+std::vector<StepEntry> find_steps(const Path& path);
+
 struct StepSummary {
   Path path;
   int64_t step = 0;

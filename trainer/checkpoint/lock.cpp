@@ -210,7 +210,11 @@ void RunLock::renew_until_stopped() {
   while (!stop_changed_.wait_for(guard, period, [this] { return stop_; })) {
     // Not ours any more: its new holder renews it.
     try {
-      if (read_lock(path_) == text_) ::utimensat(AT_FDCWD, path_.c_str(), nullptr, 0);
+      if (read_lock(path_) == text_) {
+        ::utimensat(AT_FDCWD, path_.c_str(), nullptr, 0);
+      } else {
+        lost_ = true;
+      }
     } catch (const std::exception&) {
       continue;  // a sick disk: the next attempt, or the next commit, will tell
     }

@@ -3,6 +3,7 @@
 // for the stale time. The old holder finds out before its next commit (check_held) and stops.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -30,6 +31,8 @@ class RunLock {
 
   /// Throws Error(kCannotCreate) naming the new holder if somebody took the lock over. Any thread.
   void check_held() const;
+  /// Did the renewal find that somebody took the lock over? Costs nothing to ask; check_held() says who.
+  bool lost() const { return lost_; }
 
  private:
   void renew_until_stopped();
@@ -40,6 +43,7 @@ class RunLock {
   std::mutex mutex_;
   std::condition_variable stop_changed_;
   bool stop_ = false;
+  std::atomic<bool> lost_{false};
   std::thread renewer_;
 };
 

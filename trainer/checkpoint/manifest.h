@@ -28,7 +28,7 @@ struct RunState {
   int64_t next_sample = 0;  ///< global index of the first sample not used yet
   MeshShape mesh;           ///< that wrote it
   int zero = 0;
-  double valid_loss = std::numeric_limits<double>::quiet_NaN();  ///< newest validation loss; keep_best goes by it
+  double valid_loss = std::numeric_limits<double>::quiet_NaN();  ///< at this step, or NaN; keep_best goes by it
   std::string build;                                             ///< program version and compiler
   std::string config_text;                                       ///< the resolved configuration
   /// Keys whose values must agree for a resume: "model.layers" -> "24", "data.fingerprint" -> … (see check_identity).

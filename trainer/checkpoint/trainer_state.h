@@ -29,7 +29,7 @@ class HostState {
 /// Fills master, moments and weights of the store from a checkpoint of any mesh. Collective over `replicas`.
 void load_training_state(const Checkpoint& checkpoint, Backend& backend, ParameterStore& parameters, int tp_rank,
                          Communicator& replicas);
-/// Weights alone, into a store of one rank.
+/// Weights alone, from a checkpoint of any mesh; moments stay as they are. Not collective.
 void load_weights(const Checkpoint& checkpoint, ParameterStore& parameters);
 
 }  // namespace retain

@@ -201,6 +201,13 @@ SaveResult CheckpointWriter::save(const RunState& run, const std::vector<TensorP
   return *finish();
 }
 
+void CheckpointWriter::check_lock() {
+  const Outcome held = attempt([&] {
+    if (lock_) lock_->check_held();
+  });
+  broadcast_outcome(host_, held, 0).throw_if_failed();
+}
+
 void check_can_save(Communicator& host, const Path& run_directory, int64_t bytes_on_this_rank) {
   const Path checkpoints = checkpoints_directory(run_directory);
   Path temporary;

@@ -46,6 +46,8 @@ class CheckpointWriter {
   std::optional<SaveResult> finish();
   /// begin and finish.
   SaveResult save(const RunState& run, const std::vector<TensorPlacement>& placements, const FlatState& state);
+  /// Throws Error(kCannotCreate) on every rank if somebody took the lock over. Collective.
+  void check_lock();
 
  private:
   enum class Phase : uint8_t { kIdle, kFailed, kWriting, kCommitting };

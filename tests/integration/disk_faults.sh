@@ -1,0 +1,80 @@
+# A disk that is full, read-only, or limited: saves fail with a reason, older checkpoints stay, the exit code is right.
+. "$(dirname "$0")/common.sh"
+
+sed -i 's/tokens: 10240, batch_tokens: 256, micro_batch_tokens: 64/tokens: 1280, batch_tokens: 64, micro_batch_tokens: 64/; s/tokens: 512/tokens: 128/; s/every: 10, keep: 10/every: 5, keep: 10/; s/eval: {every: 20/eval: {every: 10/' tiny.yaml
+
+check_whole() {  # RUN: all its steps are whole and no debris is left
+  "$retain" checkpoint verify "$1" >out.txt || { cat out.txt; fail "$1 has damaged checkpoints"; }
+  [ -z "$(ls -A "$1/checkpoints" | grep -vE '^(step-[0-9]{8}|latest)$')" ] || fail "debris: $(ls -A "$1/checkpoints")"
+}
+newest() { "$retain" checkpoint list "$1" | head -1 | sed -E 's/step=([0-9]+).*/\1/'; }
+
+"$retain" train tiny.yaml --set run.dir=whole >/dev/null 2>&1
+
+# ---- files may not become larger than that many KiB: refused before the first step, without a signal's death ----
+(ulimit -f 64; expect_code 74 "$retain" train tiny.yaml --set run.dir=limited)
+grep -q 'File too large' out.txt || fail "$(cat out.txt)"
+# ---- a limit that comes up later: the run goes on and ends with 74, for its last checkpoint is missing ----
+cp -r whole later
+(ulimit -f 64; expect_code 74 "$retain" train tiny.yaml --set run.dir=later --resume later/checkpoints/step-00000010)
+check_whole later
+
+# Small file systems of our own, where that is allowed.
+if ! unshare -m true 2>/dev/null; then
+  echo "skipped: this system lets us mount nothing"
+  exit 0
+fi
+[ "${IN_NAMESPACE:-}" ] || IN_NAMESPACE=1 exec unshare -m bash "$source_dir/tests/integration/disk_faults.sh" "$@"
+mkdir small
+mounted() { mount -t tmpfs -o size="$1" tmpfs small; }
+
+# ---- full from the start: refused before the first step ----
+mounted 256k
+expect_code 74 "$retain" train tiny.yaml --set run.dir=small/run
+grep -q 'No space left on device' out.txt || fail "$(cat out.txt)"
+umount small
+
+# ---- full at every write of a save: sizes between "only the first checkpoint fits" and "all fit" ----
+cp -r whole seed
+rm -rf seed/checkpoints/step-000000{10,15,20} seed/DONE
+used=$(du -sk seed | cut -f1)
+one=$(du -sk seed/checkpoints/step-00000005 | cut -f1)
+outcomes=
+for extra in 12 40 $((one / 2)) $((one - 24)) $((one - 4)) $one $((one + 8)) $((one + 40)) $((2 * one)) $((2 * one + 24)) $((5 * one)); do
+  mounted $((used + extra))k
+  cp -r seed small/run
+  code=0
+  "$retain" train tiny.yaml --set run.dir=small/run >out.txt 2>&1 || code=$?
+  [ $code = 0 ] || [ $code = 74 ] || [ $code = 73 ] || { cat out.txt; fail "exit $code with $extra KiB"; }
+  check_whole small/run
+  last=$(newest small/run)
+  [ "$last" -ge 5 ] || fail "no checkpoint left with $extra KiB"
+  [ $code != 0 ] || [ "$last" = 20 ] || fail "exit 0 without the last checkpoint"
+  cp -r small/run rest
+  umount small
+  # With room again, the same command goes on and ends like the run that never was disturbed.
+  "$retain" train tiny.yaml --set run.dir=rest >/dev/null 2>&1
+  cmp rest/checkpoints/step-00000020/shard-00000-of-00001.h5 whole/checkpoints/step-00000020/shard-00000-of-00001.h5 || fail "other weights after a full disk"
+  rm -rf rest
+  outcomes+=" $code"
+done
+echo "exit codes:$outcomes"
+case "$outcomes" in *74*0*) ;; *) fail "the sizes miss the interesting range" ;; esac
+
+# ---- on_error: stop ends the run at the first failure ----
+mounted $((used + 2 * one + 24))k
+cp -r seed small/run
+expect_code 74 "$retain" train tiny.yaml --set run.dir=small/run --set checkpoint.on_error=stop --set checkpoint.keep_every=5
+grep -q 'the run ends because a checkpoint could not be saved' out.txt || fail "$(cat out.txt)"
+[ "$(newest small/run)" -lt 20 ] || fail "the run did not stop"
+umount small
+
+# ---- read-only ----
+mounted 16m
+cp -r seed small/run
+mount -o remount,ro small
+expect_code 73 "$retain" train tiny.yaml --set run.dir=small/run
+grep -q 'small/run' out.txt || fail "the path is not named: $(cat out.txt)"
+expect_code 0 "$retain" checkpoint verify small/run
+umount small
+echo passed
