@@ -1,6 +1,7 @@
 #include "kernels/cuda/matmul.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <iomanip>
@@ -15,9 +16,11 @@ namespace retain::cuda {
 
 namespace {
 
-constexpr int kCandidates = 12;         // beyond the first dozen the heuristic's list has only slow algorithms
-constexpr int kRepeats = 3;             // timed runs of a candidate, after one to warm up
-constexpr double kTuningSeconds = 0.2;  // for one shape: about thirty shapes then cost a few seconds at start
+constexpr int kCandidates = 24;         // of the heuristic's list, best guess first
+constexpr int kRepeats = 3;             // timed runs of a candidate, after one to warm up; the median counts
+constexpr int kFinalists = 4;           // measured again, in turns
+constexpr int kRounds = 5;              // of the finalists
+constexpr double kTuningSeconds = 0.2;  // for one shape's list: about thirty shapes then cost a few seconds at start
 constexpr float kMargin = 0.98F;        // another candidate than the first must be clearly faster: less chance of noise
 
 cudaDataType_t data_type(DType type) { return type == DType::kBfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
@@ -68,6 +71,12 @@ MatmulPreference make_preference(int64_t align_first, int64_t align_second, int6
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(align_c));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(align_c));
   return preference;
+}
+
+float median(std::vector<float> x) {
+  const auto middle = x.begin() + static_cast<std::ptrdiff_t>(x.size() / 2);
+  std::nth_element(x.begin(), middle, x.end());
+  return *middle;
 }
 
 std::string describe(const Product& p) {
@@ -141,42 +150,74 @@ void Matmul::choose(const char* operation, Plan& plan, const Key& key, const Pro
   plan.chosen = true;
   if (found == 1) return;
 
-  // Measured with beta = 0 on an output that may be destroyed. When the caller adds to c, that is a copy of its
-  // extent; where there is no memory for it, the heuristic's first choice stays.
+  // When the caller adds to c, the trials add to a copy of its extent, so that they read as much as the product will;
+  // where there is no memory for it, the heuristic's first choice stays.
   Product trial = product;
-  trial.beta = 0;
   DeviceMemory output;
   if (product.beta != 0) {
     const int64_t elements = (product.batch - 1) * product.stride_c + (product.m - 1) * product.ldc + product.n;
+    const auto bytes = static_cast<size_t>(elements * dtype_bytes(product.c_type));
     void* memory = nullptr;
-    if (cudaMalloc(&memory, static_cast<size_t>(elements * dtype_bytes(product.c_type))) != cudaSuccess) {
+    if (cudaMalloc(&memory, bytes) != cudaSuccess) {
       static_cast<void>(cudaGetLastError());
       return;
     }
     output = DeviceMemory(memory);
     trial.c = memory;
+    CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes, stream), operation);
   }
   CUDA_CHECK(cudaDeviceSynchronize(), operation);  // nothing else may run beside the measurement
-  const Event begin = make_event(true), end = make_event(true);
+  std::array<Event, kRepeats + 1> marks;
+  for (Event& mark : marks) mark = make_event(true);
+  const auto run = [&](int candidate) {
+    CUBLAS_CHECK(execute(plan, candidates[candidate].algo, trial, stream, workspace), operation, ": ",
+                 describe(product));
+  };
+  /// The milliseconds of each of `runs` runs, after one to warm up.
+  const auto measure = [&](int candidate, int runs) {
+    run(candidate);
+    for (int r = 0; r <= runs; ++r) {
+      if (r > 0) run(candidate);
+      CUDA_CHECK(cudaEventRecord(marks[r].get(), stream), operation);
+    }
+    CUDA_CHECK(cudaEventSynchronize(marks[runs].get()), operation, ": measuring ", describe(product));
+    std::vector<float> ms(runs);
+    for (int r = 0; r < runs; ++r) {
+      CUDA_CHECK(cudaEventElapsedTime(&ms[r], marks[r].get(), marks[r + 1].get()), operation);
+    }
+    return ms;
+  };
+  struct Contender {
+    int candidate;
+    float ms;
+  };
+  std::vector<Contender> contenders;
   const auto started = std::chrono::steady_clock::now();
-  float best_ms = 0;
   for (int i = 0; i < found; ++i) {
     if (candidates[i].state != CUBLAS_STATUS_SUCCESS) continue;
     if (execute(plan, candidates[i].algo, trial, stream, workspace) != CUBLAS_STATUS_SUCCESS) continue;
-    CUDA_CHECK(cudaEventRecord(begin.get(), stream), operation);
-    for (int r = 0; r < kRepeats; ++r) {
-      CUBLAS_CHECK(execute(plan, candidates[i].algo, trial, stream, workspace), operation, ": ", describe(product));
-    }
-    CUDA_CHECK(cudaEventRecord(end.get(), stream), operation);
-    CUDA_CHECK(cudaEventSynchronize(end.get()), operation, ": measuring ", describe(product));
-    float ms = 0;
-    CUDA_CHECK(cudaEventElapsedTime(&ms, begin.get(), end.get()), operation);
-    if (best_ms == 0 || ms < kMargin * best_ms) {
-      best_ms = ms;
-      plan.algorithm = candidates[i].algo;
-    }
+    contenders.push_back({i, median(measure(i, kRepeats))});
     if (std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count() > kTuningSeconds) break;
   }
+  if (contenders.empty()) return;
+  std::stable_sort(contenders.begin(), contenders.end(),
+                   [](const Contender& x, const Contender& y) { return x.ms < y.ms; });
+  contenders.resize(std::min<size_t>(contenders.size(), kFinalists));
+  // In turns, so that a clock that falls meanwhile falls for all of them.
+  std::vector<std::vector<float>> rounds(contenders.size());
+  for (int round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < contenders.size(); ++i) {
+      rounds[i].push_back(measure(contenders[i].candidate, 1).front());
+    }
+  }
+  for (size_t i = 0; i < contenders.size(); ++i) contenders[i].ms = median(rounds[i]);
+  std::sort(contenders.begin(), contenders.end(),
+            [](const Contender& x, const Contender& y) { return x.candidate < y.candidate; });
+  Contender best = contenders.front();
+  for (const Contender& contender : contenders) {
+    if (contender.ms < kMargin * best.ms) best = contender;
+  }
+  plan.algorithm = candidates[best.candidate].algo;
 }
 
 Matmul::Plan& Matmul::plan_for(const char* operation, const Key& key, const Product& p, cudaStream_t stream,
