@@ -16,12 +16,6 @@
 
 namespace retain {
 
-/// An error of the configuration: all ranks throw it alike, because all read the same bytes.
-class ConfigError : public Error {
- public:
-  using Error::Error;
-};
-
 /// The files of a configuration: the one that was named, then its base files.
 struct ConfigSources {
   struct File {

@@ -21,9 +21,12 @@ if [ -n "$text" ] && [ ! -r "$text" ]; then
   exit 66
 fi
 
+# Another text is another run: a run goes on only with the data it began with.
+run=runs/demo
+if [ -n "$text" ]; then run=runs/demo-$(basename "$text" | tr -c 'A-Za-z0-9\n' '-'); fi
+
 began=$SECONDS
 say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - began)); }
-run=runs/demo
 launch/setup.sh
 
 say "Building"
@@ -44,7 +47,8 @@ say "Making token shards from $text ($(wc -c <"$text") bytes, the last 5 % held 
 "$retain" data prepare "$text" --out "$run/data/text" --tokenizer bytes --holdout 0.05
 
 say "Training with mpirun -n $ranks"
-launch/mpirun.sh -n "$ranks" train configs/demo.yaml --set "run.dir=$run"
+settings=(--set "run.dir=$run" --set "data.train=[{path: $run/data/text_train}]" --set "data.valid={book: $run/data/text_valid}")
+launch/mpirun.sh --program "$retain" -n "$ranks" train configs/demo.yaml "${settings[@]}"
 checkpoint=$run/checkpoints/$(cat "$run/checkpoints/latest")
 
 say "Evaluating on the held-out text, in the three forms of retention"
@@ -79,7 +83,7 @@ cat <<END
   sample      $run/sample.txt
   curve       $run/loss.png
 Try next:
-  launch/mpirun.sh -n 4 train configs/demo.yaml --set parallel.tp=2 --set parallel.cp=2 --set run.dir=runs/demo-tp-cp
+  launch/mpirun.sh -n 4 train configs/demo.yaml --set parallel.tp=2 --set parallel.cp=2 --set run.dir=runs/demo-2x2
   $retain generate $checkpoint --prompt "In the beginning " --max-tokens 300
   $retain plan configs/demo.yaml
   launch/demo.sh --text your.txt

@@ -1,4 +1,9 @@
 // The program `retain`.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
 #include "launch/program.h"
 #include "launch/verbs.h"
 
@@ -19,10 +24,27 @@ struct Dispatch {
   }
 };
 
+/// A stream that the caller closed is opened to nothing: else the next file to be opened would get what is printed.
+void keep_standard_streams() {
+  for (int descriptor = 0; descriptor <= 2; ++descriptor) {
+    if (fcntl(descriptor, F_GETFD) == -1 && open("/dev/null", O_RDWR) != descriptor) std::abort();
+  }
+}
+
+/// OpenMP's threads spin while they wait, which on a machine that is busy otherwise makes every loop last a time slice.
+/// The library reads its settings before main, so the program starts itself again with a short spin.
+void wait_without_spinning(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  setenv("GOMP_SPINCOUNT", "1000", 1);
+  execv("/proc/self/exe", argv);
+}
+
 }  // namespace
 }  // namespace retain
 
 int main(int argc, char** argv) {
+  retain::keep_standard_streams();
+  retain::wait_without_spinning(argv);
   return retain::run_program({argv + 1, argv + argc},
                              [](const retain::Command& command, const retain::MpiEnvironment* mpi) {
                                return std::visit(retain::Dispatch{mpi}, command);

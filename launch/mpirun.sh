@@ -1,30 +1,45 @@
 #!/usr/bin/env bash
 # Starts retain under mpirun with what root, few cores and containers need.
-#   launch/mpirun.sh -n RANKS [mpirun options] VERB ARGUMENTS…
+#   launch/mpirun.sh -n RANKS [--program PATH] [mpirun options --] VERB ARGUMENTS…
 #   launch/mpirun.sh -n 4 train configs/demo.yaml --set parallel.tp=2 --set parallel.cp=2
-# The program is build/cuda/bin/retain or build/cpu/bin/retain, whichever was built last.
+#   launch/mpirun.sh -n 16 --hostfile hosts --map-by ppr:8:node -- train run.yaml
+# The program is the one under build/ that was built last, unless --program names another.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-usage() { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
+refuse() { echo "mpirun.sh: $1" >&2; usage >&2; exit 64; }
+
+# Everything up to `--` is mpirun's; without `--` the first word that is no option of ours begins the command.
 ranks=
+program=
 options=()
+separated=
+for word in "$@"; do [ "$word" = -- ] && separated=yes; done
 while [ $# -gt 0 ]; do
   case "$1" in
-    -n | -np) [ $# -ge 2 ] || usage; ranks=$2; shift 2 ;;
-    -h | --help) usage ;;
-    -H | --host | --hostfile | -x | --map-by | --bind-to) options+=("$1" "$2"); shift 2 ;;
-    --mca) options+=("$1" "$2" "$3"); shift 3 ;;
-    -*) options+=("$1"); shift ;;
-    *) break ;;
+    -n | -np | --np) [ $# -ge 2 ] || refuse "$1 needs a number of ranks"; ranks=$2; shift 2 ;;
+    --program) [ $# -ge 2 ] || refuse "--program needs a path"; program=$2; shift 2 ;;
+    -h | --help) usage; exit 0 ;;
+    --) shift; break ;;
+    *)
+      if [ -z "$separated" ]; then
+        case "$1" in -*) refuse "options of mpirun such as '$1' need a '--' before the verb" ;; esac
+        break
+      fi
+      options+=("$1")
+      shift
+      ;;
   esac
 done
-[[ "$ranks" =~ ^[1-9][0-9]*$ ]] || usage
-[ $# -gt 0 ] || usage
+[[ "$ranks" =~ ^[1-9][0-9]*$ ]] || refuse "-n needs a number of ranks, got '$ranks'"
+[ $# -gt 0 ] || refuse "no verb is given"
 
-program=$(ls -t "$root"/build/{cuda,cpu}/bin/retain 2>/dev/null | head -n 1 || true)
 if [ -z "$program" ]; then
-  echo "mpirun.sh: no program under $root/build; build it with: cmake --preset cpu && cmake --build --preset cpu" >&2
+  program=$(ls -t "$root"/build/*/bin/retain 2>/dev/null | head -n 1 || true)
+fi
+if [ ! -x "$program" ]; then
+  echo "mpirun.sh: no program ${program:-under $root/build}; build it with: cmake --preset cpu && cmake --build --preset cpu" >&2
   exit 66
 fi
 

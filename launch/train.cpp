@@ -1,6 +1,8 @@
 // retain train: reads the configuration once for all ranks, builds the session, runs.
 #include <fmt/core.h>
+#include <unistd.h>
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -31,22 +33,23 @@ std::map<std::string, std::string> identity_values(const Config& config) {
   return values;
 }
 
+std::string host_name() {
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
 std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) {
   const nlohmann::ordered_json json = {{"version", version()},
                                        {"compiler", compiler()},
                                        {"ranks", mpi ? mpi->world_size() : 1},
-                                       {"host", mpi ? mpi->host() : ""},
+                                       {"host", host_name()},
                                        {"device", backend.device_description()}};
   return json.dump(2) + "\n";
 }
 
-}  // namespace
-
-namespace {
-
-int train(const TrainOptions& options, const MpiEnvironment* mpi, const ParsedConfig& parsed, const Target& target,
+int train(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi, const ParsedConfig& parsed, const Target& target,
           std::unique_ptr<Communicator> host, const RunDirectory& directory, Log& log) {
-  SignalWishes signals;
   const bool first = host->rank() == 0;
   const int ranks = host->size();
   const Config& config = parsed.config;
@@ -86,6 +89,7 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi, const ParsedCo
 }  // namespace
 
 int run(const TrainOptions& options, const MpiEnvironment* mpi) {
+  SignalWishes signals;
   std::unique_ptr<Communicator> host = make_host_communicator(mpi);
   const bool first = host->rank() == 0;
   const int local_ranks = mpi ? mpi->local_size() : 1;
@@ -98,7 +102,7 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
   Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
   const int world_rank = host->rank();
   try {
-    return train(options, mpi, parsed, target, std::move(host), directory, log);
+    return train(signals, options, mpi, parsed, target, std::move(host), directory, log);
   } catch (const Error& error) {
     // Only leaves the reason where the run's other files are; main prints it and ends the program.
     if (first && error.kind() != ErrorKind::kCannotCreate)

@@ -144,14 +144,18 @@ std::string legal_layouts(const Config& c, int ranks) {
     const int64_t replica = c.train.micro_batch_tokens;
     return replica < 1 || c.train.batch_tokens < 1 || c.train.batch_tokens % (dp * replica) == 0;
   };
-  std::vector<std::string> found;
-  for (int tp = 1; tp <= ranks && found.size() <= kMostListed; ++tp) {
+  std::vector<std::string> found, with_another_batch;
+  for (int tp = 1; tp <= ranks; ++tp) {
     if (ranks % tp != 0 || c.model.heads % tp != 0 || c.model.ffn_size % tp != 0) continue;
-    for (int cp = 1; cp <= ranks / tp && found.size() <= kMostListed; ++cp)
-      if (ranks / tp % cp == 0 && c.data.seq_len % cp == 0 && batch_allows(ranks / tp / cp))
-        found.push_back(MeshShape{ranks / tp / cp, cp, tp}.describe());
+    for (int cp = 1; cp <= ranks / tp; ++cp) {
+      if (ranks / tp % cp != 0 || c.data.seq_len % cp != 0) continue;
+      const MeshShape shape{ranks / tp / cp, cp, tp};
+      (batch_allows(shape.dp) ? found : with_another_batch).push_back(shape.describe());
+    }
   }
-  return found.empty() ? "none with this model, data.seq_len and train.batch_tokens" : listed(found);
+  if (!found.empty()) return listed(found);
+  if (with_another_batch.empty()) return "none with this model and data.seq_len";
+  return "with a train.batch_tokens that dp divides " + listed(with_another_batch);
 }
 
 /// Returns dp, or 0 when the layout is wrong.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/core/error.h"
 #include "kernels/ops.h"
 #include "parallel/topology.h"
 
@@ -124,6 +125,12 @@ struct Config {
   int64_t steps() const { return (train.tokens + train.batch_tokens - 1) / train.batch_tokens; }
   /// The mesh on this many ranks (after validate() found it legal).
   MeshShape mesh(int ranks) const;
+};
+
+/// An error of the configuration: all ranks throw it alike, because all read the same bytes.
+class ConfigError : public Error {
+ public:
+  using Error::Error;
 };
 
 /// One thing that is wrong: the key ("parallel.tp"), and what is wrong with it, with the legal values.

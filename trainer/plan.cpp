@@ -17,10 +17,10 @@ Target resolve_target(const Config& config, bool gpu_available, int threads) {
     case Precision::kFp64: target.compute = DType::kFloat64; break;
   }
   if (cuda && target.compute == DType::kFloat64) {
-    throw Error(ErrorKind::kConfig, "precision: fp64 exists on the CPU only (set device: cpu)");
+    throw ConfigError(ErrorKind::kConfig, "precision: fp64 exists on the CPU only (set device: cpu)");
   }
   if (!cuda && target.compute == DType::kBfloat16) {
-    throw Error(ErrorKind::kConfig, "precision: bf16 exists on GPUs only (set precision: fp32 or auto)");
+    throw ConfigError(ErrorKind::kConfig, "precision: bf16 exists on GPUs only (set precision: fp32 or auto)");
   }
   return target;
 }

@@ -108,6 +108,11 @@ void TrainingRun::take_weights_from(const std::string& path) {
 }
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
+  if (step_ >= config_.steps()) {
+    log_.info("this run is finished (", step_, " of ", config_.steps(),
+              " steps): nothing to train; raise train.tokens, or choose another run.dir for another run");
+    return RunOutcome::kFinished;
+  }
   log_.info("training ", plan_.parameters.all, " parameters for ", config_.steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
             fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");

@@ -7,7 +7,7 @@ trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 cd "$work"
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
-ranks() { mpirun -n "$1" --oversubscribe --bind-to none "$retain" "${@:2}"; }
+ranks() { "$source_dir/launch/mpirun.sh" --program "$retain" -n "$1" "${@:2}"; }
 # expect_code CODE COMMAND…: the command ends with exactly this code; its output is in out.txt
 expect_code() {
   local want=$1 got=0

@@ -24,8 +24,13 @@ refused 66 "missing.yaml" "$retain" train missing.yaml
 refused 64 "did you mean 'train'" "$retain" trian tiny.yaml
 refused 66 "nowhere" "$retain" generate nowhere --prompt x
 sed 's/path: text_train/path: absent/' tiny.yaml >bad.yaml
-expect_code 66 "$retain" train bad.yaml
-grep -q absent out.txt || fail "the missing shard is not named: $(cat out.txt)"
+refused 66 "absent" "$retain" train bad.yaml
+refused 66 "absent" ranks 2 train bad.yaml
+[ "$(grep -c absent out.txt)" = 1 ] || fail "a missing shard is reported by every rank: $(cat out.txt)"
+refused 66 "gone" "$retain" train tiny.yaml --set 'data.valid={held: gone}'
+refused 65 "text_valid" "$retain" train tiny.yaml --set 'data.train=[{path: text_valid}]' --set data.seq_len=4Ki \
+  --set train.micro_batch_tokens=4Ki --set train.batch_tokens=4Ki --set schedule.warmup=1
+refused 71 "largest parts" "$retain" train tiny.yaml --set model.hidden_size=65536 --set model.ffn_size=65536 --set model.layers=64
 
 # A run directory that cannot be one.
 echo file >occupied
@@ -33,11 +38,18 @@ expect_code 73 "$retain" train tiny.yaml --set run.dir=occupied
 expect_code 73 "$retain" train tiny.yaml --set run.dir=occupied/below
 # No GPU here: asking for one says so.
 if ! command -v nvidia-smi >/dev/null 2>&1; then
-  expect_code 69 "$retain" train tiny.yaml --set device=cuda --set run.dir=gpu
+  refused 69 "GPU" "$retain" train tiny.yaml --set device=cuda
 fi
+# The launcher's script.
+refused 64 "needs a number" "$source_dir/launch/mpirun.sh" -n
+refused 64 "before the verb" "$source_dir/launch/mpirun.sh" -n 2 --host a train tiny.yaml
+refused 64 "no verb" "$source_dir/launch/mpirun.sh" -n 2
+refused 64 "unknown argument" "$source_dir/launch/setup.sh" --chek
+refused 64 "unknown argument" "$source_dir/launch/demo.sh" --txt
 # Never a silent fresh start: the only checkpoint is damaged.
 "$retain" train tiny.yaml --set train.tokens=2560 >/dev/null 2>&1
 printf x | dd of="$(ls run/checkpoints/step-00000010/shard-*.h5)" bs=1 seek=5000 conv=notrunc 2>/dev/null
 expect_code 65 "$retain" train tiny.yaml
 grep -q 'shard-00000-of-00001.h5' out.txt || fail "the damaged file is not named: $(cat out.txt)"
+grep -q 'shard-00000-of-00001.h5' run/FAILED || fail "FAILED does not hold the reason"
 echo passed

@@ -42,6 +42,15 @@ TEST(Schedule, NeverRisesAfterTheWarmUpAndNeverPassesTheFinalRate) {
   }
 }
 
+TEST(Schedule, AWsdRunAlwaysDecaysHoweverShort) {
+  ScheduleConfig s = schedule(ScheduleKind::kWsd, 0, 0.0);
+  s.decay_fraction = 0.001;
+  EXPECT_EQ(wsd_decay_steps(s, 40), 1);
+  EXPECT_DOUBLE_EQ(learning_rate(s, 1.0, 40, 38), 1.0);
+  s.decay_fraction = 0.05;
+  EXPECT_DOUBLE_EQ(learning_rate(s, 1.0, 40, 39), 0.5);
+}
+
 TEST(Step, DecayLeavesNormWeightsAlone) {
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());

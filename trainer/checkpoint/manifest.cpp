@@ -337,7 +337,11 @@ void check_identity(const std::map<std::string, std::string>& saved, const std::
     if (then == here || std::find(allowed.begin(), allowed.end(), key) != allowed.end()) continue;
     problems += concat("\n  ", key, ": the checkpoint has ", then, ", this run has ", here);
   }
-  if (!problems.empty()) throw Error(ErrorKind::kData, "the checkpoint is of another run:" + problems);
+  if (problems.empty()) return;
+  throw Error(ErrorKind::kData,
+              concat("the checkpoint is of another run:", problems,
+                     "\nchoose another run.dir for another run, or --resume never to start this one over; data and seed may "
+                     "change in the middle of a run with --allow-changed KEY"));
 }
 
 }  // namespace retain

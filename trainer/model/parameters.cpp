@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/core/random.h"
+#include "parallel/gradient_reducer.h"
 
 namespace retain {
 
@@ -249,7 +250,7 @@ void ParameterStore::weights_from_master() {
 
 void ParameterStore::gather(Communicator& replicas) {
   const bool cut = slice_.size() != layout_.flat_elements;
-  if (cut) replicas.all_gather(weights_, weights_.slice(0, slice_.begin, slice_.size())).wait();
+  GradientReducer(replicas, cut ? 1 : 0).gather(weights_);
   if (!norms_buffer_.data()) return;
   // Each replica contributes the part of the norms that its slice holds; the sum over replicas is the whole.
   backend_.fill(norms_, 0);

@@ -6,6 +6,10 @@
 
 namespace retain {
 
+int64_t wsd_decay_steps(const ScheduleConfig& schedule, int64_t steps) {
+  return static_cast<int64_t>(std::ceil(schedule.decay_fraction * static_cast<double>(steps)));
+}
+
 double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t index) {
   if (index < schedule.warmup_steps) return lr * static_cast<double>(index + 1) / static_cast<double>(schedule.warmup_steps);
   const auto between = [&](double high) { return lr * (schedule.final + (1 - schedule.final) * high); };
@@ -17,7 +21,7 @@ double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, i
     case ScheduleKind::kLinear: return between(1 - progress_since(schedule.warmup_steps));
     case ScheduleKind::kCosine: return between(0.5 * (1 + std::cos(std::numbers::pi * progress_since(schedule.warmup_steps))));
     case ScheduleKind::kWsd: {
-      const int64_t begin = steps - static_cast<int64_t>(std::llround(schedule.decay_fraction * static_cast<double>(steps)));
+      const int64_t begin = steps - wsd_decay_steps(schedule, steps);
       return index < begin ? lr : between(1 - progress_since(std::max(begin, schedule.warmup_steps)));
     }
   }

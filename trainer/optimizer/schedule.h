@@ -10,4 +10,7 @@ namespace retain {
 /// the run linearly towards final·lr.
 double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t index);
 
+/// Steps at the end of a wsd run in which the rate falls: decay_fraction of the run, rounded up.
+int64_t wsd_decay_steps(const ScheduleConfig& schedule, int64_t steps);
+
 }  // namespace retain
