@@ -1,6 +1,7 @@
 // retain checkpoint list, verify, digest and diff: they only read, so a run may go on meanwhile.
 #include <fmt/core.h>
 
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -40,6 +41,9 @@ auto on_step(const Path& path, Work&& work) {
 }  // namespace
 
 int run(const CheckpointListOptions& options) {
+  if (!std::filesystem::is_directory(options.run)) {
+    throw Error(ErrorKind::kMissingInput, concat(options.run, ": no such run directory"));
+  }
   Json json = Json::array();
   for (const StepSummary& s : summarize_steps(options.run)) {
     const std::string mesh = s.problem.empty() ? s.state.mesh.describe() : "";

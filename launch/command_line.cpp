@@ -119,7 +119,7 @@ Verb eval_verb() {
   word(verb, "CHECKPOINT", raw->o.checkpoint, "a checkpoint, or a run (its newest)", " ")->required();
   words(verb, "--data", raw->data, "a set of tokens and its name; may be repeated", "NAME=PATH")->required();
   word(verb, "--mode", raw->mode, "form of retention; all three agree", "parallel|chunkwise|recurrent");
-  word(verb, "--tokens", raw->tokens, "at most so many of each set; all if not given", "N");
+  word(verb, "--tokens", raw->tokens, "of each set, rounded up to whole windows; all if\nnot given", "N");
   flag(verb, "--json", raw->o.json, "one JSON document on stdout");
   verb.finish = [raw]() -> Command {
     for (const std::string& text : raw->data) {

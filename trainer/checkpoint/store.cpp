@@ -33,12 +33,12 @@ bool is_set_aside(const std::string& name, const std::string& kind) {
          nonce.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
-// Entries of the directory; nothing if it does not exist.
+// Entries of the directory; nothing if there is no directory of that name.
 std::vector<std::filesystem::directory_entry> entries_of(const Path& directory) {
   std::vector<std::filesystem::directory_entry> entries;
   std::error_code error;
   std::filesystem::directory_iterator it(directory, error);
-  if (error == std::errc::no_such_file_or_directory) return entries;
+  if (error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory) return entries;
   for (const std::filesystem::directory_iterator end; !error && it != end; it.increment(error)) entries.push_back(*it);
   if (error) throw Error(ErrorKind::kIo, concat("list ", directory.string(), ": ", error.message()));
   return entries;
