@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-constexpr int kFewChunks = 8, kManyChunks = 16;  // loaded before the first is used: the scan's bytes in flight
+constexpr int kFewChunks = 8, kManyChunks = 12;  // loaded before the first is used: the scan's bytes in flight
 
 /// γ^n for n tokens. Exact to float's last digits without a double exponential, which would cost a thread as much as
 /// its loads: 2^fraction of the exponent by float, the whole part exactly.

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kHeads = 4;   // of one thread: 128 bytes in flight
-constexpr int kBlocks = 3;  // on a multiprocessor, by what registers a thread may have
+constexpr int kBlocks = 2;  // on a multiprocessor, by what registers a thread may have
 
 template <class T>
 struct Rotation {
