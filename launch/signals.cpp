@@ -1,6 +1,5 @@
 #include "launch/signals.h"
 
-#include <array>
 #include <csignal>
 
 namespace retain {
@@ -30,10 +29,6 @@ SignalWishes::SignalWishes() {
   handle(SIGTERM, ask_to_stop);
   handle(SIGUSR2, ask_to_save);
   handle(SIGXFSZ, SIG_IGN);  // a write past the limit of file sizes fails with a reason instead
-}
-
-SignalWishes::~SignalWishes() {
-  for (const int signal : std::array{SIGUSR1, SIGTERM, SIGUSR2, SIGXFSZ}) handle(signal, SIG_DFL);
 }
 
 bool SignalWishes::stop_requested() const { return stop != 0; }

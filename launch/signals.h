@@ -3,11 +3,11 @@
 
 namespace retain {
 
-/// Installs the handlers while it lives. One object a process: a handler can reach nothing but static storage.
+/// Installs the handlers, for good: a signal that comes late must not turn a run that has ended well into a death. One
+/// object a process: a handler can reach nothing but static storage.
 class SignalWishes {
  public:
   SignalWishes();
-  ~SignalWishes();
   SignalWishes(const SignalWishes&) = delete;
   SignalWishes& operator=(const SignalWishes&) = delete;
 

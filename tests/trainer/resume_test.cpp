@@ -1,0 +1,128 @@
+// A checkpoint of any mesh continues on any other: the state is the same to the last bit, and the losses follow those
+// of the run that was not interrupted; on the same mesh they are equal. RETAIN_FAULT_FULL=1 continues every pair, where
+// the short form continues one of the two kinds of ZeRO for each pair of meshes.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <mutex>
+
+#include "tests/support/ranks.h"
+#include "tests/support/tiny_run.h"
+#include "trainer/checkpoint/inspect.h"
+#include "trainer/checkpoint/trainer_state.h"
+#include "trainer/checkpoint/writer.h"
+
+namespace retain::testing {
+namespace {
+
+constexpr int64_t kSavedStep = 5, kStepsAfter = 20;
+
+const std::vector<MeshShape> kMeshes = {{1, 1, 1}, {2, 1, 1}, {1, 2, 1}, {1, 1, 2},
+                                        {2, 1, 2}, {2, 2, 1}, {1, 2, 2}, {4, 1, 1}};
+
+struct Way {
+  MeshShape mesh;
+  int zero = 0;
+  bool operator==(const Way& other) const {
+    return mesh.dp == other.mesh.dp && mesh.cp == other.mesh.cp && mesh.tp == other.mesh.tp && zero == other.zero;
+  }
+  std::string describe() const { return concat(mesh.describe(), " zero=", zero); }
+};
+
+Config config_of(const std::string& directory, const Way& way) {
+  Config config = tiny_config(directory);
+  config.model.hidden_size = 16;
+  config.model.ffn_size = 24;
+  config.data.seq_len = 16;
+  config.train = {.tokens = 400 * 64, .batch_tokens = 64, .micro_batch_tokens = 16, .chunk = 4};
+  config.parallel = {.dp = way.mesh.dp, .cp = way.mesh.cp, .tp = way.mesh.tp, .zero = way.zero};
+  return config;
+}
+
+void save(Trainer& trainer, const std::string& run, int64_t step) {
+  HostState state(trainer.parameters(), trainer.share());
+  state.download(trainer.backend(), trainer.parameters());
+  RunState about;
+  about.step = step;
+  about.tokens = step * trainer.config().train.batch_tokens;
+  about.seed = trainer.config().run.seed;
+  about.next_sample = about.tokens / trainer.config().data.seq_len;
+  about.mesh = trainer.mesh().shape();
+  about.zero = trainer.config().parallel.zero;
+  CheckpointWriter writer(trainer.mesh().host(), run, {.keep = 2});
+  const auto placements = placements_of(trainer.parameters().layout(), trainer.mesh().at().tp);
+  const SaveResult result = writer.save(about, placements, state.flat());
+  if (!result.committed) throw Error(result.kind, result.message);
+}
+
+std::string digest_of(const std::string& run) { return compute_digest(open_unverified(run)).value; }
+
+// Runs `body` with a trainer on every rank of the way; rank 0's losses are what counts.
+void train_on(const std::string& directory, const Way& way, DType compute, const std::function<void(Trainer&)>& body) {
+  run_ranks(way.mesh.ranks(), [&](Communicator& group) {
+    const auto backend = make_cpu_backend(1);
+    Mesh mesh(way.mesh, group.split(0, group.rank()), group.split(0, group.rank()));
+    const Config config = config_of(directory, way);
+    Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1});
+    body(trainer);
+  });
+}
+
+void take_losses(Trainer& trainer, int64_t from, int64_t to, std::vector<double>& losses) {
+  for (int64_t step = from; step < to; ++step) {
+    const double loss = trainer.step(step).loss;
+    if (trainer.mesh().world_rank() == 0) losses.push_back(loss);
+  }
+}
+
+void continue_everywhere(DType compute, double tolerance) {
+  const bool full = std::getenv("RETAIN_FAULT_FULL") != nullptr;
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  const size_t count = kMeshes.size();
+  int continued = 0;
+  for (size_t i = 0; i < count * (full ? 2 : 1); ++i) {
+    const Way from{kMeshes[i % count], static_cast<int>((i + i / count) % 2)};
+    const std::string saved = concat(directory.path(), "/from-", i);
+    std::vector<double> undisturbed;
+    train_on(directory.path(), from, compute, [&](Trainer& trainer) {
+      std::vector<double> before;
+      take_losses(trainer, 0, kSavedStep, before);
+      save(trainer, saved, kSavedStep);
+      take_losses(trainer, kSavedStep, kSavedStep + kStepsAfter, undisturbed);
+    });
+    const std::string digest = digest_of(saved);
+    for (size_t j = 0; j < 2 * count; ++j) {
+      const Way to{kMeshes[j % count], static_cast<int>(j / count)};
+      SCOPED_TRACE(from.describe() + " -> " + to.describe());
+      const bool same = from == to;
+      const bool trains = full || same || (to.mesh.describe() != from.mesh.describe() && (i + j) % 2 == j / count);
+      const std::string again = concat(directory.path(), "/again");
+      std::vector<double> losses;
+      train_on(directory.path(), to, compute, [&](Trainer& trainer) {
+        const Checkpoint checkpoint = open_verified(trainer.mesh().host(), saved, [](const std::string&) {});
+        load_training_state(checkpoint, trainer.backend(), trainer.parameters(), trainer.mesh().at().tp,
+                            trainer.mesh().replicas());
+        save(trainer, again, kSavedStep);
+        if (trains) take_losses(trainer, kSavedStep, kSavedStep + kStepsAfter, losses);
+      });
+      ASSERT_EQ(digest_of(again), digest);
+      for (size_t step = 0; step < losses.size(); ++step) {
+        if (same) {
+          ASSERT_EQ(losses[step], undisturbed[step]) << "step " << step << " after the resume";
+        } else {
+          ASSERT_NEAR(losses[step], undisturbed[step], tolerance) << "step " << step << " after the resume";
+        }
+      }
+      continued += trains ? 1 : 0;
+    }
+  }
+  std::printf("%d resumes trained on\n", continued);
+}
+
+TEST(Resume, OnAnyOtherMeshContinuesTheLossInFloat64) { continue_everywhere(DType::kFloat64, 1e-6); }
+
+TEST(Resume, OnAnyOtherMeshContinuesTheLossInFloat32) { continue_everywhere(DType::kFloat32, 1e-5); }
+
+}  // namespace
+}  // namespace retain::testing
