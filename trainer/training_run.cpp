@@ -55,14 +55,20 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
 void TrainingRun::begin_from(const RunStart& start) {
   const auto say = [this](const std::string& line) { log_.warn(line); };
   std::optional<Checkpoint> checkpoint;
-  if (start.resume == "auto") {
-    checkpoint = open_newest(mesh_.host(), directory_.path(), true, say);
-  } else if (start.resume != "never") {
-    checkpoint = open_verified(mesh_.host(), start.resume, say);
+  if (start.resume != "never") {
+    StateLoad load(trainer_.parameters(), mesh_.at().tp);
+    const LoadTarget target = load.target(
+        [&](const RunState& state) { check_identity(state.identity, identity_.values, start.allow_changed); });
+    if (start.resume == "auto") {
+      checkpoint = open_newest(mesh_.host(), directory_.path(), true, say, &target);
+    } else {
+      checkpoint = open_verified(mesh_.host(), start.resume, say, &target);
+    }
+    if (checkpoint) load.finish(trainer_.backend(), mesh_.replicas());
   }
   std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
   if (checkpoint) {
-    resume_from(*checkpoint, start.allow_changed);
+    continue_from(*checkpoint, start.allow_changed);
     about["from"] = checkpoint->path().string();
   } else {
     if (!list_steps(checkpoints_directory(directory_.path())).empty())
@@ -78,16 +84,14 @@ void TrainingRun::begin_from(const RunStart& start) {
   event(checkpoint ? "resume" : "start", about);
 }
 
-void TrainingRun::resume_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed) {
+void TrainingRun::continue_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed) {
   const std::map<std::string, std::string>&saved = checkpoint.state().identity, &here = identity_.values;
-  check_identity(saved, here, allow_changed);
   for (const std::string& key : allow_changed) {
     const auto then = saved.find(key), now = here.find(key);
     if (then == saved.end() || now == here.end() || then->second == now->second) continue;
     log_.warn(key, " was ", then->second, " and is ", now->second, " from step ", checkpoint.state().step, " on, as allowed");
     event("changed", {{"key", key}, {"from", then->second}, {"to", now->second}}, checkpoint.state().step);
   }
-  load_training_state(checkpoint, trainer_.backend(), trainer_.parameters(), mesh_.at().tp, mesh_.replicas());
   step_ = saved_step_ = checkpoint.state().step;
   log_.info("resumed from ", checkpoint.path().string(), ": ", step_, " of ", config_.steps(), " steps done");
 }

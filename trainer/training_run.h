@@ -53,7 +53,7 @@ class TrainingRun {
 
  private:
   void begin_from(const RunStart& start);
-  void resume_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed);
+  void continue_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed);
   void take_weights_from(const std::string& path);
   void report(const StepResult& result, double seconds);
   void validate();

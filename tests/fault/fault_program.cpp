@@ -20,12 +20,11 @@ namespace {
 
 constexpr int kLoadedSomethingElse = 99;
 
-bool loaded_well(Communicator& host, const Checkpoint& checkpoint) {
+bool loaded_well(Communicator& host, TestState<float>& got, int64_t step) {
   const MeshShape mesh{host.size(), 1, 1};
   const TestLayout layout(mesh, 0);
-  TestState<float> got(layout.slice(mesh, host.rank()), 0), want(layout.slice(mesh, host.rank()), 0);
-  want.fill(layout, checkpoint.state().step);
-  checkpoint.read(layout.placements, got.view());
+  TestState<float> want(layout.slice(mesh, host.rank()), 0);
+  want.fill(layout, step);
   return got.values[0] == want.values[0] && got.values[1] == want.values[1] && got.values[2] == want.values[2];
 }
 
@@ -62,15 +61,16 @@ int run(Communicator& host, const Path& run, int64_t target, bool in_place) {
     });
   }
   broadcast_outcome(host, locked, 0).throw_if_failed();
-  const std::optional<Checkpoint> checkpoint =
-      open_newest(host, run, true, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
-  const int64_t resumed = checkpoint ? checkpoint->state().step : 0;
-  if (checkpoint && !loaded_well(host, *checkpoint)) return kLoadedSomethingElse;
-  if (host.rank() == 0) std::printf("resumed %lld\n", static_cast<long long>(resumed));
-
   const MeshShape mesh{host.size(), 1, 1};
   const TestLayout layout(mesh, 0);
   TestState<float> state(layout.slice(mesh, host.rank()), 0);
+  const LoadTarget into{layout.placements, state.view()};
+  const std::optional<Checkpoint> checkpoint = open_newest(
+      host, run, true, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }, &into);
+  const int64_t resumed = checkpoint ? checkpoint->state().step : 0;
+  if (checkpoint && !loaded_well(host, state, resumed)) return kLoadedSomethingElse;
+  if (host.rank() == 0) std::printf("resumed %lld\n", static_cast<long long>(resumed));
+
   CheckpointWriter writer(host, run, {.keep = 2}, lock ? &*lock : nullptr);
   for (int64_t step = resumed + 1; step <= target; ++step) {
     state.fill(layout, step);

@@ -100,9 +100,11 @@ void continue_everywhere(DType compute, double tolerance) {
       const std::string again = concat(directory.path(), "/again");
       std::vector<double> losses;
       train_on(directory.path(), to, compute, [&](Trainer& trainer) {
-        const Checkpoint checkpoint = open_verified(trainer.mesh().host(), saved, [](const std::string&) {});
-        load_training_state(checkpoint, trainer.backend(), trainer.parameters(), trainer.mesh().at().tp,
-                            trainer.mesh().replicas());
+        StateLoad load(trainer.parameters(), trainer.mesh().at().tp);
+        const LoadTarget target = load.target([](const RunState&) {});
+        open_verified(
+            trainer.mesh().host(), saved, [](const std::string&) {}, &target);
+        load.finish(trainer.backend(), trainer.mesh().replicas());
         save(trainer, again, kSavedStep);
         if (trains) take_losses(trainer, kSavedStep, kSavedStep + kStepsAfter, losses);
       });

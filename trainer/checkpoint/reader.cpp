@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "trainer/checkpoint/block_copies.h"
 #include "trainer/checkpoint/checksum.h"
 #include "trainer/checkpoint/exchange.h"
 
@@ -14,6 +15,7 @@ namespace {
 // A row slice at least this long is read by itself; shorter ones are cut out of a run of whole rows.
 constexpr int64_t kDirectReadBytes = 32 << 10;
 constexpr int64_t kReadBufferBytes = int64_t{4} << 20;
+constexpr int64_t kReadAheadBytes = int64_t{8} << 20;
 
 template <class From, class To>
 void convert(const void* from, void* to, int64_t count) {
@@ -107,7 +109,7 @@ void Checkpoint::read_box(const std::string& tensor, const Box& wanted, int stat
   RETAIN_CHECK(filled == wanted.elements(), tensor, " ", describe(wanted), ": ", filled, " elements found");
 }
 
-void Checkpoint::read(const std::vector<TensorPlacement>& placements, const FlatState& into) const {
+void Checkpoint::check_fits(const std::vector<TensorPlacement>& placements, const FlatState& into) const {
   std::map<std::string, const TensorRecord*> tensors;
   for (const TensorRecord& tensor : manifest_.tensors) tensors[tensor.name] = &tensor;
   for (const TensorPlacement& p : placements) {
@@ -124,10 +126,19 @@ void Checkpoint::read(const std::vector<TensorPlacement>& placements, const Flat
     if (!view) continue;
     RETAIN_CHECK(view.contiguous() && view.elements() == into.range.size(), "state ", view.describe(),
                  " for a range of ", into.range.size());
+    // Weights alone may be converted; moments of another type are another run's.
     if (i > 0 && view.dtype != manifest_.dtype) {
       throw Error(ErrorKind::kData, concat(path_.string(), " holds ", dtype_name(manifest_.dtype),
                                            ", this run trains in ", dtype_name(view.dtype)));
     }
+  }
+}
+
+void Checkpoint::read(const std::vector<TensorPlacement>& placements, const FlatState& into) const {
+  check_fits(placements, into);
+  for (int i = 0; i < kStates; ++i) {
+    const TensorView view = into.states()[static_cast<size_t>(i)];
+    if (!view) continue;
     for (const FlatBox& flat : boxes_of_flat_range(placements, into.range)) {
       const TensorPlacement& p = placements[static_cast<size_t>(flat.placement)];
       char* to = static_cast<char*>(view.data) + (flat.flat_begin - into.range.begin) * dtype_bytes(view.dtype);
@@ -137,7 +148,7 @@ void Checkpoint::read(const std::vector<TensorPlacement>& placements, const Flat
 }
 
 void Checkpoint::verify_blocks(const FileRecord& record, const ShardRecord* shard, int64_t begin, int64_t end,
-                               const Report& report) const {
+                               const Report& report, const Sink& sink) const {
   const auto holds = [&](int64_t from, int64_t to) {
     return shard ? contents(*shard, manifest_.dtype, from, to) : std::string("the view of whole tensors");
   };
@@ -158,6 +169,8 @@ void Checkpoint::verify_blocks(const FileRecord& record, const ShardRecord* shar
   for (int64_t block = begin; block < end; ++block) {
     const int64_t from = block * kChecksumBlockBytes, to = std::min(record.bytes, from + kChecksumBlockBytes);
     const uint64_t want = record.blocks[static_cast<size_t>(block)];
+    // The disk works on the next blocks while this one is checksummed.
+    if (block + 1 < end) ::posix_fadvise(file.descriptor(), to, kReadAheadBytes, POSIX_FADV_WILLNEED);
     uint64_t got = ~want;
     constexpr int kReads = 2;  // a second look, past the page cache, before a step is given up
     for (int i = 0; i < kReads && got != want; ++i) {
@@ -165,7 +178,10 @@ void Checkpoint::verify_blocks(const FileRecord& record, const ShardRecord* shar
       file.read(bytes.data(), to - from, from);
       got = checksum(bytes.data(), to - from);
     }
-    if (got == want) continue;
+    if (got == want) {
+      if (sink) sink(block, bytes.data());
+      continue;
+    }
     report(Error(ErrorKind::kData, concat(file.path().string(), ": bytes ", from, " to ", to, " (", holds(from, to),
                                           ") have the checksum ", to_hex(got), ", want ", to_hex(want))));
   }
@@ -184,6 +200,44 @@ void Checkpoint::verify_shards(int part, int parts, const Report& report) const 
   }
 }
 
+void Checkpoint::load_blocks(Communicator& host, const BlockCopies& copies) const {
+  struct Block {
+    int shard = 0;
+    int64_t number = 0;
+  };
+  std::vector<Block> blocks;
+  std::vector<int32_t> needed;  // of all blocks: by some rank
+  std::vector<bool> mine;
+  for (size_t shard = 0; shard < manifest_.shards.size(); ++shard) {
+    for (size_t i = 0; i < manifest_.shards[shard].file.blocks.size(); ++i) {
+      blocks.push_back({static_cast<int>(shard), static_cast<int64_t>(i)});
+      mine.push_back(copies.needs(blocks.back().shard, blocks.back().number));
+      needed.push_back(mine.back() ? 1 : 0);
+    }
+  }
+  const int64_t count = static_cast<int64_t>(needed.size());
+  if (count > 0) host.all_reduce(TensorView(needed.data(), DType::kInt32, {count}), ReduceOp::kMax).wait();
+  const int64_t others = std::count(needed.begin(), needed.end(), 0);
+  const Range share{others * host.rank() / host.size(), others * (host.rank() + 1) / host.size()};
+  int64_t other = 0;
+  for (size_t i = 0; i < needed.size(); ++i) {
+    if (needed[i] != 0) continue;
+    mine[i] = other >= share.begin && other < share.end;
+    ++other;
+  }
+  for (size_t i = 0; i < blocks.size();) {
+    size_t end = i + 1;  // of a run of blocks of this rank in one shard
+    while (mine[i] && end < blocks.size() && mine[end] && blocks[end].shard == blocks[i].shard) ++end;
+    if (mine[i]) {
+      const int shard = blocks[i].shard;
+      const ShardRecord& record = manifest_.shards[static_cast<size_t>(shard)];
+      verify_blocks(record.file, &record, blocks[i].number, blocks[end - 1].number + 1, throw_it,
+                    [&](int64_t block, const char* bytes) { copies.take(shard, block, bytes); });
+    }
+    i = end;
+  }
+}
+
 void Checkpoint::verify_view(const Report& report) const {
   verify_blocks(manifest_.view, nullptr, 0, static_cast<int64_t>(manifest_.view.blocks.size()), report);
 }
@@ -192,7 +246,7 @@ namespace {
 
 // The verified step, or why it is damaged, alike on all ranks. Throws what says nothing about the data (kIo).
 std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directory, std::string& damage,
-                                    const LogLine& log) {
+                                    const LogLine& log, const LoadTarget* target) {
   std::string text;
   Outcome outcome;
   if (host.rank() == 0) {
@@ -205,9 +259,19 @@ std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directo
   std::optional<Checkpoint> checkpoint;
   if (outcome.ok) {
     text = broadcast_text(host, text, 0);
+    checkpoint.emplace(step_directory, parse_manifest(text));
+    std::optional<BlockCopies> copies;
+    if (target) {
+      target->accept(checkpoint->state());
+      checkpoint->check_fits(target->placements, target->into);
+      copies.emplace(checkpoint->manifest(), target->placements, target->into);
+    }
     outcome = agree(host, attempt([&] {
-                      checkpoint.emplace(step_directory, parse_manifest(text));
-                      checkpoint->verify_shards(host.rank(), host.size());
+                      if (copies) {
+                        checkpoint->load_blocks(host, *copies);
+                      } else {
+                        checkpoint->verify_shards(host.rank(), host.size());
+                      }
                     }));
   }
   if (outcome.ok) {
@@ -239,7 +303,7 @@ std::vector<Path> broadcast_paths(Communicator& host, const std::vector<Path>& p
 }  // namespace
 
 std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_directory, bool set_aside_damaged,
-                                      const LogLine& log) {
+                                      const LogLine& log, const LoadTarget* target) {
   const Path checkpoints = checkpoints_directory(run_directory);
   std::vector<Path> steps, damaged;
   Outcome outcome;
@@ -257,7 +321,7 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
   std::string reasons;
   for (const Path& step : steps) {
     std::string damage;
-    std::optional<Checkpoint> checkpoint = open_step(host, step, damage, log);
+    std::optional<Checkpoint> checkpoint = open_step(host, step, damage, log, target);
     if (checkpoint) return checkpoint;
     reasons += "\n  " + damage;
     if (host.rank() == 0) {
@@ -274,19 +338,19 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
                      " can be used (to start anew, remove them or choose another run directory):", reasons));
 }
 
-Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log) {
+Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log, const LoadTarget* target) {
   int32_t is_run = 0;
   if (host.rank() == 0)
     is_run = parse_step_name(path.filename()) || std::filesystem::exists(path / kManifestFileName) ? 0 : 1;
   host.broadcast(TensorView(&is_run, DType::kInt32, {1}), 0).wait();
   if (is_run) {
-    std::optional<Checkpoint> newest = open_newest(host, path, false, log);
+    std::optional<Checkpoint> newest = open_newest(host, path, false, log, target);
     if (!newest)
       throw Error(ErrorKind::kMissingInput, concat("no checkpoint in ", checkpoints_directory(path).string()));
     return std::move(*newest);
   }
   std::string damage;
-  std::optional<Checkpoint> checkpoint = open_step(host, path, damage, log);
+  std::optional<Checkpoint> checkpoint = open_step(host, path, damage, log, target);
   if (!checkpoint) throw Error(ErrorKind::kData, damage);
   return std::move(*checkpoint);
 }

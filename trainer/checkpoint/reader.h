@@ -1,6 +1,6 @@
-// Loads checkpoints on any mesh. A step is used only after its manifest and every block of every shard were verified,
-// once, the work spread over the ranks. Then each rank reads the boxes it asks for, whatever layout wrote them; HDF5 is
-// not parsed, the manifest says where every box lies.
+// Loads checkpoints on any mesh. A step is used only after its manifest and every block of every shard were verified:
+// each rank verifies the blocks that it needs and copies out of them in the same pass, and blocks that nobody needs are
+// spread over the ranks. HDF5 is not parsed, the manifest says where every box lies.
 #pragma once
 
 #include <functional>
@@ -16,6 +16,16 @@
 
 namespace retain {
 
+/// Where a load puts what it reads.
+struct LoadTarget {
+  std::vector<TensorPlacement> placements;
+  FlatState into;  ///< all three views of the same type; holds anything until the load has returned a checkpoint
+  /// Called before anything is read; what it throws ends the load: it is no damage for which an older step is tried.
+  std::function<void(const RunState&)> accept = [](const RunState&) {};
+};
+
+class BlockCopies;
+
 /// One committed step. Reading from several threads needs several of these.
 class Checkpoint {
  public:
@@ -30,6 +40,9 @@ class Checkpoint {
   /// shape or type; Error(kIo). Not collective.
   void read(const std::vector<TensorPlacement>& placements, const FlatState& into) const;
 
+  /// Throws Error(kData) when a tensor is absent, or has another shape or type than is wanted.
+  void check_fits(const std::vector<TensorPlacement>& placements, const FlatState& into) const;
+
   /// Fills `to` (row-major, rows `row_stride` elements apart, of type `dtype`) with a box of state `state`.
   void read_box(const std::string& tensor, const Box& box, int state, void* to, int64_t row_stride, DType dtype) const;
 
@@ -37,6 +50,9 @@ class Checkpoint {
   /// Reads and compares checksums of part `part` of `parts` of all blocks of the shards. Damage (kData) is reported,
   /// naming file, block, tensor and both checksums; by default it is thrown. Throws Error(kIo).
   void verify_shards(int part = 0, int parts = 1, const Report& report = throw_it) const;
+  /// Verifies the blocks that `copies` needs and copies out of each one; and its part of those that no rank needs.
+  /// Damage is thrown on the rank that sees it: then what was copied is not to be used. Collective.
+  void load_blocks(Communicator& host, const BlockCopies& copies) const;
   /// The same for global.h5, which only people read.
   void verify_view(const Report& report = throw_it) const;
 
@@ -47,9 +63,10 @@ class Checkpoint {
   };
   static void throw_it(const Error& error) { throw Error(error); }
   const File& shard_file(int shard) const;
-  /// Blocks [begin, end) of a file; `shard` is null for the view.
+  using Sink = std::function<void(int64_t block, const char* bytes)>;
+  /// Blocks [begin, end) of a file; `shard` is null for the view. Whole blocks go to `sink` if there is one.
   void verify_blocks(const FileRecord& record, const ShardRecord* shard, int64_t begin, int64_t end,
-                     const Report& report) const;
+                     const Report& report, const Sink& sink = nullptr) const;
 
   Path path_;
   Manifest manifest_;
@@ -62,11 +79,12 @@ using LogLine = std::function<void(const std::string&)>;  ///< called on rank 0
 /// The newest step that verifies; nothing when the run has no checkpoint at all. Older steps are tried when newer ones
 /// are damaged, with the reason logged; with `set_aside_damaged` (only under the run's lock) those are renamed to
 /// .bad-…. Throws Error(kData) when there are checkpoints, or were damaged ones, but none holds: never a silent fresh
-/// start; and Error(kIo) when a disk fails, which says nothing about the data. Collective.
+/// start; and Error(kIo) when a disk fails, which says nothing about the data. `target` (on all ranks or on none) is
+/// filled in the pass that verifies. Collective.
 std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_directory, bool set_aside_damaged,
-                                      const LogLine& log);
+                                      const LogLine& log, const LoadTarget* target = nullptr);
 
 /// One step by its path: a step directory, or a run directory (its newest step that verifies). Collective.
-Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log);
+Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log, const LoadTarget* target = nullptr);
 
 }  // namespace retain

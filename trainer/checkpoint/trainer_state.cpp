@@ -44,16 +44,21 @@ void HostState::download(Backend& backend, const ParameterStore& parameters) {
   fetch(flat_.v, parameters.moment2());
 }
 
-void load_training_state(const Checkpoint& checkpoint, Backend& backend, ParameterStore& parameters, int tp_rank,
-                         Communicator& replicas) {
-  std::vector<std::byte> memory;
-  const FlatState host = views_of(memory, parameters.accumulate_dtype(), parameters.slice());
-  checkpoint.read(placements_of(parameters.layout(), tp_rank), host);
-  backend.upload(parameters.master(), host.master.data);
-  backend.upload(parameters.moment1(), host.m.data);
-  backend.upload(parameters.moment2(), host.v.data);
-  parameters.weights_from_master();
-  parameters.gather(replicas);
+StateLoad::StateLoad(ParameterStore& parameters, int tp_rank)
+    : parameters_(parameters),
+      tp_rank_(tp_rank),
+      host_(views_of(memory_, parameters.accumulate_dtype(), parameters.slice())) {}
+
+LoadTarget StateLoad::target(std::function<void(const RunState&)> accept) const {
+  return {placements_of(parameters_.layout(), tp_rank_), host_, std::move(accept)};
+}
+
+void StateLoad::finish(Backend& backend, Communicator& replicas) {
+  backend.upload(parameters_.master(), host_.master.data);
+  backend.upload(parameters_.moment1(), host_.m.data);
+  backend.upload(parameters_.moment2(), host_.v.data);
+  parameters_.weights_from_master();
+  parameters_.gather(replicas);
   backend.synchronize();
 }
 

@@ -26,9 +26,23 @@ class HostState {
   FlatState flat_;
 };
 
-/// Fills master, moments and weights of the store from a checkpoint of any mesh. Collective over `replicas`.
-void load_training_state(const Checkpoint& checkpoint, Backend& backend, ParameterStore& parameters, int tp_rank,
-                         Communicator& replicas);
+/// Host memory that a load of the whole state of training goes through, from a checkpoint of any mesh:
+///   StateLoad load(parameters, tp_rank);
+///   const auto checkpoint = open_newest(…, &target) with target = load.target(accept);
+///   if (checkpoint) load.finish(backend, replicas);
+class StateLoad {
+ public:
+  StateLoad(ParameterStore& parameters, int tp_rank);
+  LoadTarget target(std::function<void(const RunState&)> accept) const;
+  /// Fills master, moments and weights. Collective over `replicas`.
+  void finish(Backend& backend, Communicator& replicas);
+
+ private:
+  ParameterStore& parameters_;
+  int tp_rank_;
+  std::vector<std::byte> memory_;
+  FlatState host_;
+};
 /// Weights alone, from a checkpoint of any mesh; moments stay as they are. Not collective.
 void load_weights(const Checkpoint& checkpoint, ParameterStore& parameters);
 

@@ -36,6 +36,7 @@ class Damage : public ::testing::Test {
           open_newest(host, run_.path(), set_aside, [&](const std::string& line) { log_ += line + "\n"; });
       ASSERT_TRUE(checkpoint);
       expect_loaded<float>(host, *checkpoint, mesh, true, checkpoint->state().step);
+      if (!set_aside) expect_newest_loads<float>(host, run_.path(), mesh, true, checkpoint->state().step);
       if (host.rank() == 0) step = checkpoint->state().step;
     });
     return step;

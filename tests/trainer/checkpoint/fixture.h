@@ -53,6 +53,20 @@ SaveResult save_on(Communicator& host, const MeshShape& mesh, const Path& run, i
   return writer.save(test_run_state(step, mesh), layout.placements, state.view());
 }
 
+/// Loads the newest step in the pass that verifies it, and compares every element, padding included.
+template <class T>
+void expect_newest_loads(Communicator& host, const Path& run, const MeshShape& mesh, bool zero, int64_t step) {
+  const TestLayout layout(mesh, coordinate_of(mesh, host.rank()).tp);
+  const Range range = zero ? layout.slice(mesh, host.rank()) : Range{0, layout.flat_size};
+  TestState<T> got(range, T{-7}), want(range, T{-7});
+  want.fill(layout, step);
+  const LoadTarget target{layout.placements, got.view()};
+  ASSERT_TRUE(open_newest(
+      host, run, false, [](const std::string&) {}, &target));
+  for (int i = 0; i < kStates; ++i)
+    EXPECT_EQ(got.values[i], want.values[i]) << "state " << i << ", rank " << host.rank();
+}
+
 /// Loads this rank's slice (or, without ZeRO, its whole flat buffer) and compares every element, padding included.
 template <class T>
 void expect_loaded(Communicator& host, const Checkpoint& checkpoint, const MeshShape& mesh, bool zero, int64_t step) {

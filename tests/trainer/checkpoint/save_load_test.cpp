@@ -25,6 +25,7 @@ void save_and_load_on_all_meshes() {
           ASSERT_TRUE(checkpoint);
           EXPECT_EQ(checkpoint->state().step, 7);
           expect_loaded<T>(host, *checkpoint, reader, zero, 7);
+          expect_newest_loads<T>(host, run.path(), reader, zero, 7);
         });
       }
     }
@@ -33,6 +34,77 @@ void save_and_load_on_all_meshes() {
 
 TEST(Checkpoint, EveryMeshLoadsEveryOtherInFloat32) { save_and_load_on_all_meshes<float>(); }
 TEST(Checkpoint, EveryMeshLoadsEveryOtherInFloat64) { save_and_load_on_all_meshes<double>(); }
+
+// One matrix and one vector over several blocks of checksums, cut into columns by the writers and held by the readers
+// in columns or whole, each a part of the flat order: rows and elements that straddle blocks and shards.
+TEST(Checkpoint, OfManyBlocksLoadsInOnePassOnAnyCut) {
+  constexpr int64_t kRows = 1201, kColumns = 1502, kVector = 700'001;
+  const auto value = [](int64_t tensor, int64_t element, int state) {
+    return static_cast<float>(
+        philox_bits(static_cast<uint64_t>(tensor * kStates + state), static_cast<uint64_t>(element)) % 100003);
+  };
+  struct Part {
+    std::vector<TensorPlacement> placements;
+    FlatState state;
+    std::vector<float> values;
+  };
+  const auto part_of = [&](int columns_of, int replicas, int rank, bool fill) {
+    Part part;
+    const int64_t columns = kColumns / columns_of, cut = rank % columns_of;
+    part.placements = {{"vector", {kVector}, {0, 0, kVector, 1}, 0, cut == 0},
+                       {"matrix", {kRows, kColumns}, {0, cut * columns, kRows, columns}, kVector}};
+    const int64_t flat = align_up(kVector + kRows * columns, replicas);
+    const Range range = even_shard(flat, rank / columns_of, replicas);
+    part.values.assign(static_cast<size_t>(kStates * range.size()), -7);
+    for (int64_t i = range.begin; fill && i < std::min(range.end, kVector + kRows * columns); ++i) {
+      const int64_t at = i - kVector;
+      const int64_t element = at < 0 ? i : at / columns * kColumns + cut * columns + at % columns;
+      for (int state = 0; state < kStates; ++state) {
+        part.values[static_cast<size_t>(state * range.size() + i - range.begin)] =
+            value(at < 0 ? 0 : 1, element, state);
+      }
+    }
+    const auto view = [&](int i) {
+      return TensorView(part.values.data() + i * range.size(), DType::kFloat32, {range.size()});
+    };
+    part.state = {range, view(0), view(1), view(2)};
+    return part;
+  };
+  for (const auto& [writer_columns, writer_replicas] : std::vector<std::pair<int, int>>{{1, 2}, {2, 2}}) {
+    const TemporaryDirectory run(TemporaryDirectory::Where::kMemory);
+    run_ranks(writer_columns * writer_replicas, [&](Communicator& host) {
+      const Part part = part_of(writer_columns, writer_replicas, host.rank(), true);
+      ASSERT_TRUE(
+          CheckpointWriter(host, run.path(), {}).save(test_run_state(1), part.placements, part.state).committed);
+    });
+    for (const auto& [columns, replicas] : std::vector<std::pair<int, int>>{{1, 1}, {2, 1}, {1, 3}, {2, 2}}) {
+      SCOPED_TRACE(concat(writer_columns, "x", writer_replicas, " to ", columns, "x", replicas));
+      run_ranks(columns * replicas, [&](Communicator& host) {
+        const Part want = part_of(columns, replicas, host.rank(), true);
+        const Part got = part_of(columns, replicas, host.rank(), false);
+        const LoadTarget target{got.placements, got.state};
+        ASSERT_TRUE(open_newest(host, run.path(), false, ignore_log, &target));
+        EXPECT_TRUE(got.values == want.values) << "rank " << host.rank();
+      });
+    }
+  }
+}
+
+TEST(Checkpoint, WhatAcceptRefusesIsNoDamage) {
+  const TemporaryDirectory run;
+  run_ranks(2, [&](Communicator& host) {
+    for (const int64_t step : {1, 2}) ASSERT_EQ(save_on<float>(host, {2, 1, 1}, run.path(), step).message, "");
+    const TestLayout layout({2, 1, 1}, 0);
+    TestState<float> state(layout.slice({2, 1, 1}, host.rank()), -7);
+    const LoadTarget target{layout.placements, state.view(), [](const RunState& saved) {
+                              if (saved.step == 2) throw Error(ErrorKind::kData, "another run's");
+                            }};
+    EXPECT_EQ(error_of(ErrorKind::kData, [&] { open_newest(host, run.path(), true, ignore_log, &target); }),
+              "another run's");
+    EXPECT_EQ(list_steps(run.path() / "checkpoints").size(), 2U) << "nothing was set aside";
+    EXPECT_EQ(state.values[0][0], -7) << "read before it was accepted";
+  });
+}
 
 TEST(Checkpoint, GivesBackTheRunStateUnchanged) {
   const TemporaryDirectory run;
