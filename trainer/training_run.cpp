@@ -56,7 +56,7 @@ void TrainingRun::begin_from(const RunStart& start) {
   const auto say = [this](const std::string& line) { log_.warn(line); };
   std::optional<Checkpoint> checkpoint;
   if (start.resume != "never") {
-    StateLoad load(trainer_.parameters(), mesh_.at().tp);
+    StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_);
     const LoadTarget target = load.target(
         [&](const RunState& state) { check_identity(state.identity, identity_.values, start.allow_changed); });
     if (start.resume == "auto") {

@@ -100,7 +100,8 @@ void continue_everywhere(DType compute, double tolerance) {
       const std::string again = concat(directory.path(), "/again");
       std::vector<double> losses;
       train_on(directory.path(), to, compute, [&](Trainer& trainer) {
-        StateLoad load(trainer.parameters(), trainer.mesh().at().tp);
+        const HostState staging(trainer.parameters(), trainer.share());
+        StateLoad load(trainer.parameters(), trainer.mesh().at().tp, staging);
         const LoadTarget target = load.target([](const RunState&) {});
         open_verified(
             trainer.mesh().host(), saved, [](const std::string&) {}, &target);

@@ -44,10 +44,11 @@ void HostState::download(Backend& backend, const ParameterStore& parameters) {
   fetch(flat_.v, parameters.moment2());
 }
 
-StateLoad::StateLoad(ParameterStore& parameters, int tp_rank)
-    : parameters_(parameters),
-      tp_rank_(tp_rank),
-      host_(views_of(memory_, parameters.accumulate_dtype(), parameters.slice())) {}
+StateLoad::StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging)
+    : parameters_(parameters), tp_rank_(tp_rank), host_(staging.flat()) {
+  const Range want = parameters.slice(), has = staging.flat().range;
+  if (want.begin != has.begin || want.end != has.end) host_ = views_of(memory_, parameters.accumulate_dtype(), want);
+}
 
 LoadTarget StateLoad::target(std::function<void(const RunState&)> accept) const {
   return {placements_of(parameters_.layout(), tp_rank_), host_, std::move(accept)};

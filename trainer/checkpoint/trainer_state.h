@@ -27,12 +27,13 @@ class HostState {
 };
 
 /// Host memory that a load of the whole state of training goes through, from a checkpoint of any mesh:
-///   StateLoad load(parameters, tp_rank);
+///   StateLoad load(parameters, tp_rank, host_state);
 ///   const auto checkpoint = open_newest(…, &target) with target = load.target(accept);
 ///   if (checkpoint) load.finish(backend, replicas);
 class StateLoad {
  public:
-  StateLoad(ParameterStore& parameters, int tp_rank);
+  /// `staging`, which no save has used yet, lends its memory where it is the right one: always with ZeRO.
+  StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging);
   LoadTarget target(std::function<void(const RunState&)> accept) const;
   /// Fills master, moments and weights. Collective over `replicas`.
   void finish(Backend& backend, Communicator& replicas);

@@ -1,5 +1,5 @@
 // How fast checkpoints are saved and loaded here, against plain writing and reading of as many bytes.
-//   checkpoint_bench DIRECTORY [MiB=1024]
+//   checkpoint_bench DIRECTORY [MiB=1024] [ROUNDS=3]
 // One process; lines of key=value. Reads are cold: the files' pages are dropped from the cache first.
 #include <fcntl.h>
 #include <unistd.h>
@@ -43,7 +43,7 @@ std::vector<TensorPlacement> placements(int64_t matrices, int64_t width, int tp)
   return all;
 }
 
-int run(const Path& directory, int64_t mebibytes) {
+int run(const Path& directory, int64_t mebibytes, int rounds) {
   constexpr int64_t kWidth = 1024;
   const int64_t matrices = std::max<int64_t>(1, (mebibytes << 20) / (kStates * kWidth * kWidth * 4));
   const int64_t elements = matrices * kWidth * kWidth, bytes = elements * kStates * 4;
@@ -55,8 +55,7 @@ int run(const Path& directory, int64_t mebibytes) {
   const Path run = directory / "checkpoint-bench";
   std::filesystem::create_directories(run);
   RunState about;
-  constexpr int kRounds = 3;
-  for (int round = 1; round <= kRounds; ++round) {
+  for (int round = 1; round <= rounds; ++round) {
     const Path plain = run / "plain";
     report("plain_write", bytes, seconds_of([&] {
              File file = File::create(plain);
@@ -109,5 +108,5 @@ int run(const Path& directory, int64_t mebibytes) {
 
 int main(int argc, char** argv) {
   if (argc < 2) return 64;
-  return retain::run(argv[1], argc > 2 ? std::atoll(argv[2]) : 1024);
+  return retain::run(argv[1], argc > 2 ? std::atoll(argv[2]) : 1024, argc > 3 ? std::atoi(argv[3]) : 3);
 }
