@@ -28,7 +28,9 @@ SignalWishes::SignalWishes() {
   handle(SIGUSR1, ask_to_stop);
   handle(SIGTERM, ask_to_stop);
   handle(SIGUSR2, ask_to_save);
-  handle(SIGXFSZ, SIG_IGN);  // a write past the limit of file sizes fails with a reason instead
+  // Writes fail with a reason instead: past the limit of file sizes, and to a reader of stdout or another rank that is gone.
+  handle(SIGXFSZ, SIG_IGN);
+  handle(SIGPIPE, SIG_IGN);
 }
 
 bool SignalWishes::stop_requested() const { return stop != 0; }

@@ -209,7 +209,7 @@ TEST_F(LiveFault, FailureOfEveryCallIsReportedOrHarmlessAndSurvived) {
 TEST_F(LiveFault, KillOfEitherOfTwoRanksUnderMpirunIsSurvived) {
   ASSERT_NO_FATAL_FAILURE(prepare(2));
   for (int rank = 0; rank < 2; ++rank) {
-    const int64_t stride = full() ? 1 : std::max<int64_t>(1, calls_[static_cast<size_t>(rank)] / 2);
+    const int64_t stride = full() ? 1 : std::max<int64_t>(1, calls_[static_cast<size_t>(rank)] / 4);
     for (int64_t at = stride; at <= calls_[static_cast<size_t>(rank)]; at += stride) {
       for (const char* mode : {"kill", "torn"}) {
         if (full() || at % 2 == (mode[0] == 'k')) try_fault(2, rank, at, mode, ::testing::Eq(kKilled));
@@ -221,7 +221,7 @@ TEST_F(LiveFault, KillOfEitherOfTwoRanksUnderMpirunIsSurvived) {
 TEST_F(LiveFault, FailureOfEitherOfTwoRanksUnderMpirunIsReportedByAll) {
   ASSERT_NO_FATAL_FAILURE(prepare(2));
   for (int rank = 0; rank < 2; ++rank) {
-    const int64_t stride = full() ? 1 : std::max<int64_t>(1, calls_[static_cast<size_t>(rank)] / 2);
+    const int64_t stride = full() ? 1 : std::max<int64_t>(1, calls_[static_cast<size_t>(rank)] / 4);
     for (int64_t at = stride; at <= calls_[static_cast<size_t>(rank)]; at += stride) {
       try_fault(2, rank, at, "enospc", ::testing::AnyOf(0, 73, 74));
     }

@@ -33,4 +33,8 @@ for n in 1 2; do
     cmp "$shard" "run$n/checkpoints/step-00000200/$(basename "$shard")" || fail "weights differ after signals"
   done
 done
+
+# Whoever read the output goes away: the run goes on to its end, and says at the end that something was not written.
+expect_code 74 bash -c '("$1" train tiny.yaml --set run.dir=unread --set log.every=1; echo $? >unread.code) 2>/dev/null | head -n 1; exit $(cat unread.code)' - "$retain"
+[ -e unread/DONE ] || fail "a run whose output nobody reads did not finish"
 echo passed
