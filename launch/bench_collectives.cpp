@@ -1,4 +1,4 @@
-// retain bench collectives: what the ranks of a launcher exchange in a second, in place, over the session's
+// retain bench collectives: what the ranks of a launcher exchange in a second, in place, over the run's
 // communicator (NCCL on GPUs, MPI on CPUs).
 #include <array>
 

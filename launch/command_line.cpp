@@ -73,8 +73,8 @@ Verb train_verb() {
   word(verb, "--allow-changed", raw->allow_changed,
        "go on although these differ from the\ncheckpoint's: run.seed or keys of data, such as\ndata.fingerprint",
        "KEY,KEY");
-  word(verb, "--profile", raw->profile, "steps that a waiting profiler records (CUDA\nprofiler API), such as steps=10..12",
-       "steps=A..B");
+  word(verb, "--profile", raw->profile,
+       "steps that a waiting profiler records (CUDA\nprofiler API), such as steps=10..12", "steps=A..B");
   verb.finish = [raw]() -> Command {
     TrainOptions& o = raw->o;
     if (!raw->profile.empty()) o.profile = read_steps("--profile", raw->profile);
@@ -236,7 +236,8 @@ std::string help_of(const Verb& verb) {
   }
   options += line("--help", "this text");
   return verb.app->get_description() + "\n\n" + usage + " [options]\n\n" +
-         (arguments.empty() ? "" : "Arguments:\n" + arguments + "\n") + "Options:\n" + options + "\nExamples:\n" + verb.examples + "\n" + kExitCodes;
+         (arguments.empty() ? "" : "Arguments:\n" + arguments + "\n") + "Options:\n" + options + "\nExamples:\n" +
+         verb.examples + "\n" + kExitCodes;
 }
 
 std::string help_of(const std::vector<Verb>& verbs) {

@@ -76,7 +76,7 @@ device: cuda
 precision: bf16
 )",
                         {}, 8);
-  EXPECT_EQ(c.run.dir, "/work/runs/x");
+  EXPECT_EQ(c.run.dir, "/base/runs/x");
   EXPECT_EQ(c.run.seed, 9223372036854775807u);
   EXPECT_EQ(c.model.layers, 3);
   EXPECT_EQ(c.model.hidden_size, 96);
@@ -97,11 +97,11 @@ precision: bf16
   EXPECT_EQ(c.model.init_std, 0.1);
   EXPECT_EQ(c.data.tokenizer, "bytes");
   ASSERT_EQ(c.data.train.size(), 2u);
-  EXPECT_EQ(c.data.train[0].path, "/work/a");
+  EXPECT_EQ(c.data.train[0].path, "/base/a");
   EXPECT_EQ(c.data.train[0].weight, 1);
   EXPECT_EQ(c.data.train[1].path, "/abs/b");
   EXPECT_EQ(c.data.train[1].weight, 0.25);
-  EXPECT_EQ(c.data.valid, (std::map<std::string, std::string>{{"book", "/work/c"}, {"wiki", "/work/d"}}));
+  EXPECT_EQ(c.data.valid, (std::map<std::string, std::string>{{"book", "/base/c"}, {"wiki", "/base/d"}}));
   EXPECT_EQ(c.data.seq_len, 64);
   EXPECT_FALSE(c.data.reset_state_at_documents);
   EXPECT_EQ(c.train.tokens, 1500000);
@@ -145,7 +145,7 @@ TEST(ConfigReader, LaterSourcesWinOverEarlierOnes) {
   EXPECT_EQ(parsed.config.log.every, 5);                  // the last --set over all
   EXPECT_EQ(parsed.config.optimizer.weight_decay, 0.05);  // default
   EXPECT_EQ(parsed.config.data.valid, (std::map<std::string, std::string>{
-                                          {"book", "/work/data/book"}, {"play", "/work/p"}, {"wiki", "/work/w"}}));
+                                          {"book", "/base/data/book"}, {"play", "/base/p"}, {"wiki", "/base/w"}}));
   EXPECT_EQ(parsed.origins.at("optimizer.lr"), (Origin{Origin::Kind::kFile, 2, 1, 17}));
   EXPECT_EQ(parsed.origins.at("optimizer.eps"), (Origin{Origin::Kind::kFile, 0, 2, 18}));
   EXPECT_EQ(parsed.origins.at("log.every"), (Origin{Origin::Kind::kSet, 2, 1, 11}));
@@ -165,9 +165,9 @@ TEST(ConfigReader, SetTakesWhatTheFileTakes) {
                         {"optimizer={lr: 1, betas: [0.5, 0.6]}", "data.train=[{path: x}, {path: y, weight: 2}]",
                          "train.chunk=auto", "parallel.dp=auto", "train.tokens=2M", "run.dir=a=b", "device=cpu"});
   EXPECT_EQ(c.optimizer.beta2, 0.6);
-  EXPECT_EQ(c.data.train.at(1).path, "/work/y");
+  EXPECT_EQ(c.data.train.at(1).path, "/base/y");
   EXPECT_EQ(c.train.tokens, 2000000);
-  EXPECT_EQ(c.run.dir, "/work/a=b");
+  EXPECT_EQ(c.run.dir, "/base/a=b");
   EXPECT_EQ(c.device, DeviceKind::kCpu);
 }
 
@@ -194,7 +194,7 @@ TEST(ConfigReader, TheResolvedConfigurationIsReadBackAsItself) {
   again.working_directory = "/elsewhere";
   const ParsedConfig second = parse_config(again, {}, 1);
   EXPECT_EQ(second.config.optimizer.lr, 0.1);
-  EXPECT_EQ(second.config.run.dir, "/work/dir with blank: and # größe");
+  EXPECT_EQ(second.config.run.dir, "/base/dir with blank: and # größe");
   // All values by their text; origins differ.
   const auto values = [](const std::string& text) {
     std::string out;
@@ -209,7 +209,7 @@ TEST(ConfigReader, TheResolvedConfigurationIsReadBackAsItself) {
       {"  layers: 2", "good.yaml:3:17"},
       {"  every: 3", "--set 1"},
       {"  tokens: 1300000", "run.yaml:4:17"},
-      {"  valid: {book: /work/data/book, x-1: \"/work/y z\"}", "book: good.yaml:4:51, x-1: run.yaml:5:65"}};
+      {"  valid: {book: /base/data/book, x-1: \"/base/y z\"}", "book: good.yaml:4:51, x-1: run.yaml:5:65"}};
   for (const auto& [value, origin] : lines) {
     const size_t at = resolved.find("\n" + value + "  ");
     ASSERT_NE(at, std::string::npos) << value;
@@ -226,7 +226,7 @@ TEST(ConfigSources, PackAndUnpackKeepEveryByte) {
   ASSERT_EQ(back.files.size(), 2u);
   EXPECT_EQ(back.files[0].name, "run.yaml");
   EXPECT_EQ(back.files[0].text, sources.files[0].text);
-  EXPECT_EQ(back.working_directory, "/work");
+  EXPECT_EQ(back.working_directory, "/base");
   EXPECT_EQ(back.failure, "x");
   EXPECT_EQ(back.failure_kind, ErrorKind::kConfig);
   EXPECT_EQ(back.serialize(), bytes);

@@ -29,7 +29,7 @@ std::string read_source(const std::string& relative) {
 
 ConfigSources sources_of(const std::string& text) {
   ConfigSources sources;
-  sources.working_directory = "/work";
+  sources.working_directory = "/base";
   sources.files = {{"run.yaml", text}, {"good.yaml", kGood}};
   return sources;
 }
