@@ -20,7 +20,6 @@ expect_code 78 "$retain" bench gemm $small --set device=cpu --set model.heads=3
 "$retain" bench retention --device cpu --tokens 256 --seq-len 64,100,512 --heads 2 --key-dim 16 --value-dim 32 --repeats 2 --json >retention.json
 has retention.json '[(r["seq_len"], r["sequences"]) for r in d["rows"]] == [(64, 4), (100, 2), (512, 1)]'
 has retention.json "$positive"
-has retention.json 'all(r["forward_ms"] < r["forward_backward_ms"] for r in d["rows"])'
 
 ranks 2 bench collectives --device cpu --max-bytes 256Ki --repeats 2 --json >collectives.json
 has collectives.json '[r["bytes"] for r in d["rows"]] == 3 * [65536, 262144] and d["communicator"] == "mpi"'
