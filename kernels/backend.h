@@ -15,16 +15,16 @@ namespace retain {
 
 /// The largest shapes a run will ask for, from which a backend plans its workspace.
 struct WorkspaceShape {
-  int64_t batch = 1;         ///< sequences of a micro-batch
-  int64_t tokens = 1;        ///< tokens of a sequence on this rank
+  int64_t batch = 1;   ///< sequences of a micro-batch
+  int64_t tokens = 1;  ///< tokens of a sequence on this rank
   int64_t hidden_size = 1;
-  int64_t heads = 1;         ///< on this rank
+  int64_t heads = 1;                   ///< on this rank
   int64_t key_dim = 1, value_dim = 1;  ///< of one head
-  int64_t ffn_size = 1;      ///< on this rank
-  int64_t vocab = 1;         ///< columns of the logits on this rank
-  int64_t logits_rows = 1;   ///< rows of the logits computed at once
-  int64_t parameters = 1;    ///< elements of the flat gradient on this rank
-  int64_t chunk = 64;        ///< C of chunkwise retention
+  int64_t ffn_size = 1;                ///< on this rank
+  int64_t vocab = 1;                   ///< columns of the logits on this rank
+  int64_t logits_rows = 1;             ///< rows of the logits computed at once
+  int64_t parameters = 1;              ///< elements of the flat gradient on this rank
+  int64_t chunk = 64;                  ///< C of chunkwise retention
   DType compute = DType::kFloat32;
 };
 
@@ -44,7 +44,7 @@ class Backend {
   virtual ~Backend() = default;
 
   // ---- device ----
-  virtual const char* name() const = 0;              ///< "cpu", "cuda"
+  virtual const char* name() const = 0;                ///< "cpu", "cuda"
   virtual std::string device_description() const = 0;  ///< for logs: "NVIDIA H200, 132 SMs, 139.8 GiB"
   /// True when host code may read and write the memory that allocate() gives.
   virtual bool host_accessible() const = 0;
@@ -79,6 +79,9 @@ class Backend {
   /// Memory of the device taken now: buffers and workspace. What a plan says, to the byte.
   int64_t allocated_bytes() const { return buffers_bytes_ + reserved_bytes(); }
 
+  // The lists below are read as tables: one operation a line.
+  // clang-format off
+
   // ---- moving and filling ----
   /// dst = src, elementwise, converting between floating types (round to nearest even); shapes equal, strides free.
   void copy(const TensorView& dst, const TensorView& src);
@@ -109,6 +112,7 @@ class Backend {
   void reduce(const ReduceArgs& a) { check(a); do_reduce(a); }
   void clip_scale(const ClipScaleArgs& a) { check(a); do_clip_scale(a); }
   void adamw(const AdamwArgs& a) { check(a); do_adamw(a); }
+  // clang-format on
 
  protected:
   virtual int64_t reserved_bytes() const = 0;  ///< of the workspace

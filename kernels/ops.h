@@ -56,7 +56,8 @@ struct RmsNormBackwardArgs {
   TensorView dy{}, x{}, weight{}, rstd{}, dresidual{}, dx{}, dweight{};
 };
 
-/// Rotates pair (j, j + K/2) of each head by ± the angle of the token's row of `table`, times scale, times the folded decay.
+/// Rotates pair (j, j + K/2) of each head by ± the angle of the token's row of `table`, times scale, times the folded
+/// decay.
 ///   a' = a cos − b sin,  b' = b cos + a sin          (sin negated when inverse)
 /// and y = scale · γ_h^(fold_sign · (t mod fold_chunk)) · rotated x; fold_chunk = 0 folds nothing.
 /// x, y compute [B,T,H,K], y may alias x exactly; table accumulate [T, K/2, 2] = (cos, sin), contiguous;
@@ -86,9 +87,9 @@ struct RetentionContext {
 };
 
 /// S_n = γ S_{n−1} + k_nᵀ v_n,  o_n = q_n S_n, S before the first token = state_in or 0. spec.md 1.5.
-/// q, k compute [B,T,H,K] (rotated, k scaled by K^-½), v, o compute [B,T,H,V]; state_in, state_out (optional) accumulate
-/// [B,H,K,V] contiguous, in spec.md's scale whatever is folded. states (optional, chunkwise only) compute [B,N,H,K,V]
-/// contiguous: receives the state before each chunk for the backward, in the backend's own scale. Assigned.
+/// q, k compute [B,T,H,K] (rotated, k scaled by K^-½), v, o compute [B,T,H,V]; state_in, state_out (optional)
+/// accumulate [B,H,K,V] contiguous, in spec.md's scale whatever is folded. states (optional, chunkwise only) compute
+/// [B,N,H,K,V] contiguous: receives the state before each chunk for the backward, in the backend's own scale. Assigned.
 struct RetentionArgs {
   RetentionContext context{};
   TensorView q{}, k{}, v{}, state_in{}, o{}, state_out{}, states{};
@@ -103,8 +104,8 @@ struct RetentionBackwardArgs {
   TensorView q{}, k{}, v{}, state_in{}, states{}, dout{}, dstate_out{}, dq{}, dk{}, dv{}, dstate_in{};
 };
 
-/// The state that the segment leaves when none comes in: U = Σ_t γ^(T−1−t) k_tᵀ v_t over the tokens of the last document.
-/// state accumulate [B,H,K,V] contiguous, assigned. spec.md 4.3.
+/// The state that the segment leaves when none comes in: U = Σ_t γ^(T−1−t) k_tᵀ v_t over the tokens of the last
+/// document. state accumulate [B,H,K,V] contiguous, assigned. spec.md 4.3.
 struct RetentionStateArgs {
   RetentionContext context{};
   TensorView k{}, v{}, state{};
@@ -134,8 +135,10 @@ enum class GroupNormEps : uint8_t { kConst, kRowsum };
 
 /// The norm of each head and the swish gate. spec.md 1.6.
 ///   ô = o · rstd,  rstd = (mean_j o_j² + eps_nh)^(-1/2) over the V values of one head,  y = silu(g) ⊙ (weight ⊙ ô)
-///   eps_nh = eps (kConst) or eps · (1 − γ^m)/(1 − γ) with m tokens since the document's start, this one included (kRowsum).
-/// o, g compute [B,T,H,V]; weight accumulate [V], optional; y compute [B,T,H,V]; rstd accumulate [B,T,H] contiguous. Assigned.
+///   eps_nh = eps (kConst) or eps · (1 − γ^m)/(1 − γ) with m tokens since the document's start, this one included
+///   (kRowsum).
+/// o, g compute [B,T,H,V]; weight accumulate [V], optional; y compute [B,T,H,V]; rstd accumulate [B,T,H] contiguous.
+/// Assigned.
 struct HeadNormGateArgs {
   TensorView o{}, g{}, weight{}, log2_gamma{}, document_start{}, y{}, rstd{};
   int64_t position_offset = 0;
@@ -144,7 +147,8 @@ struct HeadNormGateArgs {
 };
 
 /// dg = dy ⊙ ŷ ⊙ silu'(g),  dô = dy ⊙ silu(g) ⊙ weight,  dout = rstd (dô − ô mean_j(dô_j ô_j)),
-/// dweight += Σ_{n,h} dy ⊙ silu(g) ⊙ ô. spec.md 2.2. dy, o, g, dout, dg [B,T,H,V]; dout may alias dy or o, dg may alias g.
+/// dweight += Σ_{n,h} dy ⊙ silu(g) ⊙ ô. spec.md 2.2. dy, o, g, dout, dg [B,T,H,V]; dout may alias dy or o, dg may alias
+/// g.
 struct HeadNormGateBackwardArgs {
   TensorView dy{}, o{}, g{}, weight{}, rstd{}, dout{}, dg{}, dweight{};
 };
@@ -166,17 +170,20 @@ struct FfnActivationBackwardArgs {
 
 /// Statistics of this rank's columns of the logits: for each row (max_j z_j, Σ_j exp(z_j − max), z_target or 0 when the
 /// target is elsewhere). logits compute [n, columns], of which the first `valid` are real and the rest padding;
-/// targets int32 [n] in whole-vocabulary numbering, negative = ignored; statistics accumulate [n, 3] contiguous, assigned.
+/// targets int32 [n] in whole-vocabulary numbering, negative = ignored; statistics accumulate [n, 3] contiguous,
+/// assigned.
 struct CrossEntropyStatisticsArgs {
   TensorView logits{}, targets{}, statistics{};
   int64_t first_column = 0;
   int64_t valid = 0;
 };
 
-/// loss_i = logsumexp − z_target over the whole vocabulary, 0 for ignored rows; and in place of the logits their gradient
-///   dlogits = scale · (softmax − onehot), 0 for ignored rows and padding columns (unless gradient is false: logits stay).
-/// gathered accumulate [P, n, 3]: the statistics of all ranks; absent when this rank holds the whole vocabulary, and then
-/// the logits are read once. loss accumulate [n], assigned. spec.md 4.1.
+/// loss_i = logsumexp − z_target over the whole vocabulary, 0 for ignored rows; and in place of the logits their
+/// gradient
+///   dlogits = scale · (softmax − onehot), 0 for ignored rows and padding columns (unless gradient is false: logits
+///   stay).
+/// gathered accumulate [P, n, 3]: the statistics of all ranks; absent when this rank holds the whole vocabulary, and
+/// then the logits are read once. loss accumulate [n], assigned. spec.md 4.1.
 struct CrossEntropyArgs {
   TensorView logits{}, targets{}, gathered{}, loss{};
   int64_t first_column = 0;

@@ -17,11 +17,11 @@ struct StepRange {
 };
 
 struct TrainOptions {
-  std::string config;             ///< path of the YAML file
-  std::vector<std::string> sets;  ///< "a.b=c", in order
-  std::string resume = "auto";    ///< "auto", "never", or the path of a checkpoint
-  std::string init_from;          ///< "", or the checkpoint whose weights a new run begins with
-  StepRange profile;               ///< steps that a waiting profiler records
+  std::string config;                      ///< path of the YAML file
+  std::vector<std::string> sets;           ///< "a.b=c", in order
+  std::string resume = "auto";             ///< "auto", "never", or the path of a checkpoint
+  std::string init_from;                   ///< "", or the checkpoint whose weights a new run begins with
+  StepRange profile;                       ///< steps that a waiting profiler records
   std::vector<std::string> allow_changed;  ///< keys of changeable_keys() that may differ from the checkpoint's
 };
 
@@ -141,8 +141,8 @@ struct ShowText {
 
 using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
                              DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions,
-                             CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions,
-                             BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions>;
+                             CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions,
+                             BenchCollectivesOptions, BenchStepOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

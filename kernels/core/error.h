@@ -27,8 +27,7 @@ enum class ErrorKind : int {
 
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message,
-        std::source_location where = std::source_location::current());
+  Error(ErrorKind kind, const std::string& message, std::source_location where = std::source_location::current());
 
   ErrorKind kind() const { return kind_; }
   int exit_code() const { return static_cast<int>(kind_); }
@@ -54,7 +53,7 @@ std::string concat(const Parts&... parts) {
 
 /// Precondition of our own code, checked in every build: throws Error(kInternal) with the failed
 /// expression and the given parts ("got 3x64, want 3x128").
-#define RETAIN_CHECK(condition, ...)                                             \
-  do {                                                                           \
+#define RETAIN_CHECK(condition, ...)                                                   \
+  do {                                                                                 \
     if (!(condition)) ::retain::fail_check(#condition, ::retain::concat(__VA_ARGS__)); \
   } while (false)

@@ -144,8 +144,7 @@ __device__ __forceinline__ void walk(const Scan<T>& a, const Segments& s, T* at,
 }
 
 template <class T, int A>
-__global__ void __launch_bounds__(kThreads, 2)
-    scan_states_kernel(const Scan<T> a, const Segments s) {
+__global__ void __launch_bounds__(kThreads, 2) scan_states_kernel(const Scan<T> a, const Segments s) {
   constexpr int kN = kVectorOf<T>;
   const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kN;
   const int64_t b = blockIdx.y;
@@ -173,8 +172,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 }
 
 template <class T, int A>
-__global__ void __launch_bounds__(kThreads, 2)
-    scan_states_reverse_kernel(const Scan<T> a, const Segments s) {
+__global__ void __launch_bounds__(kThreads, 2) scan_states_reverse_kernel(const Scan<T> a, const Segments s) {
   constexpr int kN = kVectorOf<T>;
   const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kN;
   const int64_t b = blockIdx.y;
