@@ -211,8 +211,8 @@ void Matmul::choose(const char* operation, Plan& plan, const Key& key, const Pro
     }
   }
   for (size_t i = 0; i < contenders.size(); ++i) contenders[i].ms = median(rounds[i]);
-  std::sort(contenders.begin(), contenders.end(),
-            [](const Contender& x, const Contender& y) { return x.candidate < y.candidate; });
+  std::stable_sort(contenders.begin(), contenders.end(),
+                   [](const Contender& x, const Contender& y) { return x.candidate < y.candidate; });
   Contender best = contenders.front();
   for (const Contender& contender : contenders) {
     if (contender.ms < kMargin * best.ms) best = contender;
