@@ -6,6 +6,7 @@
 #include <cstring>
 #include <iomanip>
 #include <map>
+#include <span>
 #include <sstream>
 #include <vector>
 
@@ -202,22 +203,23 @@ void Matmul::choose(const char* operation, Plan& plan, const Key& key, const Pro
   if (contenders.empty()) return;
   std::stable_sort(contenders.begin(), contenders.end(),
                    [](const Contender& x, const Contender& y) { return x.ms < y.ms; });
-  contenders.resize(std::min<size_t>(contenders.size(), kFinalists));
+  const auto finalists = std::span(contenders).first(std::min<size_t>(contenders.size(), kFinalists));
   // In turns, so that a clock that falls meanwhile falls for all of them.
-  std::vector<std::vector<float>> rounds(contenders.size());
+  std::vector<std::vector<float>> rounds(finalists.size());
   for (int round = 0; round < kRounds; ++round) {
-    for (size_t i = 0; i < contenders.size(); ++i) {
-      rounds[i].push_back(measure(contenders[i].candidate, 1).front());
+    for (size_t i = 0; i < finalists.size(); ++i) {
+      rounds[i].push_back(measure(finalists[i].candidate, 1).front());
     }
   }
-  for (size_t i = 0; i < contenders.size(); ++i) contenders[i].ms = median(rounds[i]);
-  std::stable_sort(contenders.begin(), contenders.end(),
-                   [](const Contender& x, const Contender& y) { return x.candidate < y.candidate; });
-  Contender best = contenders.front();
-  for (const Contender& contender : contenders) {
-    if (contender.ms < kMargin * best.ms) best = contender;
+  for (size_t i = 0; i < finalists.size(); ++i) finalists[i].ms = median(rounds[i]);
+  // The heuristic's first among those that the fastest does not beat by more than the margin.
+  float least_ms = finalists.front().ms;
+  for (const Contender& finalist : finalists) least_ms = std::min(least_ms, finalist.ms);
+  int best = found;
+  for (const Contender& finalist : finalists) {
+    if (kMargin * finalist.ms <= least_ms) best = std::min(best, finalist.candidate);
   }
-  plan.algorithm = candidates[best.candidate].algo;
+  plan.algorithm = candidates[best].algo;
 }
 
 Matmul::Plan& Matmul::plan_for(const char* operation, const Key& key, const Product& p, cudaStream_t stream,
