@@ -24,7 +24,8 @@ DeviceBatch upload_batch(Backend& backend, const HostBatch& host, const DeviceBa
   backend.upload(batch.targets, host.targets.data());
   backend.upload(batch.token_order, host.token_order.data());
   backend.upload(batch.carry, host.carry.data());
-  const bool whole = std::all_of(host.document_start.begin(), host.document_start.end(), [](int32_t s) { return s == 0; });
+  const bool whole =
+      std::all_of(host.document_start.begin(), host.document_start.end(), [](int32_t s) { return s == 0; });
   if (whole) {
     batch.document_start = {};
   } else {
@@ -43,8 +44,8 @@ int64_t TrainingStep::memory_bytes(const BatchShape& shape) {
   return arena.peak_bytes();
 }
 
-TrainingStep::TrainingStep(Backend& backend, Mesh& mesh, const Config& config, ParameterStore& parameters, RetNet& model,
-                           TrainLoader& loader)
+TrainingStep::TrainingStep(Backend& backend, Mesh& mesh, const Config& config, ParameterStore& parameters,
+                           RetNet& model, TrainLoader& loader)
     : backend_(backend),
       mesh_(mesh),
       config_(config),
@@ -91,7 +92,9 @@ StepResult TrainingStep::run(int64_t index, const Wishes& mine) {
     const Phase phase(backend_, "reduce gradients");
     const Range group_norms = parameters_.layout().group_norms;
     if (group_norms.size() > 0) {
-      mesh_.tp().all_reduce(parameters_.flat_gradients().slice(0, group_norms.begin, group_norms.size()), ReduceOp::kSum).wait();
+      mesh_.tp()
+          .all_reduce(parameters_.flat_gradients().slice(0, group_norms.begin, group_norms.size()), ReduceOp::kSum)
+          .wait();
     }
     reducer_.reduce(parameters_.flat_gradients());
     mesh_.replicas().all_reduce(scalar(kLoss), ReduceOp::kSum).wait();
@@ -100,7 +103,8 @@ StepResult TrainingStep::run(int64_t index, const Wishes& mine) {
     const Phase phase(backend_, "update");
     gradient_norm(backend_, mesh_, parameters_.layout(), parameters_.flat_gradients(), share_, config_.optimizer.clip,
                   scalar(kSumOfSquares), scalar(kNorm), scalar(kClipScale));
-    adamw_update(backend_, parameters_, parameters_.flat_gradients(), scalar(kClipScale), config_.optimizer, result.lr, index + 1);
+    adamw_update(backend_, parameters_, parameters_.flat_gradients(), scalar(kClipScale), config_.optimizer, result.lr,
+                 index + 1);
   }
   {
     const Phase phase(backend_, "gather weights");

@@ -1,4 +1,5 @@
-// The whole model: every gradient against differences, the forms of retention against each other, decoding against reading.
+// The whole model: every gradient against differences, the forms of retention against each other, decoding against
+// reading.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -75,8 +76,15 @@ class Fixture {
     take_batch(planned, dims_.batch);
     buffer_ = Buffer(*backend_, planned.peak_bytes());
     Arena arena(buffer_);
-    HostBatch host{.sequences = 2, .tokens = 13, .position_offset = 0, .token_ids = {}, .targets = {}, .document_start = {},
-                   .token_order = {}, .carry = {0, 0}, .valid_targets = 0};
+    HostBatch host{.sequences = 2,
+                   .tokens = 13,
+                   .position_offset = 0,
+                   .token_ids = {},
+                   .targets = {},
+                   .document_start = {},
+                   .token_order = {},
+                   .carry = {0, 0},
+                   .valid_targets = 0};
     for (int64_t i = 0; i < 26; ++i) {
       host.token_ids.push_back(static_cast<int32_t>(philox_bits(8, i) % 19));
       host.targets.push_back(i % 7 == 3 ? -1 : static_cast<int32_t>(philox_bits(9, i) % 19));

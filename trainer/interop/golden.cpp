@@ -60,7 +60,8 @@ HostBatch golden_batch(const SafetensorsFile& golden, int64_t vocab_size) {
   batch.token_ids = golden.read_int("tokens");
   batch.targets = golden.read_int("targets");
   for (const int32_t token : batch.token_ids) {
-    if (token < 0 || token >= vocab_size) throw Error(ErrorKind::kData, concat(golden.path(), ": token ", token, " is outside the vocabulary"));
+    if (token < 0 || token >= vocab_size)
+      throw Error(ErrorKind::kData, concat(golden.path(), ": token ", token, " is outside the vocabulary"));
   }
   batch.document_start.assign(batch.token_ids.size(), 0);
   batch.token_order.resize(batch.token_ids.size());
@@ -103,7 +104,8 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
   const double scale = 1.0 / static_cast<double>(host.valid_targets);
   std::vector<GoldenComparison> all;
 
-  for (const auto& [mode, form] : {std::pair{"parallel", RetentionForm::kParallel}, {"chunkwise", RetentionForm::kChunkwise},
+  for (const auto& [mode, form] : {std::pair{"parallel", RetentionForm::kParallel},
+                                   {"chunkwise", RetentionForm::kChunkwise},
                                    {"recurrent", RetentionForm::kRecurrent}}) {
     model.forward(batch, form);
     std::vector<double> logits;
@@ -125,7 +127,8 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
       const ForeignParameter& foreign = imported.parameter(spec.name);
       std::vector<double> gradient = download_wide(backend, parameters.gradient(spec.name));
       gradient.resize(static_cast<size_t>(spec.real_rows * spec.columns));  // without padding rows
-      all.push_back({mode, "grad." + foreign.foreign_name, relative_error(gradient, read_as_ours(golden, foreign, "grad.")), gradient_limit});
+      all.push_back({mode, "grad." + foreign.foreign_name,
+                     relative_error(gradient, read_as_ours(golden, foreign, "grad.")), gradient_limit});
     }
   }
   return all;

@@ -20,11 +20,11 @@ struct BatchShape {
 /// Views of a micro-batch: what the loader gives (trainer/data/loader.h), on the device.
 struct DeviceBatch {
   BatchShape shape;
-  int64_t position_offset = 0;   ///< position of the segment's first token in the sequence
-  TensorView tokens, targets;    ///< int32 [B*T]; target < 0: ignored
-  TensorView document_start;     ///< int32 [B,T], or absent: no document starts inside a sequence
-  TensorView token_order;        ///< int32 [B*T]
-  TensorView carry;              ///< float32 [P,B]
+  int64_t position_offset = 0;  ///< position of the segment's first token in the sequence
+  TensorView tokens, targets;   ///< int32 [B*T]; target < 0: ignored
+  TensorView document_start;    ///< int32 [B,T], or absent: no document starts inside a sequence
+  TensorView token_order;       ///< int32 [B*T]
+  TensorView carry;             ///< float32 [P,B]
 };
 
 /// A batch's memory, taken from an arena (or counted by an empty one).

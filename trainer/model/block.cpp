@@ -45,23 +45,43 @@ void Block::forward(const Context& ctx, const TensorView& stream, const TensorVi
                     const Scratch& scratch) const {
   const double eps = ctx.dims.model.norm_eps;
   if (!branch) ctx.backend.copy(saved.x, stream);
-  ctx.backend.rms_norm({.x = branch ? stream : saved.x, .residual = branch, .weight = norm_weight_,
-                        .sum = branch ? saved.x : TensorView{}, .y = saved.u, .rstd = saved.rstd, .eps = eps});
+  ctx.backend.rms_norm({.x = branch ? stream : saved.x,
+                        .residual = branch,
+                        .weight = norm_weight_,
+                        .sum = branch ? saved.x : TensorView{},
+                        .y = saved.u,
+                        .rstd = saved.rstd,
+                        .eps = eps});
   retention_.forward(ctx, saved.u, scratch.branch, saved.retention, scratch.retention);
 
-  ctx.backend.rms_norm({.x = saved.x, .residual = scratch.branch, .weight = ffn_norm_weight_, .sum = saved.x_mid,
-                        .y = saved.u_mid, .rstd = saved.rstd_mid, .eps = eps});
+  ctx.backend.rms_norm({.x = saved.x,
+                        .residual = scratch.branch,
+                        .weight = ffn_norm_weight_,
+                        .sum = saved.x_mid,
+                        .y = saved.u_mid,
+                        .rstd = saved.rstd_mid,
+                        .eps = eps});
   ffn_.forward(ctx, saved.u_mid, scratch.branch, saved.ffn);
 }
 
 void Block::backward(const Context& ctx, const Saved& saved, const Scratch& scratch, const TensorView& dx) const {
   ffn_.backward(ctx, dx, saved.u_mid, saved.ffn, scratch.ffn, scratch.du);
-  ctx.backend.rms_norm_backward({.dy = scratch.du, .x = saved.x_mid, .weight = ffn_norm_weight_, .rstd = saved.rstd_mid,
-                                 .dresidual = dx, .dx = dx, .dweight = ffn_norm_gradient_});
+  ctx.backend.rms_norm_backward({.dy = scratch.du,
+                                 .x = saved.x_mid,
+                                 .weight = ffn_norm_weight_,
+                                 .rstd = saved.rstd_mid,
+                                 .dresidual = dx,
+                                 .dx = dx,
+                                 .dweight = ffn_norm_gradient_});
 
   retention_.backward(ctx, dx, saved.u, saved.retention, scratch.retention, scratch.du);
-  ctx.backend.rms_norm_backward({.dy = scratch.du, .x = saved.x, .weight = norm_weight_, .rstd = saved.rstd,
-                                 .dresidual = dx, .dx = dx, .dweight = norm_gradient_});
+  ctx.backend.rms_norm_backward({.dy = scratch.du,
+                                 .x = saved.x,
+                                 .weight = norm_weight_,
+                                 .rstd = saved.rstd,
+                                 .dresidual = dx,
+                                 .dx = dx,
+                                 .dweight = norm_gradient_});
 }
 
 }  // namespace retain

@@ -13,8 +13,8 @@ namespace retain {
 class Block {
  public:
   struct Saved {
-    TensorView x, u, x_mid, u_mid;    ///< compute [n,d]: the stream and its norm before MSR and before the FFN
-    TensorView rstd, rstd_mid;        ///< accumulate [n]
+    TensorView x, u, x_mid, u_mid;  ///< compute [n,d]: the stream and its norm before MSR and before the FFN
+    TensorView rstd, rstd_mid;      ///< accumulate [n]
     RetentionLayer::Saved retention;
     FeedForward::Saved ffn;
   };

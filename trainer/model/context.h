@@ -13,8 +13,8 @@ namespace retain {
 
 /// Tables that do not change while a model lives.
 struct ModelTables {
-  TensorView rotation;     ///< accumulate [T, K/2, 2] for the positions of this rank's segment
-  TensorView log2_gamma;   ///< float64 [H] of this rank's heads
+  TensorView rotation;    ///< accumulate [T, K/2, 2] for the positions of this rank's segment
+  TensorView log2_gamma;  ///< float64 [H] of this rank's heads
 };
 
 /// The recurrent states of all layers, when a sequence is continued instead of begun: accumulate [B,H,K,V] each.

@@ -18,9 +18,13 @@ constexpr int64_t kLogitsRowsMultiple = 128;
 
 int64_t auto_chunk(int64_t fold_chunk) { return fold_chunk > 0 ? fold_chunk : 64; }
 
-Dimensions::Dimensions(const ModelConfig& model_in, const BatchShape& batch_in, DType compute_in, int tp_rank, int tp_size,
-                       int64_t chunk_in, int64_t fold_chunk_in)
-    : model(model_in), batch(batch_in), compute(compute_in), key_dim(model_in.key_dim()), value_dim(model_in.value_dim()),
+Dimensions::Dimensions(const ModelConfig& model_in, const BatchShape& batch_in, DType compute_in, int tp_rank,
+                       int tp_size, int64_t chunk_in, int64_t fold_chunk_in)
+    : model(model_in),
+      batch(batch_in),
+      compute(compute_in),
+      key_dim(model_in.key_dim()),
+      value_dim(model_in.value_dim()),
       fold_chunk(fold_chunk_in) {
   const Range head_range = even_shard(model.heads, tp_rank, tp_size);
   heads = head_range.size();
@@ -35,9 +39,18 @@ Dimensions::Dimensions(const ModelConfig& model_in, const BatchShape& batch_in, 
 }
 
 WorkspaceShape Dimensions::workspace(int64_t parameters) const {
-  return {.batch = batch.sequences, .tokens = batch.tokens, .hidden_size = model.hidden_size, .heads = heads,
-          .key_dim = key_dim, .value_dim = value_dim, .ffn_size = ffn_size, .vocab = vocab_rows,
-          .logits_rows = logits_rows, .parameters = parameters, .chunk = chunk, .compute = compute};
+  return {.batch = batch.sequences,
+          .tokens = batch.tokens,
+          .hidden_size = model.hidden_size,
+          .heads = heads,
+          .key_dim = key_dim,
+          .value_dim = value_dim,
+          .ffn_size = ffn_size,
+          .vocab = vocab_rows,
+          .logits_rows = logits_rows,
+          .parameters = parameters,
+          .chunk = chunk,
+          .compute = compute};
 }
 
 }  // namespace retain

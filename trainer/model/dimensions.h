@@ -21,8 +21,8 @@ struct Dimensions {
   int64_t fold_chunk = 0;              ///< the backend's, 0: rotation does not fold the decay
   int64_t logits_rows = 1;             ///< rows of logits computed at once
 
-  Dimensions(const ModelConfig& model, const BatchShape& batch, DType compute, int tp_rank, int tp_size,
-             int64_t chunk, int64_t fold_chunk);
+  Dimensions(const ModelConfig& model, const BatchShape& batch, DType compute, int tp_rank, int tp_size, int64_t chunk,
+             int64_t fold_chunk);
 
   DType accumulate() const { return compute == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
   int64_t rows() const { return batch.rows(); }

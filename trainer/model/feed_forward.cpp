@@ -24,7 +24,8 @@ FeedForward::Scratch FeedForward::take_scratch(Arena& arena, const Dimensions& d
           .dh = arena.take(dims.compute, {dims.rows(), dims.ffn_size})};
 }
 
-FeedForward::FeedForward(const ParameterStore& parameters, const ModelConfig& model, int64_t layer, Residency residency) {
+FeedForward::FeedForward(const ParameterStore& parameters, const ModelConfig& model, int64_t layer,
+                         Residency residency) {
   const std::string prefix = "layers." + std::to_string(layer) + ".ffn.";
   const std::string first = prefix + (model.ffn == FfnKind::kGelu ? "up_proj.weight" : "gate_proj.weight");
   const std::string last = prefix + "up_proj.weight", down = prefix + "down_proj.weight";
@@ -37,8 +38,10 @@ FeedForward::FeedForward(const ParameterStore& parameters, const ModelConfig& mo
 
 void FeedForward::forward(const Context& ctx, const TensorView& u, const TensorView& f, const Saved& saved) const {
   linear(ctx.backend, u, in_weight_, saved.ab);
-  ctx.backend.ffn_activation({.kind = ctx.dims.model.ffn, .a = activated(saved.ab, ctx.dims),
-                              .b = linear_branch(saved.ab, ctx.dims), .h = saved.h});
+  ctx.backend.ffn_activation({.kind = ctx.dims.model.ffn,
+                              .a = activated(saved.ab, ctx.dims),
+                              .b = linear_branch(saved.ab, ctx.dims),
+                              .h = saved.h});
   linear(ctx.backend, saved.h, down_weight_, f);
   ctx.tp.all_reduce(f);
 }
@@ -47,8 +50,11 @@ void FeedForward::backward(const Context& ctx, const TensorView& df, const Tenso
                            const Scratch& scratch, const TensorView& du) const {
   linear_weight_gradient(ctx.backend, df, saved.h, down_gradient_);
   linear_input_gradient(ctx.backend, df, down_weight_, scratch.dh);
-  ctx.backend.ffn_activation_backward({.kind = ctx.dims.model.ffn, .dh = scratch.dh, .a = activated(saved.ab, ctx.dims),
-                                       .b = linear_branch(saved.ab, ctx.dims), .da = activated(scratch.dab, ctx.dims),
+  ctx.backend.ffn_activation_backward({.kind = ctx.dims.model.ffn,
+                                       .dh = scratch.dh,
+                                       .a = activated(saved.ab, ctx.dims),
+                                       .b = linear_branch(saved.ab, ctx.dims),
+                                       .da = activated(scratch.dab, ctx.dims),
                                        .db = linear_branch(scratch.dab, ctx.dims)});
   linear_weight_gradient(ctx.backend, scratch.dab, u, in_gradient_);
   linear_input_gradient(ctx.backend, scratch.dab, in_weight_, du);

@@ -24,8 +24,8 @@ class FeedForward {
   /// f [n,d] = FFN(u [n,d]).
   void forward(const Context& ctx, const TensorView& u, const TensorView& f, const Saved& saved) const;
   /// du [n,d] from df [n,d]; parameter gradients accumulate.
-  void backward(const Context& ctx, const TensorView& df, const TensorView& u, const Saved& saved, const Scratch& scratch,
-                const TensorView& du) const;
+  void backward(const Context& ctx, const TensorView& df, const TensorView& u, const Saved& saved,
+                const Scratch& scratch, const TensorView& du) const;
 
  private:
   TensorView in_weight_, in_gradient_, down_weight_, down_gradient_;

@@ -38,8 +38,8 @@ void LossHead::forward_backward(const Context& ctx, const TensorView& x, const T
   ctx.tp.all_reduce(dx);
 }
 
-void LossHead::rows(const Context& ctx, const TensorView& x, const TensorView& loss, double scale, const Scratch& scratch,
-                    const TensorView& dx) const {
+void LossHead::rows(const Context& ctx, const TensorView& x, const TensorView& loss, double scale,
+                    const Scratch& scratch, const TensorView& dx) const {
   const int64_t n = x.shape[0];
   const Range vocab = ctx.dims.vocab;
   for (int64_t row = 0; row < n; row += ctx.dims.logits_rows) {
@@ -51,13 +51,18 @@ void LossHead::rows(const Context& ctx, const TensorView& x, const TensorView& l
     TensorView gathered;
     if (scratch.statistics) {
       const TensorView mine = scratch.statistics.slice(0, 0, count);
-      ctx.backend.cross_entropy_statistics({.logits = z, .targets = targets, .statistics = mine,
-                                            .first_column = vocab.begin, .valid = vocab.size()});
+      ctx.backend.cross_entropy_statistics(
+          {.logits = z, .targets = targets, .statistics = mine, .first_column = vocab.begin, .valid = vocab.size()});
       gathered = TensorView(scratch.gathered.data, scratch.gathered.dtype, {ctx.tp.size(), count, 3});
       ctx.tp.gather(gathered, mine);
     }
-    ctx.backend.cross_entropy({.logits = z, .targets = targets, .gathered = gathered, .loss = loss.slice(0, row, count),
-                               .first_column = vocab.begin, .valid = vocab.size(), .scale = scale,
+    ctx.backend.cross_entropy({.logits = z,
+                               .targets = targets,
+                               .gathered = gathered,
+                               .loss = loss.slice(0, row, count),
+                               .first_column = vocab.begin,
+                               .valid = vocab.size(),
+                               .scale = scale,
                                .gradient = static_cast<bool>(dx)});
     if (!dx) continue;
     linear_weight_gradient(ctx.backend, z, x_rows, gradient_);

@@ -10,8 +10,8 @@ namespace retain {
 class LossHead {
  public:
   struct Scratch {
-    TensorView logits;               ///< compute [logits_rows, vocab_rows]
-    TensorView statistics, gathered; ///< accumulate [logits_rows, 3], [P, logits_rows, 3]; tp only
+    TensorView logits;                ///< compute [logits_rows, vocab_rows]
+    TensorView statistics, gathered;  ///< accumulate [logits_rows, 3], [P, logits_rows, 3]; tp only
   };
   static Scratch take_scratch(Arena& arena, const Dimensions& dims, int tp_size);
 

@@ -19,7 +19,8 @@ DType accumulate_of(DType compute) { return compute == DType::kFloat64 ? DType::
 // Adds parameters in flat order.
 class LayoutBuilder {
  public:
-  LayoutBuilder(std::vector<ParameterSpec>& out, int tp_rank, int tp_size) : out_(out), tp_rank_(tp_rank), tp_size_(tp_size) {}
+  LayoutBuilder(std::vector<ParameterSpec>& out, int tp_rank, int tp_size)
+      : out_(out), tp_rank_(tp_rank), tp_size_(tp_size) {}
 
   void row_parallel_outputs(const std::string& name, int64_t rows, int64_t columns, double std, bool adjacent = false) {
     const Range mine = even_shard(rows, tp_rank_, tp_size_);
@@ -102,7 +103,8 @@ const ParameterSpec& ParameterLayout::find(const std::string& name) const {
 }
 
 bool ParameterLayout::has(const std::string& name) const {
-  return std::any_of(parameters.begin(), parameters.end(), [&](const ParameterSpec& spec) { return spec.name == name; });
+  return std::any_of(parameters.begin(), parameters.end(),
+                     [&](const ParameterSpec& spec) { return spec.name == name; });
 }
 
 ParameterCounts count_parameters(const ModelConfig& model) {
@@ -121,7 +123,8 @@ double flops_per_token(const ModelConfig& model) {
   return 6.0 * static_cast<double>(count_parameters(model).matmul) + retention;
 }
 
-ParameterStore::Plan ParameterStore::plan(const ParameterLayout& layout, DType compute, Range slice, Residency residency) {
+ParameterStore::Plan ParameterStore::plan(const ParameterLayout& layout, DType compute, Range slice,
+                                          Residency residency) {
   const int64_t wide = dtype_bytes(accumulate_of(compute));
   const bool own_master = compute != accumulate_of(compute);
   Plan plan;
@@ -187,12 +190,13 @@ TensorView ParameterStore::norm_weight(const std::string& name) const {
 }
 
 void ParameterStore::initialize(uint64_t seed) {
-  // A tensor is drawn in pieces of whole rows into scratch, then copied into weights and, where its flat range meets the
-  // slice kept here, into master.
+  // A tensor is drawn in pieces of whole rows into scratch, then copied into weights and, where its flat range meets
+  // the slice kept here, into master.
   constexpr int64_t kPieceElements = int64_t{1} << 24;
   int64_t widest = 0;
   for (const ParameterSpec& spec : layout_.parameters) widest = std::max(widest, spec.columns);
-  const Buffer scratch(backend_, std::max(widest, std::min(kPieceElements, layout_.flat_elements)) * dtype_bytes(accumulate_));
+  const Buffer scratch(backend_,
+                       std::max(widest, std::min(kPieceElements, layout_.flat_elements)) * dtype_bytes(accumulate_));
   const int64_t scratch_elements = scratch.bytes() / dtype_bytes(accumulate_);
 
   for (const ParameterSpec& spec : layout_.parameters) {
@@ -201,8 +205,11 @@ void ParameterStore::initialize(uint64_t seed) {
       const int64_t rows = std::min(piece_rows, spec.real_rows - row);
       const TensorView piece(scratch.data(), accumulate_, {rows, spec.columns});
       if (spec.init_std > 0) {
-        backend_.fill_normal({.x = piece, .key = stream_key(seed, spec.name), .std = spec.init_std,
-                              .global_columns = spec.global_columns, .first_row = spec.first_row + row,
+        backend_.fill_normal({.x = piece,
+                              .key = stream_key(seed, spec.name),
+                              .std = spec.init_std,
+                              .global_columns = spec.global_columns,
+                              .first_row = spec.first_row + row,
                               .first_column = spec.first_column});
       } else {
         backend_.fill(piece, 1);
@@ -230,7 +237,8 @@ void ParameterStore::assign(int64_t flat_begin, const TensorView& values) {
 
 void ParameterStore::set_weight(const ParameterSpec& spec, const std::vector<double>& values) {
   const int64_t count = spec.real_rows * spec.columns;
-  RETAIN_CHECK(static_cast<int64_t>(values.size()) == count, spec.name, ": got ", values.size(), " values, want ", count);
+  RETAIN_CHECK(static_cast<int64_t>(values.size()) == count, spec.name, ": got ", values.size(), " values, want ",
+               count);
   if (count == 0) return;
   const Buffer scratch(backend_, count * dtype_bytes(accumulate_));
   const TensorView wide(scratch.data(), accumulate_, {count});
@@ -256,7 +264,8 @@ void ParameterStore::gather(Communicator& replicas) {
   backend_.fill(norms_, 0);
   const int64_t from = std::max(slice_.begin, layout_.norms.begin), to = slice_.end;
   if (from < to) {
-    backend_.copy(norms_.slice(0, from - layout_.norms.begin, to - from), master_.slice(0, from - slice_.begin, to - from));
+    backend_.copy(norms_.slice(0, from - layout_.norms.begin, to - from),
+                  master_.slice(0, from - slice_.begin, to - from));
   }
   if (cut) replicas.all_reduce(norms_, ReduceOp::kSum).wait();
 }

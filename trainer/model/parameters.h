@@ -3,8 +3,9 @@
 // ParameterStore owns the buffers: weights (compute type), gradients, and the optimizer's master weights and moments
 // (accumulate type), of which a ZeRO-1 rank keeps only its slice.
 //
-// Flat order: [matrices, all cut over tp][norm weights, equal on all tp ranks][group norm weights, equal on all tp ranks,
-// whose gradients are partial sums]. So "decayed", "cut over tp" and "to be summed over tp" are each one flat range.
+// Flat order: [matrices, all cut over tp][norm weights, equal on all tp ranks][group norm weights, equal on all tp
+// ranks, whose gradients are partial sums]. So "decayed", "cut over tp" and "to be summed over tp" are each one flat
+// range.
 #pragma once
 
 #include <string>
@@ -20,14 +21,14 @@ namespace retain {
 
 /// One parameter of this rank: a box of the whole tensor. Matrices are [out, in], row-major, so that y = x Wᵀ.
 struct ParameterSpec {
-  std::string name;                          ///< "layers.0.retention.q_proj.weight"
-  int rank = 2;                              ///< 1 for norm weights
+  std::string name;                             ///< "layers.0.retention.q_proj.weight"
+  int rank = 2;                                 ///< 1 for norm weights
   int64_t global_rows = 0, global_columns = 1;  ///< of the whole tensor, without padding
-  int64_t first_row = 0, first_column = 0;   ///< where this rank's box begins
-  int64_t rows = 0, columns = 1;             ///< held here, padding rows at the end included
-  int64_t real_rows = 0;                     ///< rows that exist in the whole tensor; the others are padding
+  int64_t first_row = 0, first_column = 0;      ///< where this rank's box begins
+  int64_t rows = 0, columns = 1;                ///< held here, padding rows at the end included
+  int64_t real_rows = 0;                        ///< rows that exist in the whole tensor; the others are padding
   int64_t flat_offset = 0;
-  double init_std = 0;                       ///< initial weights N(0, init_std); 0: all ones
+  double init_std = 0;  ///< initial weights N(0, init_std); 0: all ones
 
   int64_t elements() const { return rows * columns; }
 };
@@ -80,7 +81,9 @@ class ParameterStore {
   TensorView weight(const std::string& name) const { return view(weights_, name); }
   TensorView gradient(const std::string& name) const { return view(gradients_, name); }
   /// Adjacent matrices of equal width as one [sum of rows, columns]: q,k,v,g and gate,up are laid out for this.
-  TensorView fused_weight(const std::string& first, const std::string& last) const { return fused(weights_, first, last); }
+  TensorView fused_weight(const std::string& first, const std::string& last) const {
+    return fused(weights_, first, last);
+  }
   TensorView fused_gradient(const std::string& first, const std::string& last) const {
     return fused(gradients_, first, last);
   }
@@ -95,12 +98,13 @@ class ParameterStore {
 
   /// Weights as functions of (seed, name, element); moments zero. Does not depend on the mesh.
   void initialize(uint64_t seed);
-  /// Writes one parameter's real rows from host values ([real_rows, columns] of this rank's box) into weights and, where
-  /// it is kept here, master.
+  /// Writes one parameter's real rows from host values ([real_rows, columns] of this rank's box) into weights and,
+  /// where it is kept here, master.
   void set_weight(const ParameterSpec& spec, const std::vector<double>& values);
   /// After master was loaded: the weights of this rank's slice from it.
   void weights_from_master();
-  /// After the slice's weights changed: every replica gets all weights, and the norms' wide copy. Collective over `replicas`.
+  /// After the slice's weights changed: every replica gets all weights, and the norms' wide copy. Collective over
+  /// `replicas`.
   void gather(Communicator& replicas);
 
  private:

@@ -14,7 +14,9 @@ struct Heads {
   Heads(const TensorView& qkvg, const Dimensions& dims) {
     const int64_t keys = dims.keys(), values = dims.values();
     const auto view = [&](int64_t column, int64_t width) {
-      return qkvg.slice(1, column, width).split(1, dims.heads, width / dims.heads).split(0, dims.batch.sequences, dims.batch.tokens);
+      return qkvg.slice(1, column, width)
+          .split(1, dims.heads, width / dims.heads)
+          .split(0, dims.batch.sequences, dims.batch.tokens);
     };
     q = view(0, keys);
     k = view(keys, keys);
@@ -27,12 +29,19 @@ struct Heads {
 int64_t fold_chunk(const Context& ctx) { return ctx.form == RetentionForm::kChunkwise ? ctx.dims.fold_chunk : 0; }
 
 void rotate(const Context& ctx, const TensorView& x, bool inverse, double scale, int fold_sign) {
-  ctx.backend.rotate({.x = x, .y = x, .table = ctx.tables.rotation, .log2_gamma = ctx.tables.log2_gamma, .inverse = inverse,
-                      .scale = scale, .fold_chunk = fold_chunk(ctx), .fold_sign = fold_sign});
+  ctx.backend.rotate({.x = x,
+                      .y = x,
+                      .table = ctx.tables.rotation,
+                      .log2_gamma = ctx.tables.log2_gamma,
+                      .inverse = inverse,
+                      .scale = scale,
+                      .fold_chunk = fold_chunk(ctx),
+                      .fold_sign = fold_sign});
 }
 
 SegmentJoin segment_join(const Context& ctx, const RetentionLayer::Scratch& scratch, const TensorView& state) {
-  return {.carry = ctx.batch.carry, .segment_tokens = ctx.dims.batch.tokens, .gathered = scratch.gathered, .state = state};
+  return {
+      .carry = ctx.batch.carry, .segment_tokens = ctx.dims.batch.tokens, .gathered = scratch.gathered, .state = state};
 }
 
 }  // namespace
@@ -44,7 +53,8 @@ RetentionLayer::Saved RetentionLayer::take_saved(Arena& arena, const Dimensions&
   if (residency == Residency::kTraining) {
     saved.states = arena.take(dims.compute, {b, dims.chunks(), dims.heads, dims.key_dim, dims.value_dim});
   }
-  if (dims.batch.segments > 1) saved.state_in = arena.take(dims.accumulate(), {b, dims.heads, dims.key_dim, dims.value_dim});
+  if (dims.batch.segments > 1)
+    saved.state_in = arena.take(dims.accumulate(), {b, dims.heads, dims.key_dim, dims.value_dim});
   saved.o = arena.take(dims.compute, {b, t, dims.heads, dims.value_dim});
   saved.rstd = arena.take(dims.accumulate(), {b, t, dims.heads});
   saved.y = arena.take(dims.compute, {n, dims.values()});
@@ -80,8 +90,11 @@ RetentionLayer::RetentionLayer(const ParameterStore& parameters, int64_t layer, 
 }
 
 RetentionContext RetentionLayer::retention_context(const Context& ctx) const {
-  return {.log2_gamma = ctx.tables.log2_gamma, .document_start = ctx.batch.document_start,
-          .position_offset = ctx.batch.position_offset, .folded_chunk = fold_chunk(ctx), .form = ctx.form,
+  return {.log2_gamma = ctx.tables.log2_gamma,
+          .document_start = ctx.batch.document_start,
+          .position_offset = ctx.batch.position_offset,
+          .folded_chunk = fold_chunk(ctx),
+          .form = ctx.form,
           .chunk = ctx.dims.chunk};
 }
 
@@ -103,15 +116,26 @@ void RetentionLayer::forward(const Context& ctx, const TensorView& u, const Tens
     state_in = ctx.cp.incoming_state(ctx.backend, {.context = context, .k = heads.k, .v = heads.v, .state = {}},
                                      segment_join(ctx, scratch, saved.state_in));
   }
-  ctx.backend.retention({.context = context, .q = heads.q, .k = heads.k, .v = heads.v, .state_in = state_in, .o = saved.o,
+  ctx.backend.retention({.context = context,
+                         .q = heads.q,
+                         .k = heads.k,
+                         .v = heads.v,
+                         .state_in = state_in,
+                         .o = saved.o,
                          .state_out = state_out,
                          .states = ctx.form == RetentionForm::kChunkwise ? saved.states : TensorView{}});
 
-  ctx.backend.head_norm_gate({.o = saved.o, .g = heads.g, .weight = group_norm_weight_, .log2_gamma = ctx.tables.log2_gamma,
-                              .document_start = ctx.batch.document_start,
-                              .y = saved.y.split(1, dims.heads, dims.value_dim).split(0, dims.batch.sequences, dims.batch.tokens),
-                              .rstd = saved.rstd, .position_offset = ctx.batch.position_offset,
-                              .eps_kind = dims.model.group_norm_eps, .eps = dims.model.norm_eps});
+  ctx.backend.head_norm_gate(
+      {.o = saved.o,
+       .g = heads.g,
+       .weight = group_norm_weight_,
+       .log2_gamma = ctx.tables.log2_gamma,
+       .document_start = ctx.batch.document_start,
+       .y = saved.y.split(1, dims.heads, dims.value_dim).split(0, dims.batch.sequences, dims.batch.tokens),
+       .rstd = saved.rstd,
+       .position_offset = ctx.batch.position_offset,
+       .eps_kind = dims.model.group_norm_eps,
+       .eps = dims.model.norm_eps});
   linear(ctx.backend, saved.y, o_weight_, z);
   ctx.tp.all_reduce(z);
 }
@@ -127,15 +151,30 @@ void RetentionLayer::backward(const Context& ctx, const TensorView& dz, const Te
   linear_input_gradient(ctx.backend, dz, o_weight_, scratch.dy);
 
   // dy becomes the gradient of o in place.
-  const TensorView dout = scratch.dy.split(1, dims.heads, dims.value_dim).split(0, dims.batch.sequences, dims.batch.tokens);
-  ctx.backend.head_norm_gate_backward({.dy = dout, .o = saved.o, .g = heads.g, .weight = group_norm_weight_,
-                                       .rstd = saved.rstd, .dout = dout, .dg = gradients.g, .dweight = group_norm_gradient_});
+  const TensorView dout =
+      scratch.dy.split(1, dims.heads, dims.value_dim).split(0, dims.batch.sequences, dims.batch.tokens);
+  ctx.backend.head_norm_gate_backward({.dy = dout,
+                                       .o = saved.o,
+                                       .g = heads.g,
+                                       .weight = group_norm_weight_,
+                                       .rstd = saved.rstd,
+                                       .dout = dout,
+                                       .dg = gradients.g,
+                                       .dweight = group_norm_gradient_});
 
-  const TensorView dstate_out = ctx.cp.outgoing_gradient(
-      ctx.backend, {.context = context, .q = heads.q, .dout = dout, .dstate = {}}, segment_join(ctx, scratch, scratch.dstate_out));
-  ctx.backend.retention_backward({.context = context, .q = heads.q, .k = heads.k, .v = heads.v, .state_in = saved.state_in,
+  const TensorView dstate_out =
+      ctx.cp.outgoing_gradient(ctx.backend, {.context = context, .q = heads.q, .dout = dout, .dstate = {}},
+                               segment_join(ctx, scratch, scratch.dstate_out));
+  ctx.backend.retention_backward({.context = context,
+                                  .q = heads.q,
+                                  .k = heads.k,
+                                  .v = heads.v,
+                                  .state_in = saved.state_in,
                                   .states = ctx.form == RetentionForm::kChunkwise ? saved.states : TensorView{},
-                                  .dout = dout, .dstate_out = dstate_out, .dq = gradients.q, .dk = gradients.k,
+                                  .dout = dout,
+                                  .dstate_out = dstate_out,
+                                  .dq = gradients.q,
+                                  .dk = gradients.k,
                                   .dv = gradients.v});
 
   rotate(ctx, gradients.k, true, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);

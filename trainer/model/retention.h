@@ -21,10 +21,10 @@ class RetentionLayer {
   };
   /// Memory used inside one call.
   struct Scratch {
-    TensorView dqkvg;          ///< [n, 2HK+2HV]
-    TensorView dy;             ///< [n, HV]
-    TensorView gathered;       ///< accumulate [P,B,H,K,V]: what each segment contributes; with cp only
-    TensorView dstate_out;     ///< accumulate [B,H,K,V]; with cp only
+    TensorView dqkvg;       ///< [n, 2HK+2HV]
+    TensorView dy;          ///< [n, HV]
+    TensorView gathered;    ///< accumulate [P,B,H,K,V]: what each segment contributes; with cp only
+    TensorView dstate_out;  ///< accumulate [B,H,K,V]; with cp only
   };
   static Saved take_saved(Arena& arena, const Dimensions& dims, Residency residency);
   static Scratch take_scratch(Arena& arena, const Dimensions& dims, Residency residency);
@@ -32,10 +32,11 @@ class RetentionLayer {
   RetentionLayer(const ParameterStore& parameters, int64_t layer, Residency residency);
 
   /// z [n,d] = MSR(u [n,d]).
-  void forward(const Context& ctx, const TensorView& u, const TensorView& z, Saved& saved, const Scratch& scratch) const;
+  void forward(const Context& ctx, const TensorView& u, const TensorView& z, Saved& saved,
+               const Scratch& scratch) const;
   /// du [n,d] from dz [n,d]; parameter gradients accumulate.
-  void backward(const Context& ctx, const TensorView& dz, const TensorView& u, const Saved& saved, const Scratch& scratch,
-                const TensorView& du) const;
+  void backward(const Context& ctx, const TensorView& dz, const TensorView& u, const Saved& saved,
+                const Scratch& scratch, const TensorView& du) const;
 
  private:
   RetentionContext retention_context(const Context& ctx) const;

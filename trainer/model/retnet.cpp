@@ -43,16 +43,24 @@ RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const 
   if (residency == Residency::kTraining) final_norm_gradient_ = parameters.gradient("final_norm.weight");
 
   tables_ = {.rotation = memory_.rotation, .log2_gamma = memory_.log2_gamma};
-  upload_rounded(backend_, memory_.log2_gamma, log2_gammas(dims_.model.decay, dims_.model.heads, dims_.first_head, dims_.heads));
+  upload_rounded(backend_, memory_.log2_gamma,
+                 log2_gammas(dims_.model.decay, dims_.model.heads, dims_.first_head, dims_.heads));
   set_position_offset(cp_.rank() * dims_.batch.tokens);
 }
 
 void RetNet::set_position_offset(int64_t offset) {
-  upload_rounded(backend_, memory_.rotation, rotation_table(dims_.model.rotary, dims_.key_dim, offset, dims_.batch.tokens));
+  upload_rounded(backend_, memory_.rotation,
+                 rotation_table(dims_.model.rotary, dims_.key_dim, offset, dims_.batch.tokens));
 }
 
 Context RetNet::context(const DeviceBatch& batch, RetentionForm form, const CarriedStates* carried) const {
-  return {.backend = backend_, .tp = tp_, .cp = cp_, .dims = dims_, .batch = batch, .tables = tables_, .form = form,
+  return {.backend = backend_,
+          .tp = tp_,
+          .cp = cp_,
+          .dims = dims_,
+          .batch = batch,
+          .tables = tables_,
+          .form = form,
           .carried = carried};
 }
 
@@ -66,13 +74,19 @@ TensorView RetNet::forward(const DeviceBatch& batch, RetentionForm form, const C
     stream = block.x_mid;
     branch = memory_.scratch.branch;
   }
-  backend_.rms_norm({.x = stream, .residual = branch, .weight = final_norm_weight_, .sum = memory_.x_final,
-                     .y = memory_.y_final, .rstd = memory_.rstd_final, .eps = dims_.model.norm_eps});
+  backend_.rms_norm({.x = stream,
+                     .residual = branch,
+                     .weight = final_norm_weight_,
+                     .sum = memory_.x_final,
+                     .y = memory_.y_final,
+                     .rstd = memory_.rstd_final,
+                     .eps = dims_.model.norm_eps});
   return memory_.y_final;
 }
 
 TensorView RetNet::loss(const DeviceBatch& batch) {
-  head_.forward(context(batch, RetentionForm::kChunkwise, nullptr), memory_.y_final, memory_.loss, memory_.loss_scratch);
+  head_.forward(context(batch, RetentionForm::kChunkwise, nullptr), memory_.y_final, memory_.loss,
+                memory_.loss_scratch);
   return memory_.loss;
 }
 
@@ -84,8 +98,12 @@ TensorView RetNet::logits(const DeviceBatch& batch, int64_t begin, int64_t count
 TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, RetentionForm form) {
   const Context ctx = context(batch, form, nullptr);
   head_.forward_backward(ctx, memory_.y_final, memory_.loss, scale, memory_.loss_scratch, memory_.dx);
-  backend_.rms_norm_backward({.dy = memory_.dx, .x = memory_.x_final, .weight = final_norm_weight_,
-                              .rstd = memory_.rstd_final, .dx = memory_.dx, .dweight = final_norm_gradient_});
+  backend_.rms_norm_backward({.dy = memory_.dx,
+                              .x = memory_.x_final,
+                              .weight = final_norm_weight_,
+                              .rstd = memory_.rstd_final,
+                              .dx = memory_.dx,
+                              .dweight = final_norm_gradient_});
   for (size_t i = blocks_.size(); i-- > 0;) {
     blocks_[i].backward(ctx, saved(static_cast<int64_t>(i)), memory_.scratch, memory_.dx);
   }

@@ -19,11 +19,11 @@ class RetNet {
     std::vector<Block::Saved> blocks;  ///< one a layer, or one for all when not training
     Block::Scratch scratch;
     LossHead::Scratch loss_scratch;
-    TensorView x0;            ///< compute [n,d]: the embedded tokens
+    TensorView x0;                ///< compute [n,d]: the embedded tokens
     TensorView x_final, y_final;  ///< compute [n,d]: the stream at the end and its norm
-    TensorView rstd_final;    ///< accumulate [n]
-    TensorView dx;            ///< compute [n,d]: gradient of the stream; training only
-    TensorView loss;          ///< accumulate [n]: of each token
+    TensorView rstd_final;        ///< accumulate [n]
+    TensorView dx;                ///< compute [n,d]: gradient of the stream; training only
+    TensorView loss;              ///< accumulate [n]: of each token
     TensorView rotation, log2_gamma;
   };
   static Memory take_memory(Arena& arena, const Dimensions& dims, int tp_size, Residency residency);
@@ -43,7 +43,8 @@ class RetNet {
   TensorView loss(const DeviceBatch& batch);
   /// Loss of each token [n]; every parameter's gradient += scale × d(sum of losses). After forward() in the same form.
   TensorView loss_and_backward(const DeviceBatch& batch, double scale, RetentionForm form = RetentionForm::kChunkwise);
-  /// Logits of this rank's vocabulary columns for rows [begin, begin + count) of the last forward(); count <= logits_rows.
+  /// Logits of this rank's vocabulary columns for rows [begin, begin + count) of the last forward(); count <=
+  /// logits_rows.
   TensorView logits(const DeviceBatch& batch, int64_t begin, int64_t count);
 
  private:
