@@ -76,7 +76,6 @@ StepResult TrainingStep::run(int64_t index, const Wishes& mine) {
   result.wishes = {.stop = totals[1] > 0, .save = totals[2] > 0};
   const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, result.predicted_tokens));
 
-  backend_.fill(parameters_.flat_gradients(), 0);
   for (size_t micro = 0; micro < batches.size(); ++micro) {
     const DeviceBatch batch = upload_batch(backend_, batches[micro], memory_.batch);
     {
@@ -84,7 +83,8 @@ StepResult TrainingStep::run(int64_t index, const Wishes& mine) {
       model_.forward(batch, RetentionForm::kChunkwise);
     }
     const Phase phase(backend_, "loss and backward");
-    const TensorView loss = model_.loss_and_backward(batch, scale);
+    const TensorView loss =
+        model_.loss_and_backward(batch, scale, micro == 0 ? GradientWrite::kReplace : GradientWrite::kAdd);
     backend_.reduce({.kind = ReduceKind::kSum, .x = loss, .out = scalar(kLoss), .accumulate = micro > 0});
   }
 

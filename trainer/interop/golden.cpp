@@ -117,9 +117,8 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
     all.push_back({mode, "logits", relative_error(logits, their_logits), logits_limit});
 
     const bool backward = form != RetentionForm::kRecurrent;
-    if (backward) backend.fill(parameters.flat_gradients(), 0);
-    const std::vector<double> losses =
-        download_wide(backend, backward ? model.loss_and_backward(batch, scale, form) : model.loss(batch));
+    const std::vector<double> losses = download_wide(
+        backend, backward ? model.loss_and_backward(batch, scale, GradientWrite::kReplace, form) : model.loss(batch));
     const double loss = std::accumulate(losses.begin(), losses.end(), 0.0) * scale;
     all.push_back({mode, "loss", relative_error({loss}, their_loss), logits_limit});
     if (!backward) continue;

@@ -8,6 +8,7 @@
 #include "parallel/tensor_parallel.h"
 #include "trainer/model/batch.h"
 #include "trainer/model/dimensions.h"
+#include "trainer/model/linear.h"
 
 namespace retain {
 
@@ -31,6 +32,7 @@ struct Context {
   const ModelTables& tables;
   RetentionForm form = RetentionForm::kChunkwise;
   const CarriedStates* carried = nullptr;  ///< only when decoding
+  GradientWrite gradients = GradientWrite::kAdd;
 };
 
 }  // namespace retain

@@ -18,7 +18,7 @@ class Embedding {
 
   /// x [n,d]
   void forward(const Context& ctx, const TensorView& x, const Saved& saved) const;
-  /// From dx [n,d], which is changed when there is a norm; the weight's gradient accumulates.
+  /// From dx [n,d], which is changed when there is a norm; gradients are added to.
   void backward(const Context& ctx, const Saved& saved, const TensorView& dx) const;
 
  private:

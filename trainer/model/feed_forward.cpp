@@ -48,7 +48,7 @@ void FeedForward::forward(const Context& ctx, const TensorView& u, const TensorV
 
 void FeedForward::backward(const Context& ctx, const TensorView& df, const TensorView& u, const Saved& saved,
                            const Scratch& scratch, const TensorView& du) const {
-  linear_weight_gradient(ctx.backend, df, saved.h, down_gradient_);
+  linear_weight_gradient(ctx.backend, df, saved.h, down_gradient_, ctx.gradients);
   linear_input_gradient(ctx.backend, df, down_weight_, scratch.dh);
   ctx.backend.ffn_activation_backward({.kind = ctx.dims.model.ffn,
                                        .dh = scratch.dh,
@@ -56,7 +56,7 @@ void FeedForward::backward(const Context& ctx, const TensorView& df, const Tenso
                                        .b = linear_branch(saved.ab, ctx.dims),
                                        .da = activated(scratch.dab, ctx.dims),
                                        .db = linear_branch(scratch.dab, ctx.dims)});
-  linear_weight_gradient(ctx.backend, scratch.dab, u, in_gradient_);
+  linear_weight_gradient(ctx.backend, scratch.dab, u, in_gradient_, ctx.gradients);
   linear_input_gradient(ctx.backend, scratch.dab, in_weight_, du);
   ctx.tp.all_reduce(du);
 }

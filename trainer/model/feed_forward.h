@@ -23,7 +23,7 @@ class FeedForward {
 
   /// f [n,d] = FFN(u [n,d]).
   void forward(const Context& ctx, const TensorView& u, const TensorView& f, const Saved& saved) const;
-  /// du [n,d] from df [n,d]; parameter gradients accumulate.
+  /// du [n,d] from df [n,d]; parameter gradients as ctx.gradients says.
   void backward(const Context& ctx, const TensorView& df, const TensorView& u, const Saved& saved,
                 const Scratch& scratch, const TensorView& du) const;
 

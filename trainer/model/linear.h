@@ -15,9 +15,14 @@ inline void linear_input_gradient(Backend& backend, const TensorView& dy, const 
   backend.matmul({.a = dy, .b = w, .c = dx});
 }
 
-/// dw [out,in] += dy [n,out]ᵀ · x [n,in]
-inline void linear_weight_gradient(Backend& backend, const TensorView& dy, const TensorView& x, const TensorView& dw) {
-  backend.matmul({.a = dy, .b = x, .c = dw, .transpose_a = true, .beta = 1});
+/// What a backward does with the parameter gradients that are there: the first micro-batch of a step replaces them, so
+/// that they need not be zeroed and read, and the others add.
+enum class GradientWrite : uint8_t { kReplace, kAdd };
+
+/// dw [out,in] = or += dy [n,out]ᵀ · x [n,in]
+inline void linear_weight_gradient(Backend& backend, const TensorView& dy, const TensorView& x, const TensorView& dw,
+                                   GradientWrite write) {
+  backend.matmul({.a = dy, .b = x, .c = dw, .transpose_a = true, .beta = write == GradientWrite::kAdd ? 1.0 : 0.0});
 }
 
 }  // namespace retain

@@ -65,7 +65,7 @@ void LossHead::rows(const Context& ctx, const TensorView& x, const TensorView& l
                                .scale = scale,
                                .gradient = static_cast<bool>(dx)});
     if (!dx) continue;
-    linear_weight_gradient(ctx.backend, z, x_rows, gradient_);
+    linear_weight_gradient(ctx.backend, z, x_rows, gradient_, row == 0 ? ctx.gradients : GradientWrite::kAdd);
     linear_input_gradient(ctx.backend, z, weight_, dx.slice(0, row, count));
   }
 }

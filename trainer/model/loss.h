@@ -19,7 +19,7 @@ class LossHead {
 
   /// loss [n] (accumulate) of each token, 0 where its target is ignored, from the normed stream x [n,d].
   void forward(const Context& ctx, const TensorView& x, const TensorView& loss, const Scratch& scratch) const;
-  /// The same, and dx [n,d] = scale × the gradient of the sum of the losses; the head's gradient accumulates.
+  /// The same, and dx [n,d] = scale × the gradient of the sum of the losses; the head's gradient as ctx.gradients says.
   void forward_backward(const Context& ctx, const TensorView& x, const TensorView& loss, double scale,
                         const Scratch& scratch, const TensorView& dx) const;
   /// Logits of this rank's columns for up to logits_rows rows of x, into scratch.logits' first rows; returned.

@@ -147,7 +147,7 @@ void RetentionLayer::backward(const Context& ctx, const TensorView& dz, const Te
   const Heads gradients(scratch.dqkvg, dims);
   const RetentionContext context = retention_context(ctx);
 
-  linear_weight_gradient(ctx.backend, dz, saved.y, o_gradient_);
+  linear_weight_gradient(ctx.backend, dz, saved.y, o_gradient_, ctx.gradients);
   linear_input_gradient(ctx.backend, dz, o_weight_, scratch.dy);
 
   // dy becomes the gradient of o in place.
@@ -179,7 +179,7 @@ void RetentionLayer::backward(const Context& ctx, const TensorView& dz, const Te
 
   rotate(ctx, gradients.k, true, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
   rotate(ctx, gradients.q, true, 1.0, +1);
-  linear_weight_gradient(ctx.backend, scratch.dqkvg, u, qkvg_gradient_);
+  linear_weight_gradient(ctx.backend, scratch.dqkvg, u, qkvg_gradient_, ctx.gradients);
   linear_input_gradient(ctx.backend, scratch.dqkvg, qkvg_weight_, du);
   ctx.tp.all_reduce(du);
 }

@@ -34,7 +34,7 @@ class RetentionLayer {
   /// z [n,d] = MSR(u [n,d]).
   void forward(const Context& ctx, const TensorView& u, const TensorView& z, Saved& saved,
                const Scratch& scratch) const;
-  /// du [n,d] from dz [n,d]; parameter gradients accumulate.
+  /// du [n,d] from dz [n,d]; parameter gradients as ctx.gradients says.
   void backward(const Context& ctx, const TensorView& dz, const TensorView& u, const Saved& saved,
                 const Scratch& scratch, const TensorView& du) const;
 

@@ -40,7 +40,12 @@ RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const 
   memory_ = take_memory(arena, dims_, tp_.size(), residency);
   for (int64_t i = 0; i < dims_.model.layers; ++i) blocks_.emplace_back(parameters, dims_.model, i, residency);
   final_norm_weight_ = parameters.norm_weight("final_norm.weight");
-  if (residency == Residency::kTraining) final_norm_gradient_ = parameters.gradient("final_norm.weight");
+  if (residency == Residency::kTraining) {
+    final_norm_gradient_ = parameters.gradient("final_norm.weight");
+    const int64_t norms = parameters.layout().norms.begin;
+    summed_gradients_ = {parameters.flat_gradients().slice(0, norms, parameters.layout().flat_elements - norms)};
+    if (!dims_.model.tie_embeddings) summed_gradients_.push_back(parameters.gradient("embeddings.weight"));
+  }
 
   tables_ = {.rotation = memory_.rotation, .log2_gamma = memory_.log2_gamma};
   upload_rounded(backend_, memory_.log2_gamma,
@@ -95,8 +100,13 @@ TensorView RetNet::logits(const DeviceBatch& batch, int64_t begin, int64_t count
                       memory_.loss_scratch);
 }
 
-TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, RetentionForm form) {
-  const Context ctx = context(batch, form, nullptr);
+TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, GradientWrite gradients,
+                                     RetentionForm form) {
+  Context ctx = context(batch, form, nullptr);
+  ctx.gradients = gradients;
+  if (gradients == GradientWrite::kReplace) {
+    for (const TensorView& summed : summed_gradients_) backend_.fill(summed, 0);
+  }
   head_.forward_backward(ctx, memory_.y_final, memory_.loss, scale, memory_.loss_scratch, memory_.dx);
   backend_.rms_norm_backward({.dy = memory_.dx,
                               .x = memory_.x_final,

@@ -41,8 +41,10 @@ class RetNet {
   TensorView forward(const DeviceBatch& batch, RetentionForm form, const CarriedStates* carried = nullptr);
   /// Loss of each token [n] (0 where ignored) after forward().
   TensorView loss(const DeviceBatch& batch);
-  /// Loss of each token [n]; every parameter's gradient += scale × d(sum of losses). After forward() in the same form.
-  TensorView loss_and_backward(const DeviceBatch& batch, double scale, RetentionForm form = RetentionForm::kChunkwise);
+  /// Loss of each token [n]; every parameter's gradient = or += scale × d(sum of losses). After forward() in the same
+  /// form.
+  TensorView loss_and_backward(const DeviceBatch& batch, double scale, GradientWrite gradients,
+                               RetentionForm form = RetentionForm::kChunkwise);
   /// Logits of this rank's vocabulary columns for rows [begin, begin + count) of the last forward(); count <=
   /// logits_rows.
   TensorView logits(const DeviceBatch& batch, int64_t begin, int64_t count);
@@ -62,6 +64,7 @@ class RetNet {
   std::vector<Block> blocks_;
   LossHead head_;
   TensorView final_norm_weight_, final_norm_gradient_;
+  std::vector<TensorView> summed_gradients_;  ///< those that no matrix product writes: every backward adds to them
 };
 
 }  // namespace retain
