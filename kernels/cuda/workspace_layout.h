@@ -25,10 +25,9 @@ constexpr int64_t fold_chunk(int64_t key_dim, int64_t value_dim) {
   return key_dim >= 256 ? 256 : 128;
 }
 
-/// Chunks of one head that a lane works on at once. Together they fill a wave of thread blocks (32 products of 256 x
-/// 512 are 128 tiles of 128 x 256), and what one kernel writes, 4 MB of scores and 8 MB of states a lane, is still in
-/// the L2 cache when the next reads it.
-inline constexpr int64_t kPartChunks = 32;
+/// Chunks of one head that a lane works on at once. Together they fill the multiprocessors twice (64 products of 256 x
+/// 512 are 256 tiles of 128 x 256); fewer cost more in launches than the L2 cache gives back.
+inline constexpr int64_t kPartChunks = 64;
 
 /// Sequences, of `batch`, that a lane works on at once: whole sequences, because the scan runs along them, and parts
 /// of like size.
