@@ -29,6 +29,8 @@ size_t utf8_length(std::string_view text, size_t i) {
   return length;
 }
 
+constexpr const char* kNoAliases = "aliases (*name) are not supported: share settings through base: [file]";
+
 bool is_control(std::string_view text, size_t i, size_t length) {
   const auto lead = static_cast<unsigned char>(text[i]);
   if (length == 1) return lead < 0x20 || lead == 0x7f;
@@ -93,7 +95,7 @@ class TreeBuilder : public YAML::EventHandler {
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     ConfigNode node;
     node.at = origin(mark);
-    refuse(node, "aliases (*name) are not supported: share settings through base: [file]");
+    refuse(node, kNoAliases);
     add(std::move(node));
   }
 
@@ -228,7 +230,9 @@ bool find_bad_byte(std::string_view text, const Origin& start, std::vector<ReadP
   for (size_t i = 0; i < text.size();) {
     const size_t length = utf8_length(text, i);
     const char c = text[i];
-    const bool allowed = length > 0 && (c == '\n' || c == '\t' || c == '\r' || !is_control(text, i, length));
+    // A carriage return alone ends a line for some versions of yaml-cpp and not for others.
+    const bool line_end = c == '\n' || (c == '\r' && text.substr(i + 1).starts_with('\n'));
+    const bool allowed = length > 0 && (line_end || c == '\t' || !is_control(text, i, length));
     if (!allowed) {
       const std::string byte = hex(static_cast<unsigned char>(c));
       problems.push_back(
@@ -300,7 +304,9 @@ ConfigNode parse_yaml(std::string_view text, const Origin& start, std::vector<Re
     }
   } catch (const YAML::Exception& error) {
     const Origin at = builder.origin(error.mark);
-    problems.push_back({at, "", "not YAML: " + escape_controls(error.msg),
+    // Some versions add the name that is missing.
+    const bool alias = error.msg.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR);
+    problems.push_back({at, "", alias ? kNoAliases : "not YAML: " + escape_controls(error.msg),
                         builder.has_tab_indentation(at) ? "indent with blanks, not with tabs" : ""});
     return refused;
   }

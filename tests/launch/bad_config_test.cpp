@@ -66,6 +66,7 @@ TEST(BadConfig, BytesThatAreNoTextAreNamedAndNeverPrinted) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {std::string("run: {dir: a\0b}", 15), "run.yaml:1:13: control character \\x00"},
       {"run:\n  dir: a\x1b[31mb\n", "run.yaml:2:9: control character \\x1b"},
+      {"run:\r\n  dir: a\rb\r\n", "run.yaml:2:9: control character \\x0d"},
       {"run: {dir: \xff}\n", "run.yaml:1:12: not UTF-8 text: byte \\xff"},
       {"run: {dir: \xc3}\n", "run.yaml:1:12: not UTF-8 text: byte \\xc3"},
       {"run: {dir: \xed\xa0\x80}\n", "run.yaml:1:12: not UTF-8 text: byte \\xed"},
