@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kernels/core/tensor.h"
@@ -39,6 +40,11 @@ class DeviceTimer {
   virtual double elapsed_ms() = 0;
 };
 
+/// Memory of a GPU as its driver counts it, all processes together.
+struct GpuMemory {
+  int64_t free_bytes = 0, total_bytes = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -54,10 +60,11 @@ class Backend {
   virtual void* stream() const = 0;
   virtual std::unique_ptr<DeviceTimer> make_timer() = 0;
   /// What the backend learned by measuring (the fastest algorithm for each matrix product), as text that a later run on
-  /// the same machine gives back to compute the same bits without measuring again. Empty where nothing is learned; text
-  /// of another machine is ignored.
+  /// the same machine gives back to compute the same bits without measuring again. Empty where nothing is learned.
   virtual std::string tuning() const { return {}; }
-  virtual void set_tuning(const std::string&) {}
+  /// Takes such text over, or says why it does not: text of another machine or another version of the program, or
+  /// damaged text, changes nothing. Empty when it was taken over.
+  virtual std::string set_tuning(const std::string&) { return {}; }
   /// Names what the queue is given from now on, for profilers (NVTX); nested. See Phase.
   virtual void begin_phase(const char* /*name*/) {}
   virtual void end_phase() {}
@@ -78,6 +85,8 @@ class Backend {
   virtual void synchronize() = 0;
   /// Memory of the device taken now: buffers and workspace. What a plan says, to the byte.
   int64_t allocated_bytes() const { return buffers_bytes_ + reserved_bytes(); }
+  /// Nothing where there is no driver that counts (the CPU).
+  virtual std::optional<GpuMemory> gpu_memory() const { return std::nullopt; }
 
   // The lists below are read as tables: one operation a line.
   // clang-format off
@@ -162,6 +171,8 @@ std::unique_ptr<Backend> make_cpu_backend(int threads);
 
 /// What the machine offers. 0 when there is no GPU, no driver, or no CUDA in this build.
 int cuda_device_count();
+/// The memory of a device of this process, which has its context there from now on. Throws Error(kDevice).
+GpuMemory cuda_memory(int device);
 /// A CUDA backend on a device of this process. Throws Error(kDevice) with the reason when there is none.
 std::unique_ptr<Backend> make_cuda_backend(int device);
 

@@ -240,7 +240,10 @@ void TrainingRun::settle_save(bool wait, bool needed) {
 void TrainingRun::load_tuning() {
   std::ifstream in(directory_.file(tuning_file(mesh_.world_rank())), std::ios::binary);
   tuning_.assign(std::istreambuf_iterator<char>(in), {});
-  if (!tuning_.empty()) trainer_.backend().set_tuning(tuning_);
+  if (tuning_.empty()) return;
+  const std::string refusal = trainer_.backend().set_tuning(tuning_);
+  if (!refusal.empty())
+    log_.warn(tuning_file(mesh_.world_rank()), " is ignored and products are measured anew: ", refusal);
 }
 
 void TrainingRun::store_tuning() {

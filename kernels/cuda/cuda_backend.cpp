@@ -81,9 +81,6 @@ int64_t CudaBackend::fold_chunk(int64_t key_dim, int64_t value_dim) const {
 
 std::unique_ptr<DeviceTimer> CudaBackend::make_timer() { return std::make_unique<EventTimer>(current()); }
 
-std::string CudaBackend::matmul_plans() const { return queue_.matmul().plans(); }
-void CudaBackend::set_matmul_plans(const std::string& text) { current().matmul().set_plans(text); }
-
 void* CudaBackend::allocate(int64_t bytes) {
   queue_.activate();
   return allocate_device(bytes, "a buffer").release();
@@ -195,6 +192,13 @@ int cuda_device_count() {
     return 0;
   }
   return count;
+}
+
+GpuMemory cuda_memory(int device) {
+  CUDA_CHECK(cudaSetDevice(device), "GPU ", device);
+  size_t free = 0, total = 0;
+  CUDA_CHECK(cudaMemGetInfo(&free, &total), "GPU ", device);
+  return {.free_bytes = static_cast<int64_t>(free), .total_bytes = static_cast<int64_t>(total)};
 }
 
 std::unique_ptr<Backend> make_cuda_backend(int device) {

@@ -23,16 +23,11 @@ class CudaBackend final : public Backend {
   int64_t fold_chunk(int64_t key_dim, int64_t value_dim) const override;
   void* stream() const override { return queue_.stream(); }
   std::unique_ptr<DeviceTimer> make_timer() override;
-  std::string tuning() const override { return matmul_plans(); }
-  void set_tuning(const std::string& text) override { set_matmul_plans(text); }
+  std::string tuning() const override { return queue_.matmul().plans(); }
+  std::string set_tuning(const std::string& text) override { return current().matmul().set_plans(text); }
   void begin_phase(const char* name) override;
   void end_phase() override;
   void set_profiling(bool on) override;
-
-  /// The algorithms of the products met so far, as text; a run that sets them measures nothing and computes the same
-  /// bits. A table of another GPU or library version is ignored.
-  std::string matmul_plans() const;
-  void set_matmul_plans(const std::string& text);
 
   void* allocate(int64_t bytes) override;
   void release(void* memory) noexcept override;
@@ -41,6 +36,7 @@ class CudaBackend final : public Backend {
   void upload(const TensorView& device, const void* host) override;
   void download(void* host, const TensorView& device) override;
   void synchronize() override;
+  std::optional<GpuMemory> gpu_memory() const override { return cuda_memory(queue_.device()); }
 
  protected:
   void do_copy(const TensorView& dst, const TensorView& src) override;

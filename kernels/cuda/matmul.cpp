@@ -4,13 +4,11 @@
 #include <array>
 #include <chrono>
 #include <cstring>
-#include <iomanip>
-#include <map>
 #include <span>
-#include <sstream>
 #include <vector>
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/matmul_table.h"
 #include "kernels/cuda/workspace_layout.h"
 
 namespace retain::cuda {
@@ -23,6 +21,10 @@ constexpr int kFinalists = 4;           // measured again, in turns
 constexpr int kRounds = 5;              // of the finalists
 constexpr double kTuningSeconds = 0.2;  // for one shape's list: about thirty shapes then cost a few seconds at start
 constexpr float kMargin = 0.98F;        // another candidate than the first must be clearly faster: less chance of noise
+
+// Raised whenever choose() or make_preference() comes to choose otherwise: a kept table then no longer says what this
+// program would measure.
+constexpr int kTableVersion = 2;
 
 cudaDataType_t data_type(DType type) { return type == DType::kBfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
 
@@ -93,7 +95,7 @@ Matmul::Matmul(int device) {
   handle_ = LtHandle(handle);
   cudaDeviceProp properties;
   CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
-  device_name_ = properties.name;
+  device_name_ = concat(properties.name, ", ", properties.multiProcessorCount, " SMs");
 }
 
 size_t Matmul::KeyHash::operator()(const Key& key) const {
@@ -252,41 +254,36 @@ void Matmul::run(const char* operation, const Product& product, cudaStream_t str
   CUBLAS_CHECK(execute(plan, plan.algorithm, product, stream, workspace), operation, ": ", describe(product));
 }
 
-std::string Matmul::header() const {
-  return concat("retain matmul plans 1, cublasLt ", cublasLtGetVersion(), ", ", device_name_);
+// Everything that a choice depends on, so that a table of another program, library or device is not taken for ours.
+std::string Matmul::origin() const {
+  std::string fields;
+  for (const char* name : Key::kNames) fields += concat(' ', name);
+  return concat("retain matmul plans ", kTableVersion, ";", fields, "; workspace ", kMatmulWorkspaceBytes,
+                "; cublasLt ", cublasLtGetVersion(), "; ", device_name_);
 }
 
 std::string Matmul::plans() const {
-  std::map<std::string, std::string> lines;  // sorted: the text does not depend on the order of first use
+  MatmulTable table;
   for (const auto& [key, plan] : plans_) {
     if (!plan.chosen) continue;
-    std::ostringstream shape, algorithm;
-    for (const int64_t value : key.field) shape << value << ' ';
-    for (const uint64_t word : plan.algorithm.data)
-      algorithm << ' ' << std::hex << std::setw(16) << std::setfill('0') << word;
-    lines[shape.str()] = algorithm.str();
+    auto& words = table[{std::begin(key.field), std::end(key.field)}];
+    static_assert(sizeof(words) == sizeof(plan.algorithm.data));
+    std::copy(std::begin(plan.algorithm.data), std::end(plan.algorithm.data), words.begin());
   }
-  std::string text = header() + "\n";
-  for (const auto& [shape, algorithm] : lines) text += shape + ":" + algorithm + "\n";
-  return text;
+  return write_table(origin(), table);
 }
 
-void Matmul::set_plans(const std::string& text) {
-  std::istringstream in(text);
-  std::string line;
-  if (!std::getline(in, line) || line != header()) return;
-  while (std::getline(in, line)) {
-    std::istringstream fields(line);
+std::string Matmul::set_plans(const std::string& text) {
+  const TableReading reading = read_table(text, origin(), Key::kFields);
+  for (const auto& [numbers, words] : reading.table) {
     Key key;
     Plan plan;
-    std::string colon;
-    for (int64_t& value : key.field) fields >> value;
-    fields >> colon >> std::hex;
-    for (uint64_t& word : plan.algorithm.data) fields >> word;
-    if (!fields || colon != ":") throw Error(ErrorKind::kData, "damaged line in the table of matmul plans: " + line);
+    std::copy(numbers.begin(), numbers.end(), key.field);
+    std::copy(words.begin(), words.end(), plan.algorithm.data);
     plan.chosen = true;
     plans_.insert_or_assign(key, std::move(plan));
   }
+  return reading.refusal;
 }
 
 void matmul(Queue& queue, const MatmulArgs& args) {

@@ -3,6 +3,7 @@
 // same bits). bfloat16 or float32 operands, fp32 arithmetic (no TF32).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <unordered_map>
@@ -34,11 +35,10 @@ class Matmul {
   /// `workspace` has kMatmulWorkspaceBytes. Synchronises the device the first time a shape is met.
   void run(const char* operation, const Product& product, cudaStream_t stream, void* workspace);
 
-  /// The table of algorithms, one line a shape, headed by the library's version and the device's name.
+  /// The table of algorithms (matmul_table.h).
   std::string plans() const;
-  /// Takes over a table of plans(). One of another library version or device is ignored; damaged text throws
-  /// Error(kData).
-  void set_plans(const std::string& text);
+  /// Takes over a table of plans(), or says why not: it is of another version, library or device, or damaged.
+  std::string set_plans(const std::string& text);
 
  private:
   struct Key {
@@ -62,6 +62,10 @@ class Matmul {
       kAlignC,
       kFields
     };
+    static constexpr std::array<const char*, kFields> kNames = {
+        "type", "c_type", "transpose_a", "transpose_b", "m",        "n",       "k",       "lda",    "ldb",
+        "ldc",  "batch",  "stride_a",    "stride_b",    "stride_c", "align_a", "align_b", "align_c"};
+    static_assert(kNames.back(), "every field has a name");
     int64_t field[kFields] = {};
     bool operator==(const Key&) const = default;
   };
@@ -76,7 +80,7 @@ class Matmul {
   };
 
   static Key key_of(const Product& product);
-  std::string header() const;
+  std::string origin() const;
   Plan& plan_for(const char* operation, const Key& key, const Product& product, cudaStream_t stream, void* workspace);
   void choose(const char* operation, Plan& plan, const Key& key, const Product& product, cudaStream_t stream,
               void* workspace);

@@ -3,11 +3,19 @@
 
 namespace retain {
 
-int cuda_device_count() { return 0; }
+namespace {
 
-std::unique_ptr<Backend> make_cuda_backend(int) {
+[[noreturn]] void refuse() {
   throw Error(ErrorKind::kDevice,
               "this build of retain has no CUDA; configure with -DRETAIN_CUDA=ON where nvcc and NCCL are installed");
 }
+
+}  // namespace
+
+int cuda_device_count() { return 0; }
+
+GpuMemory cuda_memory(int) { refuse(); }
+
+std::unique_ptr<Backend> make_cuda_backend(int) { refuse(); }
 
 }  // namespace retain
