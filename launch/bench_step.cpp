@@ -11,6 +11,7 @@
 
 #include "kernels/core/random.h"
 #include "launch/bench.h"
+#include "launch/preflight.h"
 #include "launch/session.h"
 #include "launch/verbs.h"
 #include "trainer/data/token_writer.h"
@@ -79,7 +80,9 @@ int run(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   std::unique_ptr<Communicator> host = make_host_communicator(mpi);
   const int ranks = host->size();
   Config config = parse_config(read_config_once(*host, options.config), options.sets, ranks).config;
-  const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank(mpi ? mpi->local_size() : 1));
+  const LocalPlace place = local_place(mpi);
+  const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank(place.ranks));
+  check_memory(*host, config, target, place);
 
   const int64_t steps = int64_t{options.warmup} + options.steps;
   config.train.tokens = std::max(config.train.tokens, steps * config.train.batch_tokens);
@@ -118,6 +121,7 @@ int run(const BenchStepOptions& options, const MpiEnvironment* mpi) {
                          {"tokens_per_s", 1},
                          {"mfu", 4},
                          {"memory_bytes"},
+                         {"library_bytes"},
                          {"first_step_s", 2}});
   bench::describe(report, backend, target);
   report.fact("parameters", plan.parameters.all);
@@ -128,12 +132,16 @@ int run(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   report.fact(
       "formula",
       "mfu = tokens_per_s x flops_per_token / (ranks x peak); flops_per_token = 6 x matmul parameters + 12 x layers x "
-      "hidden x value head size; step_ms: median; memory: of one rank, as allocated; first_step_s: from process "
-      "start to the end of step 1");
+      "hidden x value head size; step_ms: median; memory: of one rank, as allocated; library: what is taken of its GPU "
+      "besides, by CUDA, cuBLAS and NCCL if by no other process; first_step_s: from process start to the end of step "
+      "1");
   const auto [fastest, slow] = std::minmax_element(samples.begin(), samples.end());
+  Report::Value library_bytes;
+  if (const auto gpu = backend.gpu_memory())
+    library_bytes = gpu->total_bytes - gpu->free_bytes - backend.allocated_bytes();
   report.row({plan.mesh.describe(), config.data.seq_len, config.train.batch_tokens, slowest[0], *fastest, *slow, rate,
               bench::ratio(rate * plan.flops_per_token, peak_flops(target) * ranks), backend.allocated_bytes(),
-              slowest[1]});
+              library_bytes, slowest[1]});
   report.print(options.json);
   return 0;
 }

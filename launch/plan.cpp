@@ -3,11 +3,12 @@
 
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "launch/config_reader.h"
 #include "launch/session.h"
 #include "launch/verbs.h"
-#include "trainer/plan.h"
+#include "trainer/memory_advice.h"
 
 namespace retain {
 
@@ -21,7 +22,20 @@ nlohmann::ordered_json to_json(const std::vector<PlanPart>& parts) {
   return json;
 }
 
-nlohmann::ordered_json to_json(const RunPlan& plan) {
+// The memory of a GPU of this machine, if the run is for GPUs and there is one.
+std::optional<GpuMemory> memory_here(const Target& target) {
+  if (target.device != DeviceKind::kCuda || cuda_device_count() == 0) return std::nullopt;
+  return cuda_memory(0);
+}
+
+nlohmann::ordered_json to_json(const RunPlan& plan, const std::optional<GpuMemory>& gpu) {
+  nlohmann::ordered_json here;  // null when there is no GPU to compare with
+  if (gpu) {
+    here = {{"gpus", cuda_device_count()},
+            {"total_bytes", gpu->total_bytes},
+            {"free_bytes", gpu->free_bytes},
+            {"fits", plan.needed_bytes() <= gpu->total_bytes}};
+  }
   return {{"schema", 1},
           {"device", plan.target.device == DeviceKind::kCuda ? "cuda" : "cpu"},
           {"compute", dtype_name(plan.target.compute)},
@@ -33,10 +47,35 @@ nlohmann::ordered_json to_json(const RunPlan& plan) {
           {"micro_batches", plan.micro_batches},
           {"memory_bytes", to_json(plan.memory)},
           {"memory_bytes_total", plan.memory_bytes()},
+          {"library_bytes", to_json(plan.libraries)},
+          {"library_bytes_total", plan.library_bytes()},
+          {"machine", here},
           {"exchanged_bytes_per_step", to_json(plan.exchanged)}};
 }
 
-void print(const RunPlan& plan, const Config& config) {
+void print_memory(const RunPlan& plan) {
+  const auto line = [](const std::string& name, int64_t bytes) {
+    fmt::print("  {:<20}{:>16}  ({} bytes)\n", name, mebibytes(bytes), bytes);
+  };
+  fmt::print("memory of one rank\n");
+  for (const PlanPart& part : plan.memory) line(part.name, part.bytes);
+  line("total", plan.memory_bytes());
+  if (plan.libraries.empty()) return;
+  fmt::print("taken of its GPU besides, about\n");
+  for (const PlanPart& part : plan.libraries) line(part.name, part.bytes);
+  line("with the total", plan.needed_bytes());
+}
+
+// Whether it fits, where that can be known, and what to do if not.
+void print_fit(const RunPlan& plan, const Config& config, const GpuMemory& gpu) {
+  const int64_t spare = gpu.total_bytes - plan.needed_bytes();
+  fmt::print("GPU here     {} GiB: {}\n", gibibytes(gpu.total_bytes),
+             spare >= 0 ? fmt::format("fits, {} GiB to spare", gibibytes(spare))
+                        : fmt::format("{} GiB too small; {}", gibibytes(-spare),
+                                      memory_advice(config, plan.mesh.ranks(), plan.target, gpu.total_bytes)));
+}
+
+void print(const RunPlan& plan, const Config& config, const std::optional<GpuMemory>& gpu) {
   const ModelConfig& m = config.model;
   fmt::print("model        {} layers, hidden {}, {} heads {}/{}, ffn {}, vocabulary {}\n", m.layers, m.hidden_size,
              m.heads, m.key_dim(), m.value_dim(), m.ffn_size, m.vocab_size);
@@ -48,10 +87,8 @@ void print(const RunPlan& plan, const Config& config) {
   fmt::print("layout       {} on {}, {}; {} micro-batches of {} tokens a step and replica\n", plan.mesh.describe(),
              plan.target.device == DeviceKind::kCuda ? "cuda" : "cpu", dtype_name(plan.target.compute),
              plan.micro_batches, config.train.micro_batch_tokens);
-  fmt::print("memory of one rank\n");
-  for (const PlanPart& part : plan.memory)
-    fmt::print("  {:<20}{:>16}  ({} bytes)\n", part.name, mebibytes(part.bytes), part.bytes);
-  fmt::print("  {:<20}{:>16}  ({} bytes)\n", "total", mebibytes(plan.memory_bytes()), plan.memory_bytes());
+  print_memory(plan);
+  if (gpu) print_fit(plan, config, *gpu);
   if (plan.exchanged.empty()) return;
   fmt::print("exchanged by one rank in a step\n");
   for (const PlanPart& part : plan.exchanged) fmt::print("  {:<20}{:>16}\n", part.name, mebibytes(part.bytes));
@@ -63,10 +100,11 @@ int run(const PlanOptions& options) {
   const ParsedConfig parsed = load_config(options.config, options.sets, options.ranks);
   const Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank(options.ranks));
   const RunPlan plan = make_plan(parsed.config, options.ranks, target);
+  const std::optional<GpuMemory> gpu = memory_here(target);
   if (options.json) {
-    std::cout << to_json(plan).dump(2) << "\n";
+    std::cout << to_json(plan, gpu).dump(2) << "\n";
   } else {
-    print(plan, parsed.config);
+    print(plan, parsed.config, gpu);
   }
   return 0;
 }

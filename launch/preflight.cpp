@@ -2,11 +2,11 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <fstream>
 
 #include "trainer/checkpoint/exchange.h"
 #include "trainer/data/loader.h"
+#include "trainer/memory_advice.h"
 
 namespace retain {
 
@@ -22,46 +22,77 @@ int64_t available_memory_bytes() {
   return 0;
 }
 
-double gibibytes(int64_t bytes) { return static_cast<double>(bytes) / (int64_t{1} << 30); }
-
-void check_memory(const RunPlan& plan, int local_ranks) {
-  const int64_t available = available_memory_bytes(), wanted = plan.memory_bytes() * local_ranks;
-  if (available == 0 || wanted <= available) return;
-  std::vector<PlanPart> parts = plan.memory;
-  std::sort(parts.begin(), parts.end(), [](const PlanPart& a, const PlanPart& b) { return a.bytes > b.bytes; });
-  std::string largest;
-  for (size_t i = 0; i < std::min<size_t>(3, parts.size()); ++i) {
-    largest += fmt::format("{}{} {:.1f} GiB", i ? ", " : "", parts[i].name, gibibytes(parts[i].bytes));
-  }
-  throw Error(
-      ErrorKind::kOutOfMemory,
-      fmt::format(
-          "{} rank(s) of this machine need {:.1f} GiB, {:.1f} GiB are available; the largest parts of a rank: {}. "
-          "A smaller train.micro_batch_tokens, more ranks (parallel.tp, parallel.zero: 1) or a smaller model "
-          "would help; 'retain plan' lists every part",
-          local_ranks, gibibytes(wanted), gibibytes(available), largest));
-}
-
-void look(const Config& config, const Target& target, int ranks, int local_ranks) {
+void look_at_inputs(const Config& config, const Target& target, int ranks) {
   const TrainLoader loader(config.data, config.train, config.model.vocab_size, config.run.seed, config.mesh(ranks), {});
   for (const auto& [name, path] : config.data.valid) const TokenSet set(path, config.model.vocab_size);
-  if (target.device == DeviceKind::kCuda) {
-    if (cuda_device_count() == 0) {
-      throw Error(ErrorKind::kDevice,
-                  "device is cuda, but this machine shows no GPU, or this build has no CUDA; "
-                  "device: cpu trains without");
-    }
-  } else {
-    check_memory(make_plan(config, ranks, target), local_ranks);
+  if (target.device == DeviceKind::kCuda && cuda_device_count() == 0) {
+    throw Error(ErrorKind::kDevice,
+                "device is cuda, but this machine shows no GPU, or this build has no CUDA; "
+                "device: cpu trains without");
   }
 }
+
+void throw_if_failed(const Outcome& outcome) {
+  if (!outcome.ok) throw ConfigError(outcome.kind, outcome.message);
+}
+
+// What this process may have of a GPU: what is free, and the context that it has there already.
+int64_t obtainable_bytes(const GpuMemory& memory) { return memory.free_bytes + kCudaContextBytes; }
 
 }  // namespace
 
-void check_before_start(Communicator& host, const Config& config, const Target& target, int local_ranks) {
-  const Outcome mine = host.rank() == 0 ? attempt([&] { look(config, target, host.size(), local_ranks); }) : Outcome{};
-  const Outcome outcome = broadcast_outcome(host, mine, 0);
-  if (!outcome.ok) throw ConfigError(outcome.kind, outcome.message);
+void check_host_memory(const Config& config, int ranks, const Target& target, int local_ranks,
+                       int64_t available_bytes) {
+  const int64_t wanted = make_plan(config, ranks, target).needed_bytes() * local_ranks;
+  if (wanted <= available_bytes) return;
+  throw ConfigError(
+      ErrorKind::kOutOfMemory,
+      fmt::format("{} rank(s) of this machine need {} GiB, {} GiB are available; {}", local_ranks, gibibytes(wanted),
+                  gibibytes(available_bytes), memory_advice(config, ranks, target, available_bytes / local_ranks)));
+}
+
+void check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory) {
+  const RunPlan plan = make_plan(config, ranks, target);
+  const int64_t obtainable = obtainable_bytes(memory);
+  if (plan.needed_bytes() <= obtainable) return;
+  throw ConfigError(
+      ErrorKind::kOutOfMemory,
+      fmt::format(
+          "a rank needs {} GiB of its GPU, {} GiB of that for CUDA, cuBLAS and NCCL, but can have {} of {} GiB{}; {}",
+          gibibytes(plan.needed_bytes()), gibibytes(plan.library_bytes()), gibibytes(obtainable),
+          gibibytes(memory.total_bytes),
+          plan.needed_bytes() <= memory.total_bytes ? ": another process has memory there" : "",
+          memory_advice(config, ranks, target, obtainable)));
+}
+
+void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
+  const int ranks = host.size();
+  if (target.device == DeviceKind::kCuda) {
+    throw_if_failed(
+        agree(host, attempt([&] { check_gpu_memory(config, ranks, target, cuda_memory(device_of(place.rank))); })));
+    return;
+  }
+  const auto look = [&] {
+    const int64_t available = available_memory_bytes();
+    if (available > 0) check_host_memory(config, ranks, target, place.ranks, available);
+  };
+  throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
+}
+
+void check_before_start(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
+  const auto look = [&] { look_at_inputs(config, target, host.size()); };
+  throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
+  check_memory(host, config, target, place);
+}
+
+std::string explain_out_of_memory(const std::string& what, const Config& config, int ranks, const Target& target,
+                                  const LocalPlace& place) {
+  int64_t limit = available_memory_bytes() / place.ranks;
+  if (target.device == DeviceKind::kCuda) {
+    limit = 0;  // a GPU that does not even answer: the strongest remedies
+    static_cast<void>(attempt([&] { limit = obtainable_bytes(cuda_memory(device_of(place.rank))); }));
+  }
+  return concat(what, "; ", memory_advice(config, ranks, target, limit));
 }
 
 }  // namespace retain

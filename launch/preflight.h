@@ -1,14 +1,27 @@
 // What can be known to be wrong before a run starts anything: inputs that are missing or too short, no GPU, too little
-// memory. Looked at by one rank, thrown alike on all.
+// memory. Thrown alike on all ranks.
 #pragma once
 
-#include "parallel/communicator.h"
-#include "trainer/plan.h"
+#include <string>
+
+#include "launch/session.h"
 
 namespace retain {
 
-/// Collective over `host`. `local_ranks` share this machine. Throws ConfigError: kMissingInput, kData, kDevice,
-/// kOutOfMemory (naming the largest parts and what would help).
-void check_before_start(Communicator& host, const Config& config, const Target& target, int local_ranks);
+/// Looks at everything. Collective over `host`. Throws ConfigError: kMissingInput, kData, kDevice, kOutOfMemory.
+void check_before_start(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);
+/// Looks at the memory alone: of each rank's GPU, or of the machine of rank 0. Collective over `host`. Throws
+/// ConfigError: kDevice, kOutOfMemory.
+void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);
+
+/// Throws ConfigError(kOutOfMemory) that names the largest parts and what would help, unless `available_bytes` of a
+/// machine's memory hold `local_ranks` ranks.
+void check_host_memory(const Config& config, int ranks, const Target& target, int local_ranks, int64_t available_bytes);
+/// The same for a rank's GPU, whose memory was asked for by this process.
+void check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory);
+
+/// What a failed allocation on this rank is told with: the error's text and memory_advice().
+std::string explain_out_of_memory(const std::string& what, const Config& config, int ranks, const Target& target,
+                                  const LocalPlace& place);
 
 }  // namespace retain

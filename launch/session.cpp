@@ -16,6 +16,10 @@ std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi) 
   return mpi ? make_mpi_communicator(*mpi) : make_self_communicator();
 }
 
+LocalPlace local_place(const MpiEnvironment* mpi) {
+  return mpi ? LocalPlace{.rank = mpi->local_rank(), .ranks = mpi->local_size()} : LocalPlace{};
+}
+
 int device_of(int local_rank) {
   const int visible = cuda_device_count();
   if (visible == 1) return 0;
@@ -42,7 +46,7 @@ std::unique_ptr<Backend> make_backend(const Target& target, int local_rank) {
 
 Session::Session(const Target& target, const MeshShape& shape, const MpiEnvironment* mpi,
                  std::unique_ptr<Communicator> host) {
-  const int local_rank = mpi ? mpi->local_rank() : 0;
+  const int local_rank = local_place(mpi).rank;
   backend_ = make_backend(target, local_rank);
   std::unique_ptr<Communicator> tensors = target.device == DeviceKind::kCuda
                                               ? make_nccl_communicator(*host, device_of(local_rank), backend_->stream())

@@ -18,6 +18,12 @@ int threads_per_rank(int local_ranks);
 /// The ranks of the launcher over host memory; one rank alone without a launcher (mpi == nullptr).
 std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi);
 
+/// Where a rank stands among those of its machine.
+struct LocalPlace {
+  int rank = 0, ranks = 1;
+};
+LocalPlace local_place(const MpiEnvironment* mpi);
+
 /// The GPU of the rank with this place on its host: its own, or the only one that is visible (a launcher that shows
 /// each rank just its own). Throws Error(kDevice) when there are more ranks than GPUs.
 int device_of(int local_rank);

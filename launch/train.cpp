@@ -48,8 +48,8 @@ std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) 
   return json.dump(2) + "\n";
 }
 
-int train(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi, const ParsedConfig& parsed, const Target& target,
-          std::unique_ptr<Communicator> host, const RunDirectory& directory, Log& log) {
+int train(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi, const ParsedConfig& parsed,
+          const Target& target, std::unique_ptr<Communicator> host, const RunDirectory& directory, Log& log) {
   const bool first = host->rank() == 0;
   const int ranks = host->size();
   const Config& config = parsed.config;
@@ -92,21 +92,28 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
   SignalWishes signals;
   std::unique_ptr<Communicator> host = make_host_communicator(mpi);
   const bool first = host->rank() == 0;
-  const int local_ranks = mpi ? mpi->local_size() : 1;
+  const LocalPlace place = local_place(mpi);
   const ParsedConfig parsed = parse_config(read_config_once(*host, options.config), options.sets, host->size());
-  const Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank(local_ranks));
-  check_before_start(*host, parsed.config, target, local_ranks);
+  const Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank(place.ranks));
+  check_before_start(*host, parsed.config, target, place);
 
   const RunDirectory directory(parsed.config.run.dir);
   if (first) directory.create();
   Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
-  const int world_rank = host->rank();
+  const int world_rank = host->rank(), ranks = host->size();
+  // Only leaves the reason where the run's other files are; main prints it and ends the program.
+  const auto leave = [&](const std::string& reason) {
+    if (first) directory.write("FAILED", concat("rank ", world_rank, ": ", reason, "\n"));
+  };
   try {
     return train(signals, options, mpi, parsed, target, std::move(host), directory, log);
   } catch (const Error& error) {
-    // Only leaves the reason where the run's other files are; main prints it and ends the program.
-    if (first && error.kind() != ErrorKind::kCannotCreate)
-      directory.write("FAILED", concat("rank ", world_rank, ": ", error.what(), "\n"));
+    if (error.kind() == ErrorKind::kOutOfMemory) {
+      const std::string reason = explain_out_of_memory(error.what(), parsed.config, ranks, target, place);
+      leave(reason);
+      throw Error(error.kind(), reason, error.where());
+    }
+    if (error.kind() != ErrorKind::kCannotCreate) leave(error.what());
     throw;
   }
 }

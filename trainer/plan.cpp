@@ -1,14 +1,43 @@
 #include "trainer/plan.h"
 
+#include <numeric>
+
 #include "kernels/workspace.h"
 #include "trainer/step.h"
 
 namespace retain {
 
+namespace {
+
+constexpr int64_t kMebibyte = int64_t{1} << 20;
+
+// What a process takes of a GPU beside the memory that this program allocates there. Estimates until they are measured,
+// so: the context is total_bytes - free_bytes of `retain plan CONFIG --set device=cuda --json` on an idle GPU;
+// library_bytes of `retain bench step --json` adds the kernels, which are loaded when they are first launched, and, on
+// two GPUs, NCCL's groups: 2, 3 and 2 of them with dp=2, cp=2 and tp=2. Rounded up to 50 MiB.
+constexpr int64_t kKernelsBytes = 150 * kMebibyte;    // of this program and cuBLAS, and handles
+constexpr int64_t kNcclGroupBytes = 300 * kMebibyte;  // NCCL's buffers and channels of one group
+
+// Groups of more than one rank that a Mesh makes: the world's and one for each axis.
+int64_t nccl_groups(const MeshShape& mesh) {
+  return (mesh.ranks() > 1) + (mesh.tp > 1) + (mesh.cp > 1) + (mesh.dp * mesh.cp > 1);
+}
+
+int64_t sum(const std::vector<PlanPart>& parts) {
+  return std::accumulate(parts.begin(), parts.end(), int64_t{0},
+                         [](int64_t bytes, const PlanPart& part) { return bytes + part.bytes; });
+}
+
+}  // namespace
+
+const int64_t kCudaContextBytes = 550 * kMebibyte;
+
 Target resolve_target(const Config& config, bool gpu_available, int threads) {
   Target target;
   target.threads = threads;
-  target.device = config.device != DeviceKind::kAuto ? config.device : gpu_available ? DeviceKind::kCuda : DeviceKind::kCpu;
+  target.device = config.device != DeviceKind::kAuto ? config.device
+                  : gpu_available                    ? DeviceKind::kCuda
+                                                     : DeviceKind::kCpu;
   const bool cuda = target.device == DeviceKind::kCuda;
   switch (config.precision) {
     case Precision::kAuto: target.compute = cuda ? DType::kBfloat16 : DType::kFloat32; break;
@@ -25,20 +54,20 @@ Target resolve_target(const Config& config, bool gpu_available, int threads) {
   return target;
 }
 
-int64_t RunPlan::memory_bytes() const {
-  int64_t total = 0;
-  for (const PlanPart& part : memory) total += part.bytes;
-  return total;
-}
+int64_t RunPlan::memory_bytes() const { return sum(memory); }
+int64_t RunPlan::library_bytes() const { return sum(libraries); }
 
 BatchShape batch_shape(const Config& config, const MeshShape& mesh) {
-  return {.sequences = config.train.micro_batch_tokens / config.data.seq_len, .tokens = config.data.seq_len / mesh.cp,
+  return {.sequences = config.train.micro_batch_tokens / config.data.seq_len,
+          .tokens = config.data.seq_len / mesh.cp,
           .segments = mesh.cp};
 }
 
 Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target) {
-  const int64_t fold = target.device == DeviceKind::kCuda ? cuda_fold_chunk(config.model.key_dim(), config.model.value_dim()) : 0;
-  return Dimensions(config.model, batch_shape(config, mesh), target.compute, tp_rank, mesh.tp, config.train.chunk, fold);
+  const int64_t fold =
+      target.device == DeviceKind::kCuda ? cuda_fold_chunk(config.model.key_dim(), config.model.value_dim()) : 0;
+  return Dimensions(config.model, batch_shape(config, mesh), target.compute, tp_rank, mesh.tp, config.train.chunk,
+                    fold);
 }
 
 Range optimizer_slice(const Config& config, const ParameterLayout& layout, int replica, int replicas) {
@@ -72,10 +101,18 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
                                                        : cpu_workspace_bytes(workspace, target.threads)},
   };
 
+  if (target.device == DeviceKind::kCuda) {
+    plan.libraries = {{"CUDA context", kCudaContextBytes}, {"kernels and cuBLAS", kKernelsBytes}};
+    if (const int64_t groups = nccl_groups(plan.mesh); groups > 0) {
+      plan.libraries.push_back({"NCCL", groups * kNcclGroupBytes});
+    }
+  }
+
   const int64_t wide = dtype_bytes(dims.accumulate()), narrow = dtype_bytes(target.compute);
   const int64_t stream_bytes = dims.rows() * config.model.hidden_size * narrow;
   if (plan.mesh.tp > 1) {
-    // Per micro-batch: two all-reduces a layer in each direction, the embedding's, and that of the head's input gradient.
+    // Per micro-batch: two all-reduces a layer in each direction, the embedding's, and that of the head's input
+    // gradient.
     plan.exchanged.push_back({"tp activations", plan.micro_batches * (4 * config.model.layers + 2) * stream_bytes});
   }
   if (plan.mesh.cp > 1) {

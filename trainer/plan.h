@@ -1,5 +1,5 @@
-// What a run is going to be, as pure functions of the configuration and the number of ranks: sizes, FLOPs, memory by part,
-// bytes exchanged. The trainer allocates by the same dimensions, so a plan and a run cannot differ.
+// What a run is going to be, as pure functions of the configuration and the number of ranks: sizes, FLOPs, memory by
+// part, bytes exchanged. The trainer allocates by the same dimensions, so a plan and a run cannot differ.
 #pragma once
 
 #include <string>
@@ -31,10 +31,17 @@ struct RunPlan {
   double flops_per_token = 0;
   int64_t steps = 0, micro_batches = 0;
   std::vector<PlanPart> memory;     ///< of one rank, to the byte as allocated, in order of allocation
+  std::vector<PlanPart> libraries;  ///< what CUDA, cuBLAS and NCCL take of a GPU besides, about; empty on a CPU
   std::vector<PlanPart> exchanged;  ///< bytes that one rank puts into collectives in one step, by axis and purpose
 
   int64_t memory_bytes() const;
+  int64_t library_bytes() const;
+  /// Both together: what a rank needs of its device.
+  int64_t needed_bytes() const { return memory_bytes() + library_bytes(); }
 };
+
+/// The part of library_bytes() that a process takes of a GPU before it can ask how much is free.
+extern const int64_t kCudaContextBytes;
 
 /// The micro-batch of one rank.
 BatchShape batch_shape(const Config& config, const MeshShape& mesh);
@@ -46,8 +53,8 @@ Range optimizer_slice(const Config& config, const ParameterLayout& layout, int r
 /// The plan of the rank with coordinate 0 (all ranks allocate alike).
 RunPlan make_plan(const Config& config, int ranks, const Target& target);
 
-/// Peak FLOP/s that MFU is measured against: an H200's dense bf16 (989e12) or fp32 (67e12) on GPUs; on CPUs there is none and
-/// MFU is 0.
+/// Peak FLOP/s that MFU is measured against: an H200's dense bf16 (989e12) or fp32 (67e12) on GPUs; on CPUs there is
+/// none and MFU is 0.
 double peak_flops(const Target& target);
 
 }  // namespace retain

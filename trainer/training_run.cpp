@@ -120,6 +120,7 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
   log_.info("training ", plan_.parameters.all, " parameters for ", config_.steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
             fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");
+  const int64_t first_step = step_ + 1;
   int skipped = 0;
   while (step_ < config_.steps()) {
     const auto begin = Clock::now();
@@ -131,6 +132,7 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     ++step_;
     if (step_ == profiled.last) trainer_.backend().set_profiling(false);
     store_tuning();
+    if (step_ == first_step) report_memory();
     report(result, seconds_since(begin));
     skipped = result.skipped ? skipped + 1 : 0;
     if (skipped > 0) log_.warn("step ", step_, ": the gradient is not finite; nothing was updated");
@@ -173,6 +175,17 @@ void TrainingRun::report(const StepResult& result, double seconds) {
     std::puts(step_line(metrics, config_.steps()).c_str());
     std::fflush(stdout);
   }
+}
+
+void TrainingRun::report_memory() {
+  const Backend& backend = trainer_.backend();
+  const std::optional<GpuMemory> gpu = backend.gpu_memory();
+  if (!gpu) return;
+  const auto mebibytes = [](int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); };
+  const int64_t ours = backend.allocated_bytes(), used = gpu->total_bytes - gpu->free_bytes;
+  log_.info("memory of the GPU: ", mebibytes(ours), " as planned, ", mebibytes(used - ours),
+            " for CUDA, cuBLAS, NCCL and other processes (expected ", mebibytes(plan_.library_bytes()), "), ",
+            mebibytes(gpu->free_bytes), " free");
 }
 
 void TrainingRun::validate() {

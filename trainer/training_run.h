@@ -56,6 +56,8 @@ class TrainingRun {
   void continue_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed);
   void take_weights_from(const std::string& path);
   void report(const StepResult& result, double seconds);
+  /// What is taken of a GPU after the first step, beside what was planned.
+  void report_memory();
   void validate();
   void begin_save();
   /// Learns how the save in flight ended, if it has. `wait`: until it has. `needed`: a failure ends the run.

@@ -30,7 +30,13 @@ expect_code 64 "$retain" bench collectives --device cpu
 "$retain" bench step tiny.yaml --steps 3 --warmup 1 --json >step.json
 has step.json 'd["rows"][0]["tokens_a_step"] == 256 and 0 < d["rows"][0]["first_step_s"] < 60'
 has step.json "$positive"
+has step.json 'd["rows"][0]["library_bytes"] is None'
 "$retain" plan tiny.yaml --json >plan.json
+has plan.json 'd["library_bytes"] == {} and d["machine"] is None'
+"$retain" plan tiny.yaml --set device=cuda --json >gpu_plan.json
+has gpu_plan.json 'd["library_bytes_total"] == sum(d["library_bytes"].values()) > 1e8'
+"$retain" plan tiny.yaml --set device=cuda >plan.txt
+grep -qE '^  CUDA context +[0-9.]+ MiB' plan.txt || fail "plan does not say what CUDA takes: $(cat plan.txt)"
 has step.json "d['rows'][0]['memory_bytes'] == json.load(open('plan.json'))['memory_bytes_total']"
 ranks 2 bench step tiny.yaml --set parallel.cp=2 --steps 2 --warmup 1 >step.txt
 grep -qE '^dp=1 cp=2 tp=1 +32 +256 ' step.txt || { cat step.txt; fail "step on two ranks"; }

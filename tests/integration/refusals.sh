@@ -8,6 +8,7 @@ refused() {  # CODE PATTERN COMMAND…
   grep -qE "$pattern" out.txt || fail "'$pattern' is not in: $(cat out.txt)"
   [ ! -e run ] || fail "a run directory was made by: $*"
 }
+huge="--set model.hidden_size=65536 --set model.ffn_size=65536 --set model.layers=64"
 with() { sed "$1" tiny.yaml >bad.yaml; }
 
 with 's/^optimizer:/optimiser:/';              refused 78 "bad.yaml:6:1: .*optimiser" "$retain" train bad.yaml
@@ -30,15 +31,25 @@ refused 66 "absent" ranks 2 train bad.yaml
 refused 66 "gone" "$retain" train tiny.yaml --set 'data.valid={held: gone}'
 refused 65 "text_valid" "$retain" train tiny.yaml --set 'data.train=[{path: text_valid}]' --set data.seq_len=4Ki \
   --set train.micro_batch_tokens=4Ki --set train.batch_tokens=4Ki --set schedule.warmup=1
-refused 71 "largest parts" "$retain" train tiny.yaml --set model.hidden_size=65536 --set model.ffn_size=65536 --set model.layers=64
+refused 71 "largest parts" "$retain" train tiny.yaml $huge
 
 # A run directory that cannot be one.
 echo file >occupied
 expect_code 73 "$retain" train tiny.yaml --set run.dir=occupied
 expect_code 73 "$retain" train tiny.yaml --set run.dir=occupied/below
-# No GPU here: asking for one says so.
-if ! command -v nvidia-smi >/dev/null 2>&1; then
+if "$retain" plan tiny.yaml --set device=cuda --json | grep -q '"machine": null'; then  # no GPU here
   refused 69 "GPU" "$retain" train tiny.yaml --set device=cuda
+else
+  refused 71 "of its GPU.*largest parts" "$retain" train tiny.yaml --set device=cuda $huge
+  refused 71 "of its GPU.*largest parts" "$retain" bench step tiny.yaml --set device=cuda $huge
+fi
+# Memory that is there when a run is checked and gone when it is taken. Sanitizers and CUDA's libraries need more
+# addresses than that leaves.
+if (ulimit -v 600000 && "$retain" --version) >/dev/null 2>&1; then
+  limited() (ulimit -v 1200000 && "$retain" train tiny.yaml --set run.dir=late --set model.hidden_size=2048 --set model.ffn_size=2048)
+  expect_code 71 limited
+  grep -q "cannot allocate.*largest parts" out.txt || fail "no remedy is named: $(cat out.txt)"
+  grep -q "largest parts" late/FAILED || fail "FAILED does not hold the reason"
 fi
 # The launcher's script.
 refused 64 "needs a number" "$source_dir/launch/mpirun.sh" -n
