@@ -1,0 +1,24 @@
+# 300 steps of a model of 125 M parameters in bfloat16 follow the same steps in float32, on one GPU: means of the loss over
+# 50 steps within 0.5 %. Trains on the text $RETAIN_TEXT (2.4 MB or more), or else on the demo's; arguments after the two
+# folders go to both runs.
+[ -z "${RETAIN_TEXT:-}" ] || RETAIN_TEXT=$(realpath "$RETAIN_TEXT")
+. "$(dirname "$0")/common.sh"
+. "$source_dir/tests/integration/curves.sh"
+
+model=$source_dir/configs/retnet_125m.yaml
+[ -n "$(machine "$model" gpus)" ] || skip "no GPU here"
+text=$(real_text)
+[ -n "$text" ] || skip "no text: give one in RETAIN_TEXT, or install bible-kjv"
+"$retain" data prepare "$text" --out real --tokenizer bytes 2>/dev/null
+
+model() {  # PRECISION SETTINGS…
+  train_quietly 1 "$model" --set "run.dir=$1" --set "precision=$1" --set model.vocab_size=257 --set data.tokenizer=bytes \
+    --set 'data.train=[{path: real}]' --set 'data.valid={}' --set train.tokens=2400Ki --set train.batch_tokens=8Ki \
+    --set train.micro_batch_tokens=8Ki --set schedule.warmup=50 --set checkpoint.every=0 "${@:2}"
+}
+model fp32 "${@:3}" &
+in_fp32=$!
+model bf16 "${@:3}"
+wait "$in_fp32" || fail "the run in fp32"
+compare bf16 bf16 fp32 5e-3 relative || fail "bfloat16 leaves float32"
+echo passed
