@@ -154,7 +154,8 @@ void for_each_head(const char* operation, Queue& queue, const RetentionContext& 
   segments.tokens = shape.tokens;
   segments.chunk = chunk;
   segments.chunks = (shape.tokens + chunk - 1) / chunk;
-  const int64_t together = part_sequences(shape.batch, segments.chunks);
+  const int64_t together =
+      part_sequences(shape.batch, segments.chunks, part_chunks(chunk, shape.key_dim, shape.value_dim));
   const auto* document = static_cast<const int32_t*>(context.document_start.data);
   int lane = 0;
   queue.fork();

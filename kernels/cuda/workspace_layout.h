@@ -25,14 +25,21 @@ constexpr int64_t fold_chunk(int64_t key_dim, int64_t value_dim) {
   return key_dim >= 256 ? 256 : 128;
 }
 
-/// Chunks of one head that a lane works on at once. Together they fill the multiprocessors twice (64 products of 256 x
-/// 512 are 256 tiles of 128 x 256); fewer cost more in launches than the L2 cache gives back.
-inline constexpr int64_t kPartChunks = 64;
+/// Elements of the states and of the scores of the chunks of one head that a lane works on at once. Together they fill
+/// the multiprocessors twice (64 products of 256 x 512 are 256 tiles of 128 x 256); smaller parts cost more in launches
+/// than the L2 cache gives back.
+inline constexpr int64_t kPartStateElements = int64_t{64} * 256 * 512;
+inline constexpr int64_t kPartScoreElements = int64_t{64} * 256 * 256;
+
+constexpr int64_t part_chunks(int64_t chunk, int64_t key_dim, int64_t value_dim) {
+  return std::max<int64_t>(1,
+                           std::min(kPartStateElements / (key_dim * value_dim), kPartScoreElements / (chunk * chunk)));
+}
 
 /// Sequences, of `batch`, that a lane works on at once: whole sequences, because the scan runs along them, and parts
 /// of like size.
-constexpr int64_t part_sequences(int64_t batch, int64_t chunks_per_sequence) {
-  const int64_t most = std::clamp<int64_t>(kPartChunks / std::max<int64_t>(chunks_per_sequence, 1), 1, batch);
+constexpr int64_t part_sequences(int64_t batch, int64_t chunks_per_sequence, int64_t part_chunks) {
+  const int64_t most = std::clamp<int64_t>(part_chunks / std::max<int64_t>(chunks_per_sequence, 1), 1, batch);
   const int64_t parts = (batch + most - 1) / most;
   return (batch + parts - 1) / parts;
 }
@@ -45,7 +52,8 @@ struct RetentionScratch {
   RetentionScratch(int64_t batch, int64_t tokens, int64_t chunk, int64_t key_dim, int64_t value_dim,
                    int64_t element_bytes) {
     const int64_t sequence_chunks = (tokens + chunk - 1) / chunk;
-    const int64_t chunks = std::min(batch * sequence_chunks, std::max(sequence_chunks, kPartChunks));
+    const int64_t chunks =
+        std::min(batch * sequence_chunks, std::max(sequence_chunks, part_chunks(chunk, key_dim, value_dim)));
     const int64_t score_bytes = chunks * chunk * chunk * element_bytes;  // a whole number of 16-byte vectors
     const int64_t state_bytes = align_up(chunks * key_dim * value_dim * element_bytes, kAlignmentBytes);
     scores = 0;  // and their gradient right behind them: one kernel masks both
