@@ -1,13 +1,11 @@
 #include "kernels/cuda/matmul.h"
 
 #include <algorithm>
-#include <array>
-#include <chrono>
 #include <cstring>
-#include <span>
 #include <vector>
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/matmul_choice.h"
 #include "kernels/cuda/matmul_table.h"
 #include "kernels/cuda/workspace_layout.h"
 
@@ -15,16 +13,11 @@ namespace retain::cuda {
 
 namespace {
 
-constexpr int kCandidates = 24;         // of the heuristic's list, best guess first
-constexpr int kRepeats = 3;             // timed runs of a candidate, after one to warm up; the median counts
-constexpr int kFinalists = 4;           // measured again, in turns
-constexpr int kRounds = 5;              // of the finalists
-constexpr double kTuningSeconds = 0.2;  // for one shape's list: about thirty shapes then cost a few seconds at start
-constexpr float kMargin = 0.98F;        // another candidate than the first must be clearly faster: less chance of noise
+constexpr int kCandidates = 24;  // of the heuristic's list, best guess first
 
-// Raised whenever choose() or make_preference() comes to choose otherwise: a kept table then no longer says what this
-// program would measure.
-constexpr int kTableVersion = 2;
+// Raised whenever choose_candidate() or make_preference() comes to choose otherwise: a kept table then no longer says
+// what this program would measure.
+constexpr int kTableVersion = 3;
 
 cudaDataType_t data_type(DType type) { return type == DType::kBfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
 
@@ -74,12 +67,6 @@ MatmulPreference make_preference(int64_t align_first, int64_t align_second, int6
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(align_c));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(align_c));
   return preference;
-}
-
-float median(std::vector<float> x) {
-  const auto middle = x.begin() + static_cast<std::ptrdiff_t>(x.size() / 2);
-  std::nth_element(x.begin(), middle, x.end());
-  return *middle;
 }
 
 std::string describe(const Product& p) {
@@ -169,59 +156,11 @@ void Matmul::choose(const char* operation, Plan& plan, const Key& key, const Pro
     trial.c = memory;
     CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes, stream), operation);
   }
-  CUDA_CHECK(cudaDeviceSynchronize(), operation);  // nothing else may run beside the measurement
-  std::array<Event, kRepeats + 1> marks;
-  for (Event& mark : marks) mark = make_event(true);
-  const auto run = [&](int candidate) {
-    CUBLAS_CHECK(execute(plan, candidates[candidate].algo, trial, stream, workspace), operation, ": ",
-                 describe(product));
+  const auto run = [&](int i) {
+    return candidates[i].state == CUBLAS_STATUS_SUCCESS &&
+           execute(plan, candidates[i].algo, trial, stream, workspace) == CUBLAS_STATUS_SUCCESS;
   };
-  /// The milliseconds of each of `runs` runs, after one to warm up.
-  const auto measure = [&](int candidate, int runs) {
-    run(candidate);
-    for (int r = 0; r <= runs; ++r) {
-      if (r > 0) run(candidate);
-      CUDA_CHECK(cudaEventRecord(marks[r].get(), stream), operation);
-    }
-    CUDA_CHECK(cudaEventSynchronize(marks[runs].get()), operation, ": measuring ", describe(product));
-    std::vector<float> ms(runs);
-    for (int r = 0; r < runs; ++r) {
-      CUDA_CHECK(cudaEventElapsedTime(&ms[r], marks[r].get(), marks[r + 1].get()), operation);
-    }
-    return ms;
-  };
-  struct Contender {
-    int candidate;
-    float ms;
-  };
-  std::vector<Contender> contenders;
-  const auto started = std::chrono::steady_clock::now();
-  for (int i = 0; i < found; ++i) {
-    if (candidates[i].state != CUBLAS_STATUS_SUCCESS) continue;
-    if (execute(plan, candidates[i].algo, trial, stream, workspace) != CUBLAS_STATUS_SUCCESS) continue;
-    contenders.push_back({i, median(measure(i, kRepeats))});
-    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count() > kTuningSeconds) break;
-  }
-  if (contenders.empty()) return;
-  std::stable_sort(contenders.begin(), contenders.end(),
-                   [](const Contender& x, const Contender& y) { return x.ms < y.ms; });
-  const auto finalists = std::span(contenders).first(std::min<size_t>(contenders.size(), kFinalists));
-  // In turns, so that a clock that falls meanwhile falls for all of them.
-  std::vector<std::vector<float>> rounds(finalists.size());
-  for (int round = 0; round < kRounds; ++round) {
-    for (size_t i = 0; i < finalists.size(); ++i) {
-      rounds[i].push_back(measure(finalists[i].candidate, 1).front());
-    }
-  }
-  for (size_t i = 0; i < finalists.size(); ++i) finalists[i].ms = median(rounds[i]);
-  // The heuristic's first among those that the fastest does not beat by more than the margin.
-  float least_ms = finalists.front().ms;
-  for (const Contender& finalist : finalists) least_ms = std::min(least_ms, finalist.ms);
-  int best = found;
-  for (const Contender& finalist : finalists) {
-    if (kMargin * finalist.ms <= least_ms) best = std::min(best, finalist.candidate);
-  }
-  plan.algorithm = candidates[best].algo;
+  plan.algorithm = candidates[choose_candidate(operation, found, run, stream)].algo;
 }
 
 Matmul::Plan& Matmul::plan_for(const char* operation, const Key& key, const Product& p, cudaStream_t stream,
