@@ -9,6 +9,7 @@
 #include "launch/trained_model.h"
 #include "launch/verbs.h"
 #include "trainer/evaluate.h"
+#include "trainer/step.h"
 
 namespace retain {
 
@@ -50,11 +51,15 @@ int run(const EvalOptions& options) {
   trained.backend->reserve_workspace(dims.workspace(trained.parameters->layout().flat_elements));
   RetNet model(*trained.backend, tp, cp, *trained.parameters, dims, Residency::kInference);
 
+  const Buffer buffer(*trained.backend, TrainingStep::memory_bytes(shape));
+  Arena arena(buffer);
+  const DeviceBatch batch = take_batch(arena, shape);
+
   nlohmann::ordered_json sets = nlohmann::ordered_json::object();
   for (const NamedPath& data : options.data) {
     const EvalWindows windows(TokenSet(data.path, config.model.vocab_size), config.data, config.model.vocab_size,
                               shape.sequences, mesh->shape(), mesh->at(), options.tokens);
-    const EvalResult result = evaluate(*trained.backend, *mesh, model, windows, options.mode);
+    const EvalResult result = evaluate(*trained.backend, *mesh, model, windows, batch, options.mode);
     // A byte-level token is a byte (end-of-document, which has no text, is one in a document).
     const double bits_per_byte = result.loss / std::numbers::ln2;
     sets[data.name] = to_json(result, bits_per_byte);

@@ -11,15 +11,14 @@ namespace retain {
 
 double EvalResult::perplexity() const { return std::exp(loss); }
 
-EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, RetentionForm form) {
+EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, const DeviceBatch& memory,
+                    RetentionForm form) {
   const BatchShape shape = model.dims().batch;
   const int64_t window_tokens = shape.tokens * shape.segments;
-  const auto bucket_of = [](int64_t position) { return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(position))); };
+  const auto bucket_of = [](int64_t position) {
+    return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(position)));
+  };
   const size_t buckets = bucket_of(window_tokens - 1) + 1;
-
-  const Buffer buffer(backend, TrainingStep::memory_bytes(shape));
-  Arena arena(buffer);
-  const DeviceBatch memory = take_batch(arena, shape);
 
   // Sums of losses and counts by bucket; tp ranks hold the same values, so only the first adds its own.
   std::vector<double> sums(2 * buckets, 0.0);
@@ -44,7 +43,9 @@ EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindo
       sums[buckets + bucket] += 1;
     }
   }
-  mesh.host().all_reduce(TensorView(sums.data(), DType::kFloat64, {static_cast<int64_t>(sums.size())}), ReduceOp::kSum).wait();
+  mesh.host()
+      .all_reduce(TensorView(sums.data(), DType::kFloat64, {static_cast<int64_t>(sums.size())}), ReduceOp::kSum)
+      .wait();
 
   EvalResult result;
   double total = 0, count = 0;

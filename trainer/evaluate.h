@@ -11,16 +11,19 @@
 namespace retain {
 
 struct EvalResult {
-  double loss = 0;      ///< nats per predicted token
-  int64_t tokens = 0;   ///< predicted tokens
-  /// Mean loss of the positions [2^(i−1), 2^i) of a window (bucket 0: the first position); NaN where nothing was predicted.
+  double loss = 0;     ///< nats per predicted token
+  int64_t tokens = 0;  ///< predicted tokens
+  /// Mean loss of the positions [2^(i−1), 2^i) of a window (bucket 0: the first position); NaN where nothing was
+  /// predicted.
   std::vector<double> loss_by_position;
 
   double perplexity() const;
 };
 
-/// Runs `model`, whose batch shape the windows have, over all windows in the given form of retention. Collective over the
-/// mesh; every rank gets the same result.
-EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, RetentionForm form);
+/// Runs `model`, whose batch shape the windows have, over all windows in the given form of retention. `memory` holds
+/// one batch (take_batch) and nothing else is allocated on the device. Collective over the mesh; every rank gets the
+/// same result.
+EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, const DeviceBatch& memory,
+                    RetentionForm form);
 
 }  // namespace retain

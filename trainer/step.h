@@ -34,6 +34,9 @@ class TrainingStep {
   /// Update number `index` (0-based) of the run. All ranks call it together, each with its own wishes.
   StepResult run(int64_t index, const Wishes& mine);
 
+  /// Memory of a micro-batch, free between steps.
+  const DeviceBatch& batch() const { return memory_.batch; }
+
  private:
   struct Memory {
     DeviceBatch batch;

@@ -23,6 +23,8 @@ class Trainer {
   ParameterStore& parameters() { return parameters_; }
   RetNet& model() { return model_; }
   TrainLoader& loader() { return loader_; }
+  /// Memory of a micro-batch, free between steps.
+  const DeviceBatch& batch() const { return step_.batch(); }
   /// This replica's even part of the flat order: what it writes into a checkpoint.
   Range share() const { return share_; }
 

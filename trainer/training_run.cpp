@@ -192,7 +192,8 @@ void TrainingRun::validate() {
   std::map<std::string, double> values;
   double sum = 0;
   for (const auto& [name, windows] : validation_) {
-    const EvalResult result = evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, RetentionForm::kChunkwise);
+    const EvalResult result = evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(),
+                                       RetentionForm::kChunkwise);
     values["valid/" + name + "/loss"] = result.loss;
     sum += result.loss;
   }
