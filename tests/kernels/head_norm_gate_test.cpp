@@ -71,18 +71,20 @@ class HeadNormGate : public BackendTest {
 
 TEST_P(HeadNormGate, NormalisesEachHeadAndGates) {
   for (const Sizes& s : kSizes) {
+    const Values o_values = rounded(compute(), random_values(count(s), 1));
+    const Values g_values = rounded(compute(), random_values(count(s), 2, 3));
     for (const bool affine : {false, true}) {
       SCOPED_TRACE(concat("T=", s.tokens, " V=", s.width, affine ? " affine" : ""));
       const DeviceTensor in = two_blocks(s), out = two_blocks(s);
       const TensorView o = block(in, s, 0), g = block(in, s, 1), y = block(out, s, 0);
-      write(backend(), o, random_values(count(s), 1));
-      write(backend(), g, random_values(count(s), 2, 3));
+      write(backend(), o, o_values);
+      write(backend(), g, g_values);
       const DeviceTensor weight = accumulator({s.width}, random_values(s.width, 3));
       const DeviceTensor rstd = accumulator({s.batch, s.tokens, s.heads});
       HeadNormGateArgs args{.o = o, .g = g, .y = y, .rstd = rstd, .eps = kEps};
       if (affine) args.weight = weight;
       backend().head_norm_gate(args);
-      const Gated want = gate_oracle(read(backend(), o), read(backend(), g), affine ? weight.values() : Values{},
+      const Gated want = gate_oracle(o_values, g_values, affine ? weight.values() : Values{},
                                      Values(count(s) / s.width, kEps), s.width);
       expect_close("y", read(backend(), y), want.y);
       expect_close("rstd", rstd.values(), want.rstd);
@@ -133,34 +135,38 @@ TEST_P(HeadNormGate, RowsumEpsilonCountsTheTokensOfTheDocument) {
 
 TEST_P(HeadNormGate, BackwardAssignsActivationsAndAccumulatesDweight) {
   for (const Sizes& s : kSizes) {
+    const Values o_values = rounded(compute(), random_values(count(s), 1));
+    const Values g_values = rounded(compute(), random_values(count(s), 2, 3));
+    const Values dy_values = rounded(compute(), random_values(count(s), 3));
+    const Values weights = rounded(accumulate(), random_values(s.width, 4));
     for (const bool affine : {false, true}) {
+      const Values w = affine ? weights : Values{};
+      const Values rstds =
+          rounded(accumulate(), gate_oracle(o_values, g_values, w, Values(count(s) / s.width, kEps), s.width).rstd);
+      const GateGradient want = gradient_oracle(dy_values, o_values, g_values, w, rstds, s.width);
       for (const int alias : {0, 1, 2}) {
         SCOPED_TRACE(concat("T=", s.tokens, " V=", s.width, affine ? " affine" : "", " alias ", alias));
         const DeviceTensor in = two_blocks(s), dy_in = two_blocks(s), out = two_blocks(s);
         const TensorView o = block(in, s, 0), g = block(in, s, 1), dy = block(dy_in, s, 0);
-        write(backend(), o, random_values(count(s), 1));
-        write(backend(), g, random_values(count(s), 2, 3));
-        write(backend(), dy, random_values(count(s), 3));
+        write(backend(), o, o_values);
+        write(backend(), g, g_values);
+        write(backend(), dy, dy_values);
         const TensorView dout = alias == 0 ? block(out, s, 0) : alias == 1 ? dy : o;
         const TensorView dg = alias == 0 ? block(out, s, 1) : g;
-        const DeviceTensor weight = accumulator({s.width}, random_values(s.width, 4));
+        const DeviceTensor weight = accumulator({s.width}, weights);
         const DeviceTensor dweight = accumulator({s.width}, random_values(s.width, 5));
-        const Values w = affine ? weight.values() : Values{}, before = dweight.values();
-        const Values o_values = read(backend(), o), g_values = read(backend(), g);
-        const DeviceTensor rstd =
-            accumulator({s.batch, s.tokens, s.heads},
-                        gate_oracle(o_values, g_values, w, Values(count(s) / s.width, kEps), s.width).rstd);
-        GateGradient want = gradient_oracle(read(backend(), dy), o_values, g_values, w, rstd.values(), s.width);
-        for (size_t j = 0; j < before.size(); ++j) want.dweight[j] += before[j];
+        const DeviceTensor rstd = accumulator({s.batch, s.tokens, s.heads}, rstds);
+        Values want_dweight = dweight.values();
         HeadNormGateBackwardArgs args{.dy = dy, .o = o, .g = g, .rstd = rstd, .dout = dout, .dg = dg};
         if (affine) {
           args.weight = weight;
           args.dweight = dweight;
+          for (size_t j = 0; j < want_dweight.size(); ++j) want_dweight[j] += want.dweight[j];
         }
         backend().head_norm_gate_backward(args);
         expect_close("dout", read(backend(), dout), want.dout);
         expect_close("dg", read(backend(), dg), want.dg);
-        expect_close("dweight", dweight.values(), affine ? want.dweight : before);
+        expect_close("dweight", dweight.values(), want_dweight);
       }
     }
   }

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "tests/support/backends.h"
 
 namespace retain::test {

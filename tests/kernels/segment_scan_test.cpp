@@ -71,8 +71,9 @@ class SegmentScan : public RetentionTest {
       RetentionProblem p = cut(whole, r * tokens, tokens);
       p.state_in = scan(all_u, r, false);
       p.dstate_out = scan(all_w, r, true);
-      result.state_out = run(p, RetentionForm::kChunkwise, chunk).state_out;
-      append_rows(result.o, run(p, RetentionForm::kChunkwise, chunk).o, whole.tokens, r * tokens, batch);
+      const RetentionResult y = run(p, RetentionForm::kChunkwise, chunk);
+      result.state_out = y.state_out;
+      append_rows(result.o, y.o, whole.tokens, r * tokens, batch);
       const RetentionGradient g = run_backward(p, chunk, false);
       append_rows(gradient.dq, g.dq, whole.tokens, r * tokens, batch);
       append_rows(gradient.dk, g.dk, whole.tokens, r * tokens, batch);

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -73,9 +72,14 @@ inline Values rounded(DType dtype, const Values& values) { return decode(dtype, 
 /// Owns a contiguous tensor of a backend.
 class DeviceTensor {
  public:
-  /// Poisoned: NaN in floating types, -1 in int32, 255 in uint8, so that an element never written shows.
+  /// Poisoned with ones: NaN in floating types, -1 in int32, 255 in uint8, so that an element never written shows.
   DeviceTensor(Backend& backend, DType dtype, const std::vector<int64_t>& shape)
-      : DeviceTensor(backend, dtype, shape, Values(elements(shape), poison(dtype))) {}
+      : backend_(&backend),
+        buffer_(backend, elements(shape) * dtype_bytes(dtype)),
+        view_(make_view(buffer_.data(), dtype, shape)) {
+    const std::vector<unsigned char> poison(static_cast<size_t>(view_.bytes()), 0xff);
+    backend_->upload(view_, poison.data());
+  }
   DeviceTensor(Backend& backend, DType dtype, const std::vector<int64_t>& shape, const Values& values)
       : backend_(&backend),
         buffer_(backend, elements(shape) * dtype_bytes(dtype)),
@@ -104,12 +108,6 @@ class DeviceTensor {
   }
 
  private:
-  static double poison(DType dtype) {
-    if (dtype == DType::kInt32) return -1;
-    if (dtype == DType::kUint8) return 255;
-    return std::numeric_limits<double>::quiet_NaN();
-  }
-
   Backend* backend_;
   Buffer buffer_;
   TensorView view_;
