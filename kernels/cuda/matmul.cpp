@@ -14,6 +14,9 @@ namespace retain::cuda {
 namespace {
 
 constexpr int kCandidates = 24;  // of the heuristic's list, best guess first
+// Multiply-adds below which a launch takes longer than the work: the heuristic's first choice serves. Loading and
+// timing two dozen kernels for each of a tiny model's shapes would take seconds.
+constexpr double kWorthMeasuring = 1 << 22;
 
 // Raised whenever choose_candidate() or make_preference() comes to choose otherwise: a kept table then no longer says
 // what this program would measure.
@@ -127,11 +130,13 @@ void Matmul::choose(const char* operation, Plan& plan, const Key& key, const Pro
                     void* workspace) {
   const MatmulPreference preference =
       make_preference(key.field[Key::kAlignB], key.field[Key::kAlignA], key.field[Key::kAlignC]);
-  std::vector<cublasLtMatmulHeuristicResult_t> candidates(kCandidates);
+  const double multiply_adds = static_cast<double>(product.m) * static_cast<double>(product.n) *
+                               static_cast<double>(product.k) * static_cast<double>(product.batch);
+  std::vector<cublasLtMatmulHeuristicResult_t> candidates(multiply_adds < kWorthMeasuring ? 1 : kCandidates);
   int found = 0;
-  const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle_.get(), plan.description.get(), plan.b.get(), plan.a.get(), plan.c.get(),
-                                     plan.c.get(), preference.get(), kCandidates, candidates.data(), &found);
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      handle_.get(), plan.description.get(), plan.b.get(), plan.a.get(), plan.c.get(), plan.c.get(), preference.get(),
+      static_cast<int>(candidates.size()), candidates.data(), &found);
   if (status != CUBLAS_STATUS_SUCCESS || found == 0) {
     throw Error(ErrorKind::kDevice, concat(operation, ": cuBLASLt has no algorithm for ", describe(product), ": ",
                                            cublasLtGetStatusString(status)));
