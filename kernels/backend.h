@@ -4,9 +4,11 @@
 // one backend. Argument contracts are in ops.h; every operation is checked before it reaches the implementation.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "kernels/core/tensor.h"
@@ -43,6 +45,26 @@ class DeviceTimer {
 /// Memory of a GPU as its driver counts it, all processes together.
 struct GpuMemory {
   int64_t free_bytes = 0, total_bytes = 0;
+};
+
+/// Host memory, zeros at first and page-locked for a GPU, into which tensors are copied beside the queue:
+///   begin_copy(tensors);  // as they are now
+///   …                     // work that reads the tensors runs at the same time
+///   hold_queue();         // work that writes them runs after the copy
+/// The host waits in wait() alone. The backend outlives it; its end waits for the copy.
+class HostBuffer {
+ public:
+  virtual ~HostBuffer() = default;
+  virtual std::byte* data() const = 0;
+  virtual int64_t bytes() const = 0;
+  /// Copies contiguous tensors, as they are at this point of the queue, one after the other to data(), after any copy
+  /// that is still under way. Nobody reads data() until wait() has returned.
+  virtual void begin_copy(std::span<const TensorView> tensors) = 0;
+  /// What is queued from now on runs after the copy that was begun last, if any.
+  virtual void hold_queue() = 0;
+  /// Waits for the copy that was begun and gives the milliseconds that it took. Any thread may call it. Throws
+  /// Error(kDevice).
+  virtual double wait() = 0;
 };
 
 class Backend {
@@ -83,6 +105,8 @@ class Backend {
   virtual void upload(const TensorView& device, const void* host) = 0;
   virtual void download(void* host, const TensorView& device) = 0;
   virtual void synchronize() = 0;
+  /// Throws Error(kOutOfMemory) when the host has not that much, or not that much that can be page-locked.
+  virtual std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) = 0;
   /// Memory of the device taken now: buffers and workspace. What a plan says, to the byte.
   int64_t allocated_bytes() const { return buffers_bytes_ + reserved_bytes(); }
   /// Nothing where there is no driver that counts (the CPU).

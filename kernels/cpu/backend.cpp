@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/core/host_pages.h"
 #include "kernels/core/memory.h"
 #include "kernels/core/random.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -107,6 +108,32 @@ class ClockTimer final : public DeviceTimer {
   Clock::time_point begin_, end_;
 };
 
+/// Copies at once, so that no copy is ever under way.
+class PageBuffer final : public HostBuffer {
+ public:
+  explicit PageBuffer(int64_t bytes) : pages_(bytes) {}
+
+  std::byte* data() const override { return pages_.data(); }
+  int64_t bytes() const override { return pages_.bytes(); }
+  void begin_copy(std::span<const TensorView> tensors) override {
+    timer_.start();
+    int64_t at = 0;
+    for (const TensorView& tensor : tensors) {
+      RETAIN_CHECK(tensor && tensor.contiguous() && at + tensor.bytes() <= bytes(), "copy of ", tensor.describe(),
+                   " to byte ", at, " of ", bytes());
+      std::memcpy(data() + at, tensor.data, static_cast<size_t>(tensor.bytes()));
+      at += tensor.bytes();
+    }
+    timer_.stop();
+  }
+  void hold_queue() override {}
+  double wait() override { return timer_.elapsed_ms(); }
+
+ private:
+  HostPages pages_;
+  ClockTimer timer_;
+};
+
 }  // namespace
 
 CpuBackend::CpuBackend(int threads) : threads_(std::min(threads, kMostThreads)) {
@@ -121,6 +148,8 @@ std::string CpuBackend::device_description() const {
 }
 
 std::unique_ptr<DeviceTimer> CpuBackend::make_timer() { return std::make_unique<ClockTimer>(); }
+
+std::unique_ptr<HostBuffer> CpuBackend::make_host_buffer(int64_t bytes) { return std::make_unique<PageBuffer>(bytes); }
 
 void* CpuBackend::allocate(int64_t bytes) {
   RETAIN_CHECK(bytes >= 0, "bytes is ", bytes);

@@ -132,6 +132,7 @@ class CpuBackend final : public Backend {
   void upload(const TensorView& device, const void* host) override;
   void download(void* host, const TensorView& device) override;
   void synchronize() override {}
+  std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override;
 
  protected:
   void do_copy(const TensorView& dst, const TensorView& src) override;

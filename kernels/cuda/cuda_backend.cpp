@@ -8,6 +8,7 @@
 #include <iomanip>
 #include <sstream>
 
+#include "kernels/cuda/host_buffer.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/workspace.h"
 
@@ -146,6 +147,10 @@ void CudaBackend::download(void* host, const TensorView& device) {
 }
 
 void CudaBackend::synchronize() { current().synchronize(); }
+
+std::unique_ptr<HostBuffer> CudaBackend::make_host_buffer(int64_t bytes) {
+  return std::make_unique<PinnedBuffer>(current(), bytes);
+}
 
 void CudaBackend::do_copy(const TensorView& dst, const TensorView& src) { cuda::copy(current(), dst, src); }
 void CudaBackend::do_fill(const TensorView& x, double value) { cuda::fill(current(), x, value); }

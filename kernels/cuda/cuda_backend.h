@@ -37,6 +37,7 @@ class CudaBackend final : public Backend {
   void download(void* host, const TensorView& device) override;
   void synchronize() override;
   std::optional<GpuMemory> gpu_memory() const override { return cuda_memory(queue_.device()); }
+  std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override;
 
  protected:
   void do_copy(const TensorView& dst, const TensorView& src) override;

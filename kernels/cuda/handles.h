@@ -39,6 +39,7 @@ using Stream = Handle<cudaStream_t, cudaStreamDestroy>;
 using Event = Handle<cudaEvent_t, cudaEventDestroy>;
 using DeviceMemory = Handle<void*, cudaFree>;
 using PinnedMemory = Handle<void*, cudaFreeHost>;
+using PageLock = Handle<void*, cudaHostUnregister>;
 using LtHandle = Handle<cublasLtHandle_t, cublasLtDestroy>;
 using MatmulDesc = Handle<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using MatrixLayout = Handle<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
@@ -51,10 +52,12 @@ inline Stream make_stream() {
   return Stream(stream);
 }
 
-/// An event that orders streams; `timing` lets it also measure.
-inline Event make_event(bool timing = false) {
+/// An event that orders streams; `timing` lets it also measure; a thread that waits for a `blocking` one sleeps.
+inline Event make_event(bool timing = false, bool blocking = false) {
+  const unsigned flags =
+      (timing ? cudaEventDefault : cudaEventDisableTiming) | (blocking ? cudaEventBlockingSync : cudaEventDefault);
   cudaEvent_t event = nullptr;
-  CUDA_CHECK(cudaEventCreateWithFlags(&event, timing ? cudaEventDefault : cudaEventDisableTiming));
+  CUDA_CHECK(cudaEventCreateWithFlags(&event, flags));
   return Event(event);
 }
 
