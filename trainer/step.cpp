@@ -59,7 +59,7 @@ TrainingStep::TrainingStep(Backend& backend, Mesh& mesh, const Config& config, P
   memory_ = take_memory(arena, model.dims().batch);
 }
 
-StepResult TrainingStep::run(int64_t index, const Wishes& mine) {
+StepResult TrainingStep::run(int64_t index, const Wishes& mine, const std::function<void()>& before_update) {
   StepResult result;
   result.lr = learning_rate(config_.schedule, config_.optimizer.lr, config_.steps(), index);
 
@@ -103,6 +103,7 @@ StepResult TrainingStep::run(int64_t index, const Wishes& mine) {
     const Phase phase(backend_, "update");
     gradient_norm(backend_, mesh_, parameters_.layout(), parameters_.flat_gradients(), share_, config_.optimizer.clip,
                   scalar(kSumOfSquares), scalar(kNorm), scalar(kClipScale));
+    before_update();
     adamw_update(backend_, parameters_, parameters_.flat_gradients(), scalar(kClipScale), config_.optimizer, result.lr,
                  index + 1);
   }

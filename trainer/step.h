@@ -1,6 +1,8 @@
 // One optimizer step, readable aloud in step.cpp.
 #pragma once
 
+#include <functional>
+
 #include "parallel/gradient_reducer.h"
 #include "trainer/config.h"
 #include "trainer/data/loader.h"
@@ -15,12 +17,12 @@ struct Wishes {
 };
 
 struct StepResult {
-  double loss = 0;          ///< nats per predicted token over the global batch
-  double grad_norm = 0;     ///< before clipping
+  double loss = 0;       ///< nats per predicted token over the global batch
+  double grad_norm = 0;  ///< before clipping
   double lr = 0;
   int64_t predicted_tokens = 0;  ///< targets that count, over the global batch
-  Wishes wishes;            ///< of any rank
-  bool skipped = false;     ///< the gradient was not finite and nothing was updated
+  Wishes wishes;                 ///< of any rank
+  bool skipped = false;          ///< the gradient was not finite and nothing was updated
 };
 
 class TrainingStep {
@@ -31,8 +33,9 @@ class TrainingStep {
   TrainingStep(Backend& backend, Mesh& mesh, const Config& config, ParameterStore& parameters, RetNet& model,
                TrainLoader& loader);
 
-  /// Update number `index` (0-based) of the run. All ranks call it together, each with its own wishes.
-  StepResult run(int64_t index, const Wishes& mine);
+  /// Update number `index` (0-based) of the run. All ranks call it together, each with its own wishes. `before_update`
+  /// is called when all has been queued but what changes master weights, moments and weights.
+  StepResult run(int64_t index, const Wishes& mine, const std::function<void()>& before_update);
 
   /// Memory of a micro-batch, free between steps.
   const DeviceBatch& batch() const { return memory_.batch; }
@@ -57,8 +60,8 @@ class TrainingStep {
   Memory memory_;
 };
 
-/// Copies a batch of the loader to the device. Batches without a document start inside get no document_start, which lets
-/// the backend take its shorter way.
+/// Copies a batch of the loader to the device. Batches without a document start inside get no document_start, which
+/// lets the backend take its shorter way.
 DeviceBatch upload_batch(Backend& backend, const HostBatch& host, const DeviceBatch& memory);
 
 }  // namespace retain

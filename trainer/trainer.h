@@ -1,6 +1,8 @@
-// Everything that one rank needs to train, in the order of construction: sizes, parameters, model, data, step. No files but
-// the token sets: the loop with metrics and checkpoints is TrainingRun.
+// Everything that one rank needs to train, in the order of construction: sizes, parameters, model, data, step. No files
+// but the token sets: the loop with metrics and checkpoints is TrainingRun.
 #pragma once
+
+#include <functional>
 
 #include "parallel/context_parallel.h"
 #include "parallel/tensor_parallel.h"
@@ -11,11 +13,15 @@ namespace retain {
 
 class Trainer {
  public:
-  /// Allocates everything (see plan.h) and draws the initial weights. The backend, the mesh and the configuration outlive it.
+  /// Allocates everything (see plan.h) and draws the initial weights. The backend, the mesh and the configuration
+  /// outlive it.
   Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target);
 
   /// Update number `index` (0-based); see TrainingStep.
-  StepResult step(int64_t index, const Wishes& mine = {}) { return step_.run(index, mine); }
+  StepResult step(
+      int64_t index, const Wishes& mine = {}, const std::function<void()>& before_update = [] {}) {
+    return step_.run(index, mine, before_update);
+  }
 
   Backend& backend() { return backend_; }
   Mesh& mesh() { return mesh_; }

@@ -34,7 +34,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       directory_(config.run.dir),
       trainer_(backend, mesh, config, target),
       metrics_(mesh.world_rank() == 0 ? directory_.file("metrics.jsonl") : ""),
-      host_state_(trainer_.parameters(), trainer_.share()),
+      host_state_(backend, trainer_.parameters(), trainer_.share()),
       writer_(mesh.host(), directory_.path(),
               Retention{.keep = config.checkpoint.keep,
                         .keep_every = config.checkpoint.keep_every,
@@ -128,7 +128,8 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     const Wishes mine = poll_wishes();
     valid_loss_ = std::numeric_limits<double>::quiet_NaN();
     if (step_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
-    const StepResult result = trainer_.step(step_, mine);
+    // The update waits for a save that still copies what it is going to change.
+    const StepResult result = trainer_.step(step_, mine, [this] { host_state_.hold_queue(); });
     ++step_;
     if (step_ == profiled.last) trainer_.backend().set_profiling(false);
     store_tuning();
@@ -210,7 +211,7 @@ void TrainingRun::begin_save() {
   if (saved_step_ == step_) return;
   settle_save(true, false);
   const auto begin = Clock::now();
-  host_state_.download(trainer_.backend(), trainer_.parameters());
+  host_state_.begin_copy();
   RunState state;
   state.step = step_;
   state.tokens = step_ * config_.train.batch_tokens;
@@ -222,7 +223,8 @@ void TrainingRun::begin_save() {
   state.build = identity_.build;
   state.config_text = identity_.resolved_config;
   state.identity = identity_.values;
-  writer_.begin(state, placements_of(trainer_.parameters().layout(), mesh_.at().tp), host_state_.flat());
+  writer_.begin(state, placements_of(trainer_.parameters().layout(), mesh_.at().tp), host_state_.flat(),
+                [this] { host_state_.wait(); });
   saved_step_ = step_;
   stall_seconds_ = seconds_since(begin);
   if (!config_.checkpoint.async) settle_save(true, false);
@@ -247,6 +249,7 @@ void TrainingRun::settle_save(bool wait, bool needed) {
   event("checkpoint",
         {{"bytes", std::to_string(result->bytes)},
          {"seconds", fmt::format("{:.6f}", result->seconds)},
+         {"copy_seconds", fmt::format("{:.6f}", host_state_.wait())},
          {"stall_seconds", fmt::format("{:.6f}", stall_seconds_)}},
         result->step);
 }

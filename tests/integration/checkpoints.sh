@@ -73,5 +73,5 @@ json out.txt "sorted(c['step'] for c in d['checkpoints']) == sorted({30, 40, $be
 # ---- a save that is not in the background gives the same checkpoints ----
 "$retain" train tiny.yaml --set run.dir=sync --set checkpoint.async=false >/dev/null 2>&1
 [ "$(digest sync)" = "$digest_of_one" ] || fail "async and sync saves differ"
-grep -q '"step":40,"event":"checkpoint","bytes":"[0-9]*","seconds":"[0-9.]*","stall_seconds":"[0-9.]*"' sync/events.jsonl || fail "$(cat sync/events.jsonl)"
+grep -q '"step":40,"event":"checkpoint","bytes":"[0-9]*","copy_seconds":"[0-9.]*","seconds":"[0-9.]*","stall_seconds":"[0-9.]*"' sync/events.jsonl || fail "$(cat sync/events.jsonl)"
 echo passed

@@ -7,10 +7,8 @@
 #include <mutex>
 
 #include "tests/support/ranks.h"
+#include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_run.h"
-#include "trainer/checkpoint/inspect.h"
-#include "trainer/checkpoint/trainer_state.h"
-#include "trainer/checkpoint/writer.h"
 
 namespace retain::testing {
 namespace {
@@ -38,24 +36,6 @@ Config config_of(const std::string& directory, const Way& way) {
   config.parallel = {.dp = way.mesh.dp, .cp = way.mesh.cp, .tp = way.mesh.tp, .zero = way.zero};
   return config;
 }
-
-void save(Trainer& trainer, const std::string& run, int64_t step) {
-  HostState state(trainer.parameters(), trainer.share());
-  state.download(trainer.backend(), trainer.parameters());
-  RunState about;
-  about.step = step;
-  about.tokens = step * trainer.config().train.batch_tokens;
-  about.seed = trainer.config().run.seed;
-  about.next_sample = about.tokens / trainer.config().data.seq_len;
-  about.mesh = trainer.mesh().shape();
-  about.zero = trainer.config().parallel.zero;
-  CheckpointWriter writer(trainer.mesh().host(), run, {.keep = 2});
-  const auto placements = placements_of(trainer.parameters().layout(), trainer.mesh().at().tp);
-  const SaveResult result = writer.save(about, placements, state.flat());
-  if (!result.committed) throw Error(result.kind, result.message);
-}
-
-std::string digest_of(const std::string& run) { return compute_digest(open_unverified(run)).value; }
 
 // Runs `body` with a trainer on every rank of the way; rank 0's losses are what counts.
 void train_on(const std::string& directory, const Way& way, DType compute, const std::function<void(Trainer&)>& body) {
@@ -88,7 +68,7 @@ void continue_everywhere(DType compute, double tolerance) {
     train_on(directory.path(), from, compute, [&](Trainer& trainer) {
       std::vector<double> before;
       take_losses(trainer, 0, kSavedStep, before);
-      save(trainer, saved, kSavedStep);
+      save_state(trainer, saved, kSavedStep);
       take_losses(trainer, kSavedStep, kSavedStep + kStepsAfter, undisturbed);
     });
     const std::string digest = digest_of(saved);
@@ -100,13 +80,8 @@ void continue_everywhere(DType compute, double tolerance) {
       const std::string again = concat(directory.path(), "/again");
       std::vector<double> losses;
       train_on(directory.path(), to, compute, [&](Trainer& trainer) {
-        const HostState staging(trainer.parameters(), trainer.share());
-        StateLoad load(trainer.parameters(), trainer.mesh().at().tp, staging);
-        const LoadTarget target = load.target([](const RunState&) {});
-        open_verified(
-            trainer.mesh().host(), saved, [](const std::string&) {}, &target);
-        load.finish(trainer.backend(), trainer.mesh().replicas());
-        save(trainer, again, kSavedStep);
+        load_state(trainer, saved);
+        save_state(trainer, again, kSavedStep);
         if (trains) take_losses(trainer, kSavedStep, kSavedStep + kStepsAfter, losses);
       });
       ASSERT_EQ(digest_of(again), digest);

@@ -1,14 +1,15 @@
 #include "trainer/checkpoint/trainer_state.h"
 
+#include <array>
+
 namespace retain {
 
 namespace {
 
 // Three views of range.size() elements in one block of host memory.
-FlatState views_of(std::vector<std::byte>& memory, DType dtype, Range range) {
+FlatState views_of(std::byte* memory, DType dtype, Range range) {
   const int64_t bytes = range.size() * dtype_bytes(dtype);
-  memory.resize(static_cast<size_t>(kStates * bytes));
-  const auto view = [&](int i) { return TensorView(memory.data() + i * bytes, dtype, {range.size()}); };
+  const auto view = [&](int i) { return TensorView(memory + i * bytes, dtype, {range.size()}); };
   return {.range = range, .master = view(0), .m = view(1), .v = view(2)};
 }
 
@@ -32,22 +33,29 @@ std::vector<TensorPlacement> placements_of(const ParameterLayout& layout, int tp
   return placements;
 }
 
-HostState::HostState(const ParameterStore& parameters, Range share)
-    : flat_(views_of(memory_, parameters.accumulate_dtype(), share)) {}
+int64_t HostState::memory_bytes(Range share, DType accumulate) {
+  return kStates * share.size() * dtype_bytes(accumulate);
+}
 
-void HostState::download(Backend& backend, const ParameterStore& parameters) {
-  const auto fetch = [&](const TensorView& host, const TensorView& slice) {
-    backend.download(host.data, slice.slice(0, flat_.range.begin - parameters.slice().begin, flat_.range.size()));
+HostState::HostState(Backend& backend, const ParameterStore& parameters, Range share)
+    : parameters_(parameters),
+      memory_(backend.make_host_buffer(memory_bytes(share, parameters.accumulate_dtype()))),
+      flat_(views_of(memory_->data(), parameters.accumulate_dtype(), share)) {}
+
+void HostState::begin_copy() {
+  const auto share = [&](const TensorView& slice) {
+    return slice.slice(0, flat_.range.begin - parameters_.slice().begin, flat_.range.size());
   };
-  fetch(flat_.master, parameters.master());
-  fetch(flat_.m, parameters.moment1());
-  fetch(flat_.v, parameters.moment2());
+  memory_->begin_copy(
+      std::array{share(parameters_.master()), share(parameters_.moment1()), share(parameters_.moment2())});
 }
 
 StateLoad::StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging)
     : parameters_(parameters), tp_rank_(tp_rank), host_(staging.flat()) {
   const Range want = parameters.slice(), has = staging.flat().range;
-  if (want.begin != has.begin || want.end != has.end) host_ = views_of(memory_, parameters.accumulate_dtype(), want);
+  if (want.begin == has.begin && want.end == has.end) return;
+  memory_.resize(static_cast<size_t>(HostState::memory_bytes(want, parameters.accumulate_dtype())));
+  host_ = views_of(memory_.data(), parameters.accumulate_dtype(), want);
 }
 
 LoadTarget StateLoad::target(std::function<void(const RunState&)> accept) const {

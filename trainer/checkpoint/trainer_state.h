@@ -2,6 +2,7 @@
 // tensors.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "trainer/checkpoint/reader.h"
@@ -13,16 +14,27 @@ namespace retain {
 std::vector<TensorPlacement> placements_of(const ParameterLayout& layout, int tp_rank);
 
 /// Host memory for one replica's share of master, m and v: what a save reads while training goes on.
+///   host_state.begin_copy();             // after a step
+///   writer.begin(…, host_state.flat(), [&] { host_state.wait(); });
+///   trainer.step(…, [&] { host_state.hold_queue(); });
 class HostState {
  public:
-  HostState(const ParameterStore& parameters, Range share);
-  /// Copies the share from the device. Returns when it is here.
-  void download(Backend& backend, const ParameterStore& parameters);
+  static int64_t memory_bytes(Range share, DType accumulate);
+
+  /// The parameters outlive it. Throws Error(kOutOfMemory).
+  HostState(Backend& backend, const ParameterStore& parameters, Range share);
+  /// Begins to copy the share from the device, as it is at this point of the queue. No save may be reading flat().
+  void begin_copy();
+  /// What is queued from now on runs after the copy: called before the update changes what is being copied.
+  void hold_queue() { memory_->hold_queue(); }
+  /// Waits, on any thread, for the copy that was begun and gives the seconds that it took.
+  double wait() { return memory_->wait() * 1e-3; }
   FlatState flat() const { return flat_; }
-  int64_t bytes() const { return static_cast<int64_t>(memory_.size()); }
+  int64_t bytes() const { return memory_->bytes(); }
 
  private:
-  std::vector<std::byte> memory_;
+  const ParameterStore& parameters_;
+  std::unique_ptr<HostBuffer> memory_;
   FlatState flat_;
 };
 

@@ -87,12 +87,13 @@ void CheckpointWriter::join() {
 }
 
 void CheckpointWriter::begin(const RunState& run, const std::vector<TensorPlacement>& placements,
-                             const FlatState& state) {
+                             const FlatState& state, std::function<void()> wait_for_state) {
   RETAIN_CHECK(!in_flight(), "a save is in flight already");
   begin_seconds_ = now_seconds();
   run_ = run;
   placements_ = placements;
   state_ = state;
+  wait_for_state_ = std::move(wait_for_state);
   temporary_.clear();
   result_ = {};
   result_.step = run.step;
@@ -116,6 +117,7 @@ void CheckpointWriter::begin(const RunState& run, const std::vector<TensorPlacem
 void CheckpointWriter::write() {
   // Only one save is in flight: whatever else looks unfinished is what a killed run left.
   if (host_.rank() == 0) attempt([&] { delete_all_debris(temporary_.parent_path(), temporary_); });
+  wait_for_state_();
   shard_ = write_shard(temporary_, shard_file_name(host_.rank(), host_.size()), run_.step, placements_, state_);
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <optional>
 #include <thread>
 
@@ -36,9 +37,12 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Starts a save of this rank's part. The memory behind `state` must stay unchanged until the outcome is known.
-  /// `placements` lists every tensor of the model on every rank. Failures are reported by poll and finish, not here.
-  void begin(const RunState& run, const std::vector<TensorPlacement>& placements, const FlatState& state);
+  /// Starts a save of this rank's part. The memory behind `state` is read after `wait_for_state`, which the thread
+  /// calls, has returned, and must then stay unchanged until the outcome is known. `placements` lists every tensor of
+  /// the model on every rank. Failures, also of `wait_for_state`, are reported by poll and finish, not here.
+  void begin(
+      const RunState& run, const std::vector<TensorPlacement>& placements, const FlatState& state,
+      std::function<void()> wait_for_state = [] {});
   bool in_flight() const { return phase_ != Phase::kIdle; }
   /// The outcome of the save in flight, once; nothing while it goes on or when there is none. Does not wait for disks.
   std::optional<SaveResult> poll();
@@ -71,6 +75,7 @@ class CheckpointWriter {
   RunState run_;
   std::vector<TensorPlacement> placements_;
   FlatState state_;
+  std::function<void()> wait_for_state_;
   Path temporary_;
   Outcome outcome_;
   ShardRecord shard_;

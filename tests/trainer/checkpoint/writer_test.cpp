@@ -66,6 +66,42 @@ TEST(CheckpointWriter, FailureOfOneRankFailsTheSaveOnAllNamingIt) {
             (std::vector<std::string>{"latest", "step-00000001", "step-00000003"}));
 }
 
+TEST(CheckpointWriter, ReadsTheStateWhenItHasCome) {
+  const TemporaryDirectory run;
+  run_ranks(2, [&](Communicator& host) {
+    const MeshShape mesh{2, 1, 1};
+    const TestLayout layout(mesh, 0);
+    TestState<float> state(layout.slice(mesh, host.rank()), 0);
+    CheckpointWriter writer(host, run.path(), {});
+    const std::thread::id here = std::this_thread::get_id();
+    writer.begin(test_run_state(1, mesh), layout.placements, state.view(), [&] {
+      EXPECT_NE(std::this_thread::get_id(), here);
+      state.fill(layout, 1);
+    });
+    EXPECT_TRUE(writer.finish()->committed);
+    expect_newest_loads<float>(host, run.path(), mesh, true, 1);
+  });
+}
+
+TEST(CheckpointWriter, AStateThatDoesNotComeFailsTheSaveOnAllRanks) {
+  const TemporaryDirectory run;
+  run_ranks(2, [&](Communicator& host) {
+    const MeshShape mesh{2, 1, 1};
+    EXPECT_EQ(save_on<float>(host, mesh, run.path(), 1).message, "");
+    const TestLayout layout(mesh, 0);
+    TestState<float> state(layout.slice(mesh, host.rank()), 0);
+    CheckpointWriter writer(host, run.path(), {});
+    writer.begin(test_run_state(2, mesh), layout.placements, state.view(), [&] {
+      if (host.rank() == 1) throw Error(ErrorKind::kDevice, "the GPU is gone");
+    });
+    const SaveResult result = *writer.finish();
+    EXPECT_FALSE(result.committed);
+    EXPECT_EQ(result.kind, ErrorKind::kDevice);
+    EXPECT_THAT(result.message, HasSubstr("step 2 was not saved: rank 1: the GPU is gone"));
+    EXPECT_EQ(open_newest(host, run.path(), false, ignore_log)->state().step, 1);
+  });
+}
+
 TEST(CheckpointWriter, DestroyedInFlightCommitsNothing) {
   const TemporaryDirectory run;
   run_ranks(2, [&](Communicator& host) {
