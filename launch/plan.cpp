@@ -49,6 +49,7 @@ nlohmann::ordered_json to_json(const RunPlan& plan, const std::optional<GpuMemor
           {"memory_bytes_total", plan.memory_bytes()},
           {"library_bytes", to_json(plan.libraries)},
           {"library_bytes_total", plan.library_bytes()},
+          {"save_bytes", plan.save_bytes},
           {"machine", here},
           {"exchanged_bytes_per_step", to_json(plan.exchanged)}};
 }
@@ -60,6 +61,8 @@ void print_memory(const RunPlan& plan) {
   fmt::print("memory of one rank\n");
   for (const PlanPart& part : plan.memory) line(part.name, part.bytes);
   line("total", plan.memory_bytes());
+  fmt::print("taken of the machine's memory besides\n");
+  line("copy to save from", plan.save_bytes);
   if (plan.libraries.empty()) return;
   fmt::print("taken of its GPU besides, about\n");
   for (const PlanPart& part : plan.libraries) line(part.name, part.bytes);

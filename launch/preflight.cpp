@@ -39,16 +39,29 @@ void throw_if_failed(const Outcome& outcome) {
 // What this process may have of a GPU: what is free, and the context that it has there already.
 int64_t obtainable_bytes(const GpuMemory& memory) { return memory.free_bytes + kCudaContextBytes; }
 
+// Rank 0 looks at its machine for all.
+void check_machine(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
+  const auto look = [&] {
+    const int64_t available = available_memory_bytes();
+    if (available > 0) check_host_memory(config, host.size(), target, place.ranks, available);
+  };
+  throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
+}
+
 }  // namespace
 
 void check_host_memory(const Config& config, int ranks, const Target& target, int local_ranks,
                        int64_t available_bytes) {
-  const int64_t wanted = make_plan(config, ranks, target).needed_bytes() * local_ranks;
+  const RunPlan plan = make_plan(config, ranks, target);
+  const bool gpu = target.device == DeviceKind::kCuda;
+  const int64_t wanted = (gpu ? plan.save_bytes : plan.needed_bytes()) * local_ranks;
   if (wanted <= available_bytes) return;
   throw ConfigError(
       ErrorKind::kOutOfMemory,
-      fmt::format("{} rank(s) of this machine need {} GiB, {} GiB are available; {}", local_ranks, gibibytes(wanted),
-                  gibibytes(available_bytes), memory_advice(config, ranks, target, available_bytes / local_ranks)));
+      fmt::format("{} rank(s) of this machine need {} GiB{}, {} GiB are available; {}", local_ranks, gibibytes(wanted),
+                  gpu ? " of its memory to save checkpoints from" : "", gibibytes(available_bytes),
+                  gpu ? "more machines with fewer ranks each, or a smaller model, would help"
+                      : memory_advice(config, ranks, target, available_bytes / local_ranks)));
 }
 
 void check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory) {
@@ -66,23 +79,16 @@ void check_gpu_memory(const Config& config, int ranks, const Target& target, con
 }
 
 void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
-  const int ranks = host.size();
-  if (target.device == DeviceKind::kCuda) {
-    throw_if_failed(
-        agree(host, attempt([&] { check_gpu_memory(config, ranks, target, cuda_memory(device_of(place.rank))); })));
-    return;
-  }
-  const auto look = [&] {
-    const int64_t available = available_memory_bytes();
-    if (available > 0) check_host_memory(config, ranks, target, place.ranks, available);
-  };
-  throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
+  if (target.device != DeviceKind::kCuda) return check_machine(host, config, target, place);
+  throw_if_failed(
+      agree(host, attempt([&] { check_gpu_memory(config, host.size(), target, cuda_memory(device_of(place.rank))); })));
 }
 
 void check_before_start(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
   const auto look = [&] { look_at_inputs(config, target, host.size()); };
   throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
   check_memory(host, config, target, place);
+  if (target.device == DeviceKind::kCuda) check_machine(host, config, target, place);  // which saves from there
 }
 
 std::string explain_out_of_memory(const std::string& what, const Config& config, int ranks, const Target& target,

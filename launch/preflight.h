@@ -10,12 +10,12 @@ namespace retain {
 
 /// Looks at everything. Collective over `host`. Throws ConfigError: kMissingInput, kData, kDevice, kOutOfMemory.
 void check_before_start(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);
-/// Looks at the memory alone: of each rank's GPU, or of the machine of rank 0. Collective over `host`. Throws
+/// Looks at the memory of the ranks' devices alone: of each GPU, or of the machine of rank 0. Collective over `host`. Throws
 /// ConfigError: kDevice, kOutOfMemory.
 void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);
 
 /// Throws ConfigError(kOutOfMemory) that names the largest parts and what would help, unless `available_bytes` of a
-/// machine's memory hold `local_ranks` ranks.
+/// machine's memory hold `local_ranks` ranks, or, on GPUs, what their checkpoints are written from.
 void check_host_memory(const Config& config, int ranks, const Target& target, int local_ranks, int64_t available_bytes);
 /// The same for a rank's GPU, whose memory was asked for by this process.
 void check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory);

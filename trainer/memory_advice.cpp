@@ -109,6 +109,7 @@ std::string gibibytes(int64_t bytes) {
 std::string memory_advice(const Config& config, int ranks, const Target& target, int64_t limit_bytes) {
   const RunPlan plan = make_plan(config, ranks, target);
   std::vector<PlanPart> parts = plan.memory;
+  if (target.device != DeviceKind::kCuda) parts.push_back({"copy to save from", plan.save_bytes});
   std::stable_sort(parts.begin(), parts.end(), [](const PlanPart& a, const PlanPart& b) { return a.bytes > b.bytes; });
   parts.resize(std::min<size_t>(3, parts.size()));
   std::vector<std::string> largest;

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "kernels/workspace.h"
+#include "trainer/checkpoint/trainer_state.h"
 #include "trainer/step.h"
 
 namespace retain {
@@ -101,6 +102,7 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
                                                        : cpu_workspace_bytes(workspace, target.threads)},
   };
 
+  plan.save_bytes = HostState::memory_bytes(even_shard(layout.flat_elements, 0, replicas), dims.accumulate());
   if (target.device == DeviceKind::kCuda) {
     plan.libraries = {{"CUDA context", kCudaContextBytes}, {"kernels and cuBLAS", kKernelsBytes}};
     if (const int64_t groups = nccl_groups(plan.mesh); groups > 0) {

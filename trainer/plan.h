@@ -32,12 +32,15 @@ struct RunPlan {
   int64_t steps = 0, micro_batches = 0;
   std::vector<PlanPart> memory;     ///< of one rank, to the byte as allocated, in order of allocation
   std::vector<PlanPart> libraries;  ///< what CUDA, cuBLAS and NCCL take of a GPU besides, about; empty on a CPU
+  int64_t save_bytes = 0;           ///< of the host, which one rank's checkpoints are written from
   std::vector<PlanPart> exchanged;  ///< bytes that one rank puts into collectives in one step, by axis and purpose
 
   int64_t memory_bytes() const;
   int64_t library_bytes() const;
-  /// Both together: what a rank needs of its device.
-  int64_t needed_bytes() const { return memory_bytes() + library_bytes(); }
+  /// What a rank needs of its device: both together, and on a CPU what it saves from.
+  int64_t needed_bytes() const {
+    return memory_bytes() + library_bytes() + (target.device == DeviceKind::kCuda ? 0 : save_bytes);
+  }
 };
 
 /// The part of library_bytes() that a process takes of a GPU before it can ask how much is free.

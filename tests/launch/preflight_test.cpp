@@ -79,12 +79,24 @@ TEST(Preflight, MemoryThatAnotherProcessHasIsSaid) {
 TEST(Preflight, AMachineHoldsAllItsRanks) {
   Config config = large();
   config.parallel.dp = 2;
-  const int64_t both = 2 * make_plan(config, 2, kCpu).memory_bytes();
+  const int64_t both = 2 * make_plan(config, 2, kCpu).needed_bytes();
   EXPECT_EQ(refusal_of([&] { check_host_memory(config, 2, kCpu, 2, both); }), "");
   const std::string text = refusal_of([&] { check_host_memory(config, 2, kCpu, 2, both - 1); });
   EXPECT_THAT(text, HasSubstr("2 rank(s) of this machine need"));
   EXPECT_THAT(text, HasSubstr("parallel.tp: 2 with parallel.dp: 1 ("));
   EXPECT_THAT(text, Not(HasSubstr("on 4 ranks"))) << "ranks of one machine share its memory";
+}
+
+TEST(Preflight, WhatCheckpointsAreWrittenFromCounts) {
+  const Config config = large();
+  const RunPlan cpu = make_plan(config, 1, kCpu), gpu = make_plan(config, 1, kGpu);
+  EXPECT_GE(gpu.save_bytes, 12 * gpu.parameters.all);  // master weights and both moments in float32
+  EXPECT_EQ(cpu.needed_bytes(), cpu.memory_bytes() + cpu.save_bytes);
+  EXPECT_EQ(gpu.needed_bytes(), gpu.memory_bytes() + gpu.library_bytes()) << "a GPU does not hold it";
+  EXPECT_EQ(refusal_of([&] { check_host_memory(config, 1, kGpu, 8, 8 * gpu.save_bytes); }), "");
+  EXPECT_THAT(refusal_of([&] { check_host_memory(config, 1, kGpu, 8, 8 * gpu.save_bytes - 1); }),
+              HasSubstr("8 rank(s) of this machine need " + gibibytes(8 * gpu.save_bytes) +
+                        " GiB of its memory to save checkpoints from, "));
 }
 
 TEST(Plan, CountsTheGroupsOfNcclThatAMeshMakes) {
