@@ -7,7 +7,7 @@ real_text() {
   if [ -n "${RETAIN_TEXT:-}" ]; then
     echo "$RETAIN_TEXT"
   elif command -v bible >/dev/null 2>&1; then
-    bible -f gen1:1-rev22:21 >kjv.txt
+    bible -f gen1:1-rev22:21 | sed 's/^[^ ]* //' >kjv.txt
     echo kjv.txt
   fi
 }
