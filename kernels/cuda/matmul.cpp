@@ -20,7 +20,7 @@ constexpr double kWorthMeasuring = 1 << 22;
 
 // Raised whenever choose_candidate() or make_preference() comes to choose otherwise: a kept table then no longer says
 // what this program would measure.
-constexpr int kTableVersion = 3;
+constexpr int kTableVersion = 4;
 
 cudaDataType_t data_type(DType type) { return type == DType::kBfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 #include <vector>
 
 #include "kernels/cuda/handles.h"
@@ -11,51 +12,18 @@ namespace retain::cuda {
 
 namespace {
 
-constexpr int kBurst = 3;              // timed runs of a candidate in a burst, after one to warm up
+constexpr int kBurst = 3;              // timed runs of a candidate in a burst
 constexpr double kBurstSeconds = 0.2;  // for the bursts of all candidates
 
-// A short product's finalists are measured again, in turns, so that a clock that falls meanwhile falls for all of them.
-constexpr int kFinalists = 4;
+// The finalists are measured again, in turns, so that a clock that falls meanwhile falls for all of them. To run each
+// alone until the power limit has set its clock finds other algorithms, which made the step no faster.
+constexpr size_t kFinalists = 4;
 constexpr int kRounds = 5;
 constexpr float kMargin = 0.98F;  // another candidate than the first must be clearly faster: less chance of noise
-
-// A long product runs where the GPU's power limit sets the clock, and the algorithm that is fastest in a burst may draw
-// the most: one that was 13 % slower in a burst was 5 % faster sustained. So a long product's finalists run on and on,
-// one after another: the fastest in a burst, and the library's first guesses, which often are the frugal ones.
-constexpr float kLongMs = 0.1F;  // from here on a product is long
-constexpr size_t kFastest = 2, kFirstGuesses = 2;
-constexpr float kSettleMs = 60;  // the clock follows the power within 40 to 80 ms
-constexpr float kSustainedMs = 40;
-constexpr float kSustainedMargin = 0.99F;
 
 struct Contender {
   int candidate;
   float ms;
-};
-
-/// Times runs of candidates on one stream.
-class Stopwatch {
- public:
-  Stopwatch(const char* operation, const std::function<bool(int)>& run, cudaStream_t stream)
-      : operation_(operation), run_(run), stream_(stream), begin_(make_event(true)), end_(make_event(true)) {}
-
-  /// Milliseconds of one run, averaged over `runs` in a row that follow `before` others.
-  float ms(int candidate, int before, int runs) const {
-    for (int r = 0; r < before; ++r) run_(candidate);
-    CUDA_CHECK(cudaEventRecord(begin_.get(), stream_), operation_);
-    for (int r = 0; r < runs; ++r) run_(candidate);
-    CUDA_CHECK(cudaEventRecord(end_.get(), stream_), operation_);
-    CUDA_CHECK(cudaEventSynchronize(end_.get()), operation_, ": measuring its products");
-    float elapsed = 0;
-    CUDA_CHECK(cudaEventElapsedTime(&elapsed, begin_.get(), end_.get()), operation_);
-    return elapsed / static_cast<float>(runs);
-  }
-
- private:
-  const char* operation_;
-  const std::function<bool(int)>& run_;
-  cudaStream_t stream_;
-  Event begin_, end_;
 };
 
 float median(std::vector<float> x) {
@@ -64,55 +32,49 @@ float median(std::vector<float> x) {
   return *middle;
 }
 
-/// The first of the contenders that the fastest does not beat by more than the margin.
-int first_within(const std::vector<Contender>& contenders, float margin) {
-  const auto faster = [](const Contender& x, const Contender& y) { return x.ms < y.ms; };
-  const float least_ms = std::min_element(contenders.begin(), contenders.end(), faster)->ms;
-  int first = contenders.front().candidate;
-  bool found = false;
-  for (const Contender& contender : contenders) {
-    if (margin * contender.ms > least_ms) continue;
-    first = found ? std::min(first, contender.candidate) : contender.candidate;
-    found = true;
-  }
-  return first;
-}
+bool faster(const Contender& x, const Contender& y) { return x.ms < y.ms; }
 
 }  // namespace
 
 int choose_candidate(const char* operation, int count, const std::function<bool(int)>& run, cudaStream_t stream) {
-  const Stopwatch stopwatch(operation, run, stream);
+  const Event begin = make_event(true), end = make_event(true);
+  // Milliseconds of one run, averaged over `runs` in a row, right after one to warm up.
+  const auto time = [&](int candidate, int runs) {
+    run(candidate);
+    CUDA_CHECK(cudaEventRecord(begin.get(), stream), operation);
+    for (int r = 0; r < runs; ++r) run(candidate);
+    CUDA_CHECK(cudaEventRecord(end.get(), stream), operation);
+    CUDA_CHECK(cudaEventSynchronize(end.get()), operation, ": measuring its products");
+    float ms = 0;
+    CUDA_CHECK(cudaEventElapsedTime(&ms, begin.get(), end.get()), operation);
+    return ms / static_cast<float>(runs);
+  };
   CUDA_CHECK(cudaDeviceSynchronize(), operation);
 
   std::vector<Contender> contenders;  // the fastest in a burst first
   const auto started = std::chrono::steady_clock::now();
   for (int i = 0; i < count; ++i) {
     if (!run(i)) continue;
-    contenders.push_back({i, stopwatch.ms(i, 0, kBurst)});
+    contenders.push_back({i, time(i, kBurst)});
     if (std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count() > kBurstSeconds) break;
   }
   if (contenders.empty()) return 0;
-  std::stable_sort(contenders.begin(), contenders.end(),
-                   [](const Contender& x, const Contender& y) { return x.ms < y.ms; });
+  std::stable_sort(contenders.begin(), contenders.end(), faster);
 
-  std::vector<Contender> finalists;
-  if (contenders.front().ms < kLongMs) {
-    for (size_t i = 0; i < contenders.size() && i < kFinalists; ++i) finalists.push_back(contenders[i]);
-    std::vector<std::vector<float>> rounds(finalists.size());
-    for (int round = 0; round < kRounds; ++round) {
-      for (size_t i = 0; i < finalists.size(); ++i) rounds[i].push_back(stopwatch.ms(finalists[i].candidate, 1, 1));
-    }
-    for (size_t i = 0; i < finalists.size(); ++i) finalists[i].ms = median(rounds[i]);
-    return first_within(finalists, kMargin);
+  const auto finalists = std::span(contenders).first(std::min(contenders.size(), kFinalists));
+  std::vector<std::vector<float>> rounds(finalists.size());
+  for (int round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < finalists.size(); ++i) rounds[i].push_back(time(finalists[i].candidate, 1));
   }
-  for (size_t i = 0; i < contenders.size(); ++i) {
-    if (i < kFastest || contenders[i].candidate < static_cast<int>(kFirstGuesses)) finalists.push_back(contenders[i]);
+  for (size_t i = 0; i < finalists.size(); ++i) finalists[i].ms = median(rounds[i]);
+
+  // The first of those that the fastest does not beat by more than the margin.
+  const float least_ms = std::min_element(finalists.begin(), finalists.end(), faster)->ms;
+  int first = count;
+  for (const Contender& finalist : finalists) {
+    if (kMargin * finalist.ms <= least_ms) first = std::min(first, finalist.candidate);
   }
-  for (Contender& finalist : finalists) {
-    const auto runs_in = [&](float ms) { return static_cast<int>(ms / finalist.ms) + 1; };
-    finalist.ms = stopwatch.ms(finalist.candidate, runs_in(kSettleMs), runs_in(kSustainedMs));
-  }
-  return first_within(finalists, kSustainedMargin);
+  return first;
 }
 
 }  // namespace retain::cuda
