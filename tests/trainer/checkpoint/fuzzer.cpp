@@ -1,7 +1,4 @@
-// libFuzzer over fuzz.h:
-//   checkpoint_fuzzer -rss_limit_mb=512 -malloc_limit_mb=256 -timeout=5 WORK tests/trainer/checkpoint/corpus
-// New inputs go to the folder WORK. Configure with -DCMAKE_CXX_COMPILER=clang++ and, so that the loader itself is
-// covered, -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link,address,undefined.
+// libFuzzer over fuzz.h; tests/README.md says how to build and run it.
 #include <cstddef>
 #include <cstdint>
 
