@@ -15,6 +15,7 @@ expect_code() {
   "$@" >out.txt 2>&1 || got=$?
   [ "$got" = "$want" ] || { cat out.txt; fail "exit $got, want $want: $*"; }
 }
+lines() { if [ -e "$1" ]; then wc -l <"$1"; else echo 0; fi; }
 losses() { grep '"loss"' "$1/metrics.jsonl" | sed -E 's/^\{"step":([0-9]+),.*"loss":([^,]*),.*/\1 \2/' | sort -n -u; }
 
 awk 'BEGIN { srand(3); for (i = 0; i < 6000; i++) { n = int(rand() * 40); printf "%s%s", substr("abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz", 1 + n % 26, 2 + n % 7), (n % 9 ? " " : "\n") } }' >text.txt
