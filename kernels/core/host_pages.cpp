@@ -3,12 +3,35 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <thread>
+#include <vector>
 
 #include "kernels/core/error.h"
 
 namespace retain {
+
+namespace {
+
+/// Writes to every page, so that the system provides it: clearing them is the work, at a few GB/s a thread.
+void provide(char* memory, int64_t bytes) {
+  constexpr int64_t kShareBytes = int64_t{256} << 20;  // less is not worth a thread
+  constexpr int64_t kMostThreads = 8;                  // a node's ranks do this at the same time
+  const int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
+  const int64_t cores = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  const int64_t threads = std::clamp<int64_t>(bytes / kShareBytes, 1, std::min(cores, kMostThreads));
+  const int64_t pages = (bytes + page_bytes - 1) / page_bytes;
+  const auto touch = [=](int64_t first, int64_t end) {
+    for (int64_t page = first; page < end; ++page) static_cast<volatile char*>(memory)[page * page_bytes] = 0;
+  };
+  std::vector<std::jthread> others;
+  for (int64_t t = 1; t < threads; ++t) others.emplace_back(touch, t * pages / threads, (t + 1) * pages / threads);
+  touch(0, pages / threads);
+}
+
+}  // namespace
 
 HostPages::HostPages(int64_t bytes) : bytes_(bytes) {
   RETAIN_CHECK(bytes >= 0, "bytes is ", bytes);
@@ -22,8 +45,7 @@ HostPages::HostPages(int64_t bytes) : bytes_(bytes) {
   data_ = static_cast<std::byte*>(memory);
   // Large pages come and are page-locked several times as fast; where there are none, small ones do.
   static_cast<void>(::madvise(memory, size, MADV_HUGEPAGE));
-  const int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
-  for (int64_t at = 0; at < bytes; at += page_bytes) static_cast<volatile char*>(memory)[at] = 0;
+  provide(static_cast<char*>(memory), bytes);
 }
 
 HostPages::~HostPages() {
