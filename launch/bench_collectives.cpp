@@ -38,7 +38,8 @@ int run(const BenchCollectivesOptions& options, const MpiEnvironment* mpi) {
   Config config;
   config.device = options.device;
   config.precision = options.precision;
-  const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank(mpi ? mpi->local_size() : 1));
+  const Target target =
+      agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(local_place(mpi).ranks));
   Session session(target, {.dp = ranks, .cp = 1, .tp = 1}, mpi, std::move(host));
   Communicator& world = session.mesh().world();
 

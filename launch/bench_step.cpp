@@ -81,7 +81,7 @@ int run(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   const int ranks = host->size();
   Config config = parse_config(read_config_once(*host, options.config), options.sets, ranks).config;
   const LocalPlace place = local_place(mpi);
-  const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank(place.ranks));
+  const Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(place.ranks));
   check_memory(*host, config, target, place);
 
   const int64_t steps = int64_t{options.warmup} + options.steps;

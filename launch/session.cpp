@@ -20,6 +20,21 @@ LocalPlace local_place(const MpiEnvironment* mpi) {
   return mpi ? LocalPlace{.rank = mpi->local_rank(), .ranks = mpi->local_size()} : LocalPlace{};
 }
 
+Target agree_on_target(Communicator& host, const Config& config, bool gpu_available, int threads) {
+  // A rank without a GPU reports itself, the others a number above all ranks: the least is the first without.
+  const double none = host.size();
+  double first_without = gpu_available ? none : host.rank(), first_with = gpu_available ? host.rank() : none;
+  host.all_reduce(TensorView(&first_without, DType::kFloat64, {1}), ReduceOp::kMin).wait();
+  host.all_reduce(TensorView(&first_with, DType::kFloat64, {1}), ReduceOp::kMin).wait();
+  if (config.device == DeviceKind::kAuto && first_without < none && first_with < none) {
+    throw Error(ErrorKind::kDevice,
+                concat("device: auto finds a GPU for rank ", static_cast<int>(first_with), " and none for rank ",
+                       static_cast<int>(first_without), ": set device: cpu for all, or see why nvidia-smi shows ",
+                       "none on that rank's host"));
+  }
+  return resolve_target(config, first_with < none, threads);
+}
+
 int device_of(int local_rank) {
   const int visible = cuda_device_count();
   if (visible == 1) return 0;

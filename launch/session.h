@@ -24,6 +24,10 @@ struct LocalPlace {
 };
 LocalPlace local_place(const MpiEnvironment* mpi);
 
+/// resolve_target(), the same on every rank; `gpu_available` is this rank's. Collective over `host`. Throws
+/// Error(kDevice) on every rank when device: auto finds a GPU for some of them only.
+Target agree_on_target(Communicator& host, const Config& config, bool gpu_available, int threads);
+
 /// The GPU of the rank with this place on its host: its own, or the only one that is visible (a launcher that shows
 /// each rank just its own). Throws Error(kDevice) when there are more ranks than GPUs.
 int device_of(int local_rank);

@@ -94,7 +94,8 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
   const bool first = host->rank() == 0;
   const LocalPlace place = local_place(mpi);
   const ParsedConfig parsed = parse_config(read_config_once(*host, options.config), options.sets, host->size());
-  const Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank(place.ranks));
+  const Target target =
+      agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place.ranks));
   check_before_start(*host, parsed.config, target, place);
 
   const RunDirectory directory(parsed.config.run.dir);
