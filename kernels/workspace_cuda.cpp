@@ -7,7 +7,7 @@ int64_t cuda_fold_chunk(int64_t key_dim, int64_t value_dim) { return cuda::fold_
 
 int64_t cuda_workspace_bytes(const WorkspaceShape& s) {
   using namespace cuda;
-  const int64_t chunk = std::max<int64_t>(cuda::fold_chunk(s.key_dim, s.value_dim), s.chunk);
+  const int64_t fold = cuda::fold_chunk(s.key_dim, s.value_dim), chunk = fold > 0 ? fold : s.chunk;
   const RetentionScratch lane(s.batch, s.tokens, chunk, s.key_dim, s.value_dim, dtype_bytes(s.compute));
   const int64_t columns = std::max(s.hidden_size, s.value_dim);
   const int64_t operation = std::max({kLanes * lane.bytes, column_partials_bytes(columns), reduce_partials_bytes(),

@@ -13,10 +13,10 @@ namespace {
 constexpr int64_t kMebibyte = int64_t{1} << 20;
 
 // What a process takes of a GPU beside the memory that this program allocates there, rounded up to 50 MiB. On H200s
-// with CUDA 13.0 and NCCL 2.28 the 1.4 B model took 527 MiB for the context (total_bytes - free_bytes of `retain plan
-// CONFIG
-// --set device=cuda --json` on an idle GPU), 16 for what library_bytes of `retain bench step --json` says more (kernels
-// are loaded when they are first launched), and on two GPUs 610 (cp=2) to 672 (dp=2, tp=2) for each of NCCL's groups.
+// with CUDA 13.0 and NCCL 2.28 the 1.4 B model took 527 MiB for the context, 16 more with its kernels, which are loaded
+// when they are first launched, and on two GPUs 610 (cp=2) to 672 (dp=2, tp=2) for each of NCCL's groups. To measure
+// again: on an idle GPU `retain plan CONFIG --json` says total_bytes and free_bytes, `retain bench step --json`
+// library_bytes.
 constexpr int64_t kKernelsBytes = 50 * kMebibyte;     // of this program and cuBLAS, and handles
 constexpr int64_t kNcclGroupBytes = 700 * kMebibyte;  // NCCL's buffers and channels of one group
 

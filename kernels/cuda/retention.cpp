@@ -5,7 +5,7 @@
 //   dA = tril(dO Vᵀ),  R_c = γ^C (Q̃_(c+1)ᵀ dO_(c+1) + R_(c+1))
 //   dV = Aᵀ dO + K̂ R,  dK̂ = dAᵀ Q̃ + V Rᵀ,  dQ̃ = dA K̂ + dO Sᵀ.
 // The products with a state come first: documents that start inside a chunk zero rows of their results, and the
-// products with the scores are then added. A part's scores and states stay in the L2 cache between its products.
+// products with the scores are then added.
 #include <algorithm>
 
 #include "kernels/cuda/launch.h"

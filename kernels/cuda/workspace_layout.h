@@ -38,14 +38,14 @@ constexpr int64_t part_chunks(int64_t chunk, int64_t key_dim, int64_t value_dim)
 
 /// Sequences, of `batch`, that a lane works on at once: whole sequences, because the scan runs along them, and parts
 /// of like size.
-constexpr int64_t part_sequences(int64_t batch, int64_t chunks_per_sequence, int64_t part_chunks) {
-  const int64_t most = std::clamp<int64_t>(part_chunks / std::max<int64_t>(chunks_per_sequence, 1), 1, batch);
+constexpr int64_t part_sequences(int64_t batch, int64_t chunks_per_sequence, int64_t chunks) {
+  const int64_t most = std::clamp<int64_t>(chunks / std::max<int64_t>(chunks_per_sequence, 1), 1, batch);
   const int64_t parts = (batch + most - 1) / most;
   return (batch + parts - 1) / parts;
 }
 
-/// Scratch of retention for one lane, one part of one head at a time: byte offsets of its parts. It grows with every
-/// dimension, so that what suits the largest shapes suits all.
+/// Scratch of retention for one lane, one part of one head at a time: byte offsets of its parts. It grows with
+/// batch, tokens, key_dim and value_dim, so that what suits the largest shapes suits all.
 struct RetentionScratch {
   int64_t scores = 0, states = 0, dstates = 0, masked = 0, bytes = 0;
 

@@ -1,7 +1,8 @@
-# The demo on one GPU, and on two in every layout, follows the demo on the CPU: means of the loss over 50 steps and the
+# The demo's model on one GPU, and on two in every layout, follows it on the CPU: means of the loss over 50 steps and the
 # last validation loss within 1e-2 in float32, which the CPU computes in too. (Two runs on a CPU that differ in the order
 # of sums alone move the means by up to 0.0033.) What bfloat16 rounds away moves them by 0.003 to 0.014, depending on the
-# learning rate and on chance; it may by 2e-2. Trains on the text $RETAIN_TEXT, or else on the demo's own.
+# learning rate and on chance; it may by 2e-2. Trains on the text $RETAIN_TEXT, or else on
+# the demo's own less the references of its verses (see curves.sh).
 [ -z "${RETAIN_TEXT:-}" ] || RETAIN_TEXT=$(realpath "$RETAIN_TEXT")
 . "$(dirname "$0")/common.sh"
 . "$source_dir/tests/integration/curves.sh"
