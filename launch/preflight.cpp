@@ -84,9 +84,12 @@ void check_memory(Communicator& host, const Config& config, const Target& target
       agree(host, attempt([&] { check_gpu_memory(config, host.size(), target, cuda_memory(device_of(place.rank))); })));
 }
 
-void check_before_start(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
+void check_inputs(Communicator& host, const Config& config, const Target& target) {
   const auto look = [&] { look_at_inputs(config, target, host.size()); };
   throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
+}
+
+void check_all_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
   check_memory(host, config, target, place);
   if (target.device == DeviceKind::kCuda) check_machine(host, config, target, place);  // which saves from there
 }

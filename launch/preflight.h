@@ -8,11 +8,14 @@
 
 namespace retain {
 
-/// Looks at everything. Collective over `host`. Throws ConfigError: kMissingInput, kData, kDevice, kOutOfMemory.
-void check_before_start(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);
-/// Looks at the memory of the ranks' devices alone: of each GPU, or of the machine of rank 0. Collective over `host`. Throws
-/// ConfigError: kDevice, kOutOfMemory.
+/// Looks at the data and for a GPU. Collective over `host`. Throws ConfigError: kMissingInput, kData, kDevice.
+void check_inputs(Communicator& host, const Config& config, const Target& target);
+/// Looks at the memory of the ranks' devices alone: of each GPU, or of the machine of rank 0. Collective over `host`.
+/// Throws ConfigError: kDevice, kOutOfMemory.
 void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);
+
+/// The same, and on GPUs the memory of the machines besides, which a training run saves checkpoints from.
+void check_all_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);
 
 /// Throws ConfigError(kOutOfMemory) that names the largest parts and what would help, unless `available_bytes` of a
 /// machine's memory hold `local_ranks` ranks, or, on GPUs, what their checkpoints are written from.

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -49,13 +50,12 @@ std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) 
 }
 
 int train(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi, const ParsedConfig& parsed,
-          const Target& target, std::unique_ptr<Communicator> host, const RunDirectory& directory, Log& log) {
+          const Target& target, std::unique_ptr<Communicator> host, const RunDirectory& directory, const RunLock* lock,
+          Log& log) {
   const bool first = host->rank() == 0;
   const int ranks = host->size();
   const Config& config = parsed.config;
-  std::optional<RunLock> lock;
   if (first) {
-    lock.emplace(directory.path());
     for (const char* mark : {"DONE", "FAILED", "STOP"}) directory.remove(mark);
   }
 
@@ -71,8 +71,7 @@ int train(SignalWishes& signals, const TrainOptions& options, const MpiEnvironme
 
   const RunStart start{
       .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
-  TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start,
-                       lock ? &*lock : nullptr);
+  TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start, lock);
   const RunOutcome outcome = training.run(
       [&] {
         return Wishes{.stop = signals.stop_requested() || (first && directory.stop_file_exists()),
@@ -94,12 +93,20 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
   const bool first = host->rank() == 0;
   const LocalPlace place = local_place(mpi);
   const ParsedConfig parsed = parse_config(read_config_once(*host, options.config), options.sets, host->size());
-  const Target target =
-      agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place.ranks));
-  check_before_start(*host, parsed.config, target, place);
+  const Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place.ranks));
+  check_inputs(*host, parsed.config, target);
 
   const RunDirectory directory(parsed.config.run.dir);
-  if (first) directory.create();
+  std::optional<RunLock> lock;
+  // Whoever holds the directory is named first: the memory may be missing because that run has it. A run that is
+  // refused makes no directory.
+  std::error_code error;  // a path that cannot be looked at is create()'s to report
+  if (first && std::filesystem::exists(directory.file("LOCK"), error)) lock.emplace(directory.path());
+  check_all_memory(*host, parsed.config, target, place);
+  if (first) {
+    directory.create();
+    if (!lock) lock.emplace(directory.path());
+  }
   Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
   const int world_rank = host->rank(), ranks = host->size();
   // Only leaves the reason where the run's other files are; main prints it and ends the program.
@@ -107,7 +114,7 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
     if (first) directory.write("FAILED", concat("rank ", world_rank, ": ", reason, "\n"));
   };
   try {
-    return train(signals, options, mpi, parsed, target, std::move(host), directory, log);
+    return train(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr, log);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kOutOfMemory) {
       const std::string reason = explain_out_of_memory(error.what(), parsed.config, ranks, target, place);

@@ -18,6 +18,9 @@ wait_for_step run 2 $first
 # A second job, while the first trains on.
 expect_code 73 "$retain" train tiny.yaml
 grep -q "in use by process $first on $(hostname)" out.txt || fail "the holder is not named: $(cat out.txt)"
+# Memory that the holder may have is not what it is told about.
+expect_code 73 "$retain" train tiny.yaml --set model.hidden_size=65536 --set model.ffn_size=65536 --set model.layers=64
+grep -q "in use by process $first on $(hostname)" out.txt || fail "the holder is not named: $(cat out.txt)"
 kill -0 $first || fail "the holder is gone"
 
 # The holder sleeps (as a machine does that lost its network) until its lock counts as stale; a third job goes on.
