@@ -100,7 +100,7 @@ int run(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   double first_step_seconds = 0;
   for (int64_t i = 0; i < steps; ++i) {
     timer->start();
-    trainer.step(i);
+    trainer.step(i, {}, [] {});
     timer->stop();
     const double ms = timer->elapsed_ms();
     if (i == 0) first_step_seconds = seconds_since_process_start();

@@ -17,9 +17,9 @@ class Trainer {
   /// outlive it.
   Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target);
 
-  /// Update number `index` (0-based); see TrainingStep.
-  StepResult step(
-      int64_t index, const Wishes& mine = {}, const std::function<void()>& before_update = [] {}) {
+  /// Update number `index` (0-based); see TrainingStep. `before_update` holds the queue for a save that may still copy
+  /// the state: HostState::hold_queue(). It does nothing only where no save goes on beside a step.
+  StepResult step(int64_t index, const Wishes& mine, const std::function<void()>& before_update) {
     return step_.run(index, mine, before_update);
   }
 

@@ -101,7 +101,7 @@ TinyResult train_tiny(const Config& config, DType compute, int steps, std::uniqu
   Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1});
   TinyResult result;
   for (int i = 0; i < steps; ++i) {
-    const StepResult step = trainer.step(i);
+    const StepResult step = trainer.step(i, {}, [] {});
     result.losses.push_back(step.loss);
     result.grad_norms.push_back(step.grad_norm);
     if (i == 0) {

@@ -62,7 +62,7 @@ TEST_P(OnDevice, ASaveTakesTheStateAfterItsStepThoughTrainingGoesOn) {
   CheckpointWriter writer(mesh->host(), path("background"), {.keep = 2});
   const auto placements = placements_of(trainer.parameters().layout(), 0);
   for (int64_t step = 0; step < 6; step += 2) {
-    trainer.step(step);
+    trainer.step(step, {}, [] {});
     save_state(trainer, path("foreground"), step + 1);
     std::latch trained(1);
     state.begin_copy();
@@ -146,15 +146,15 @@ TEST_P(BetweenDevices, ACheckpointMovesWithoutChange) {
   };
   double loss = 0;
   with_trainer(from, [&](Trainer& trainer) {
-    for (int64_t step = 0; step < 3; ++step) trainer.step(step);
+    for (int64_t step = 0; step < 3; ++step) trainer.step(step, {}, [] {});
     save_state(trainer, here, 3);
-    loss = trainer.step(3).loss;
+    loss = trainer.step(3, {}, [] {}).loss;
   });
   with_trainer(to, [&](Trainer& trainer) {
     load_state(trainer, here);
     save_state(trainer, there, 3);
     EXPECT_EQ(digest_of(there), digest_of(here));
-    EXPECT_NEAR(trainer.step(3).loss, loss, from.compute == to.compute ? 1e-4 : 1e-2);
+    EXPECT_NEAR(trainer.step(3, {}, [] {}).loss, loss, from.compute == to.compute ? 1e-4 : 1e-2);
   });
 }
 

@@ -22,8 +22,8 @@ TEST(Plan, ListsEveryByteThatATrainerAllocates) {
     EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes());
     EXPECT_EQ(HostState(*backend, trainer.parameters(), trainer.share()).bytes(), plan.save_bytes);
     const int64_t before = backend->allocated_bytes();
-    trainer.step(0);
-    trainer.step(1);
+    trainer.step(0, {}, [] {});
+    trainer.step(1, {}, [] {});
     EXPECT_EQ(backend->allocated_bytes(), before) << "nothing is allocated after the start";
   }
 }
@@ -40,7 +40,7 @@ TEST(Plan, ListsEveryByteOnAGpu) {
     const auto backend = make_cuda_backend(0);
     const auto mesh = make_single_mesh();
     Trainer trainer(*backend, *mesh, config, target);
-    trainer.step(0);
+    trainer.step(0, {}, [] {});
     EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes());
   }
 }

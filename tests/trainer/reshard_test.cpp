@@ -30,7 +30,7 @@ std::vector<double> go_on(Trainer& trainer, int64_t step, const std::string& fro
   if (!from.empty()) load_state(trainer, from);
   if (!to.empty()) save_state(trainer, to, step);
   std::vector<double> losses;
-  for (int64_t i = step; i < step + kSteps; ++i) losses.push_back(trainer.step(i).loss);
+  for (int64_t i = step; i < step + kSteps; ++i) losses.push_back(trainer.step(i, {}, [] {}).loss);
   return losses;
 }
 
