@@ -2,8 +2,7 @@
 
 #include <fmt/core.h>
 
-#include <fstream>
-
+#include "launch/host_memory.h"
 #include "trainer/checkpoint/exchange.h"
 #include "trainer/data/loader.h"
 #include "trainer/memory_advice.h"
@@ -12,15 +11,9 @@ namespace retain {
 
 namespace {
 
-// MemAvailable of /proc/meminfo; 0 where there is none.
-int64_t available_memory_bytes() {
-  std::ifstream in("/proc/meminfo");
-  for (std::string key; in >> key;) {
-    int64_t kibibytes = 0;
-    if (key == "MemAvailable:" && in >> kibibytes) return kibibytes << 10;
-  }
-  return 0;
-}
+// A machine's memory, where ranks compute on GPUs.
+constexpr const char* kMachineHelp =
+    "more machines with fewer ranks each, a higher memory limit of the job, or a smaller model would help";
 
 void look_at_inputs(const Config& config, const Target& target, int ranks) {
   const TrainLoader loader(config.data, config.train, config.model.vocab_size, config.run.seed, config.mesh(ranks), {});
@@ -39,13 +32,13 @@ void throw_if_failed(const Outcome& outcome) {
 // What this process may have of a GPU: what is free, and the context that it has there already.
 int64_t obtainable_bytes(const GpuMemory& memory) { return memory.free_bytes + kCudaContextBytes; }
 
-// Rank 0 looks at its machine for all.
-void check_machine(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
+// The first rank of each machine looks at it for all that are there.
+void check_machines(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
   const auto look = [&] {
-    const int64_t available = available_memory_bytes();
-    if (available > 0) check_host_memory(config, host.size(), target, place.ranks, available);
+    const std::optional<int64_t> available = available_memory_bytes();
+    if (available) check_host_memory(config, host.size(), target, place.ranks, *available);
   };
-  throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
+  throw_if_failed(agree(host, place.rank == 0 ? attempt(look) : Outcome{}));
 }
 
 }  // namespace
@@ -60,8 +53,7 @@ void check_host_memory(const Config& config, int ranks, const Target& target, in
       ErrorKind::kOutOfMemory,
       fmt::format("{} rank(s) of this machine need {} GiB{}, {} GiB are available; {}", local_ranks, gibibytes(wanted),
                   gpu ? " of its memory to save checkpoints from" : "", gibibytes(available_bytes),
-                  gpu ? "more machines with fewer ranks each, or a smaller model, would help"
-                      : memory_advice(config, ranks, target, available_bytes / local_ranks)));
+                  gpu ? kMachineHelp : memory_advice(config, ranks, target, available_bytes / local_ranks)));
 }
 
 void check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory) {
@@ -79,7 +71,7 @@ void check_gpu_memory(const Config& config, int ranks, const Target& target, con
 }
 
 void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
-  if (target.device != DeviceKind::kCuda) return check_machine(host, config, target, place);
+  if (target.device != DeviceKind::kCuda) return check_machines(host, config, target, place);
   throw_if_failed(
       agree(host, attempt([&] { check_gpu_memory(config, host.size(), target, cuda_memory(device_of(place.rank))); })));
 }
@@ -91,17 +83,30 @@ void check_inputs(Communicator& host, const Config& config, const Target& target
 
 void check_all_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
   check_memory(host, config, target, place);
-  if (target.device == DeviceKind::kCuda) check_machine(host, config, target, place);  // which saves from there
+  if (target.device == DeviceKind::kCuda) check_machines(host, config, target, place);  // which saves from there
+}
+
+std::string help_without_memory(const Config& config, int ranks, const Target& target, int local_ranks,
+                                const std::optional<GpuMemory>& gpu, int64_t available_bytes) {
+  if (target.device != DeviceKind::kCuda) return memory_advice(config, ranks, target, available_bytes / local_ranks);
+  const RunPlan plan = make_plan(config, ranks, target);
+  const int64_t obtainable = gpu ? obtainable_bytes(*gpu) : 0;  // one that does not even answer: the strongest remedies
+  if (plan.needed_bytes() > obtainable) return memory_advice(config, ranks, target, obtainable);
+  return fmt::format(
+      "a rank's GPU has enough ({} GiB of {} GiB are needed), so the machine has not: {} rank(s) save checkpoints from "
+      "{} GiB of its memory, and load data besides, {} GiB are available; {}",
+      gibibytes(plan.needed_bytes()), gibibytes(obtainable), local_ranks, gibibytes(plan.save_bytes * local_ranks),
+      gibibytes(available_bytes), kMachineHelp);
 }
 
 std::string explain_out_of_memory(const std::string& what, const Config& config, int ranks, const Target& target,
                                   const LocalPlace& place) {
-  int64_t limit = available_memory_bytes() / place.ranks;
+  std::optional<GpuMemory> gpu;
   if (target.device == DeviceKind::kCuda) {
-    limit = 0;  // a GPU that does not even answer: the strongest remedies
-    static_cast<void>(attempt([&] { limit = obtainable_bytes(cuda_memory(device_of(place.rank))); }));
+    static_cast<void>(attempt([&] { gpu = cuda_memory(device_of(place.rank)); }));
   }
-  return concat(what, "; ", memory_advice(config, ranks, target, limit));
+  return concat(what, "; ",
+                help_without_memory(config, ranks, target, place.ranks, gpu, available_memory_bytes().value_or(0)));
 }
 
 }  // namespace retain

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/launch/config_support.h"
+#include "tests/support/ranks.h"
+#include "tests/support/tiny_run.h"
 #include "trainer/memory_advice.h"
 
 namespace retain::testing {
@@ -97,6 +99,31 @@ TEST(Preflight, WhatCheckpointsAreWrittenFromCounts) {
   EXPECT_THAT(refusal_of([&] { check_host_memory(config, 1, kGpu, 8, 8 * gpu.save_bytes - 1); }),
               HasSubstr("8 rank(s) of this machine need " + gibibytes(8 * gpu.save_bytes) +
                         " GiB of its memory to save checkpoints from, "));
+}
+
+TEST(Preflight, EveryMachineIsLookedAt) {
+  const TemporaryDirectory directory;
+  const Config config = tiny_config(directory.path());
+  // The ranks 0 and 1 are each the first of a machine, and rank 1 shares its own with too many.
+  run_ranks(2, [&](Communicator& host) {
+    const LocalPlace place{.rank = 0, .ranks = host.rank() == 1 ? 1 << 30 : 1};
+    const std::string text = refusal_of([&] { check_memory(host, config, kCpu, place); });
+    EXPECT_THAT(text, HasSubstr("rank 1: 1073741824 rank(s) of this machine need"));
+  });
+}
+
+TEST(Preflight, ARunThatItsGpuHoldsIsHelpedByItsMachine) {
+  const Config config = large();
+  const GpuMemory enough{.free_bytes = 79 * kGib, .total_bytes = 80 * kGib}, half{40 * kGib, 80 * kGib};
+  const auto help = [&](const Target& target, const std::optional<GpuMemory>& gpu) {
+    return help_without_memory(config, 1, target, 1, gpu, 9 * kGib);
+  };
+  EXPECT_THAT(help(kGpu, enough), HasSubstr("9.0 GiB are available; more machines with fewer ranks each, a higher"));
+  EXPECT_THAT(help(kGpu, enough), Not(HasSubstr("train.micro_batch_tokens")));
+  for (const std::string& text : {help(kGpu, half), help(kGpu, std::nullopt), help(kCpu, std::nullopt)}) {
+    EXPECT_THAT(text, HasSubstr("train.micro_batch_tokens"));
+    EXPECT_THAT(text, Not(HasSubstr("machines")));
+  }
 }
 
 TEST(Plan, CountsTheGroupsOfNcclThatAMeshMakes) {
