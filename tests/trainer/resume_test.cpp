@@ -9,6 +9,7 @@
 #include "tests/support/ranks.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_run.h"
+#include "trainer/checkpoint/trainer_state.h"
 
 namespace retain::testing {
 namespace {
@@ -96,6 +97,21 @@ void continue_everywhere(DType compute, double tolerance) {
     }
   }
   std::printf("%d resumes trained on\n", continued);
+}
+
+TEST(Resume, GoesThroughTheMemoryThatSavesArePlannedWith) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  for (const int zero : {0, 1}) {
+    train_on(directory.path(), {{2, 1, 1}, zero}, DType::kFloat32, [](Trainer& trainer) {
+      const HostState staging(trainer.backend(), trainer.parameters(), trainer.share());
+      StateLoad load(trainer.parameters(), trainer.mesh().at().tp, staging);
+      const FlatState into = load.target([](const RunState&) {}).into;
+      EXPECT_EQ(into.range.begin, trainer.share().begin);
+      EXPECT_EQ(into.range.end, trainer.share().end);
+      EXPECT_EQ(into.master.data, staging.flat().master.data);
+    });
+  }
 }
 
 TEST(Resume, OnAnyOtherMeshContinuesTheLossInFloat64) { continue_everywhere(DType::kFloat64, 1e-6); }

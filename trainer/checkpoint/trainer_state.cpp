@@ -51,21 +51,22 @@ void HostState::begin_copy() {
 }
 
 StateLoad::StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging)
-    : parameters_(parameters), tp_rank_(tp_rank), host_(staging.flat()) {
-  const Range want = parameters.slice(), has = staging.flat().range;
-  if (want.begin == has.begin && want.end == has.end) return;
-  memory_.resize(static_cast<size_t>(HostState::memory_bytes(want, parameters.accumulate_dtype())));
-  host_ = views_of(memory_.data(), parameters.accumulate_dtype(), want);
-}
+    : parameters_(parameters), tp_rank_(tp_rank), share_(staging.flat()) {}
 
 LoadTarget StateLoad::target(std::function<void(const RunState&)> accept) const {
-  return {placements_of(parameters_.layout(), tp_rank_), host_, std::move(accept)};
+  return {placements_of(parameters_.layout(), tp_rank_), share_, std::move(accept)};
 }
 
 void StateLoad::finish(Backend& backend, Communicator& replicas) {
-  backend.upload(parameters_.master(), host_.master.data);
-  backend.upload(parameters_.moment1(), host_.m.data);
-  backend.upload(parameters_.moment2(), host_.v.data);
+  const Range slice = parameters_.slice();
+  const auto take = [&](const TensorView& whole, const TensorView& host) {
+    const TensorView share = whole.slice(0, share_.range.begin - slice.begin, share_.range.size());
+    backend.upload(share, host.data);
+    if (share.elements() != whole.elements()) replicas.all_gather(whole, share).wait();
+  };
+  take(parameters_.master(), share_.master);
+  take(parameters_.moment1(), share_.m);
+  take(parameters_.moment2(), share_.v);
   parameters_.weights_from_master();
   parameters_.gather(replicas);
   backend.synchronize();

@@ -38,13 +38,14 @@ class HostState {
   FlatState flat_;
 };
 
-/// Host memory that a load of the whole state of training goes through, from a checkpoint of any mesh:
+/// Loads the whole state of training, from a checkpoint of any mesh, through the memory that saves are written from:
+/// every replica reads its share, and where it keeps more than that, without ZeRO, it gets the rest from the others.
 ///   StateLoad load(parameters, tp_rank, host_state);
 ///   const auto checkpoint = open_newest(…, &target) with target = load.target(accept);
 ///   if (checkpoint) load.finish(backend, replicas);
 class StateLoad {
  public:
-  /// `staging`, which no save has used yet, lends its memory where it is the right one: always with ZeRO.
+  /// `staging`, which no save has used yet, lends its memory and outlives this.
   StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging);
   LoadTarget target(std::function<void(const RunState&)> accept) const;
   /// Fills master, moments and weights. Collective over `replicas`.
@@ -53,9 +54,9 @@ class StateLoad {
  private:
   ParameterStore& parameters_;
   int tp_rank_;
-  std::vector<std::byte> memory_;
-  FlatState host_;
+  FlatState share_;
 };
+
 /// Weights alone, from a checkpoint of any mesh; moments stay as they are. Not collective.
 void load_weights(const Checkpoint& checkpoint, ParameterStore& parameters);
 
