@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -27,13 +28,19 @@ void provide(char* memory, int64_t bytes) {
     for (int64_t page = first; page < end; ++page) static_cast<volatile char*>(memory)[page * page_bytes] = 0;
   };
   std::vector<std::jthread> others;
-  for (int64_t t = 1; t < threads; ++t) others.emplace_back(touch, t * pages / threads, (t + 1) * pages / threads);
+  others.reserve(static_cast<size_t>(threads));
+  int64_t next = 1;
+  try {
+    for (; next < threads; ++next) others.emplace_back(touch, next * pages / threads, (next + 1) * pages / threads);
+  } catch (const std::system_error&) {
+    touch(next * pages / threads, pages);  // the system gives no more threads
+  }
   touch(0, pages / threads);
 }
 
 }  // namespace
 
-HostPages::HostPages(int64_t bytes) : bytes_(bytes) {
+HostPages::HostPages(int64_t bytes) {
   RETAIN_CHECK(bytes >= 0, "bytes is ", bytes);
   if (bytes == 0) return;
   const auto size = static_cast<size_t>(bytes);
@@ -42,14 +49,14 @@ HostPages::HostPages(int64_t bytes) : bytes_(bytes) {
     throw Error(ErrorKind::kOutOfMemory,
                 concat("cannot allocate ", bytes, " bytes of host memory: ", std::strerror(errno)));
   }
-  data_ = static_cast<std::byte*>(memory);
+  mapping_ = {static_cast<std::byte*>(memory), Unmap{bytes}};
   // Large pages come and are page-locked several times as fast; where there are none, small ones do.
   static_cast<void>(::madvise(memory, size, MADV_HUGEPAGE));
   provide(static_cast<char*>(memory), bytes);
 }
 
-HostPages::~HostPages() {
-  if (data_) static_cast<void>(::munmap(data_, static_cast<size_t>(bytes_)));
+void HostPages::Unmap::operator()(std::byte* memory) const {
+  static_cast<void>(::munmap(memory, static_cast<size_t>(bytes)));
 }
 
 }  // namespace retain

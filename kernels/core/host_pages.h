@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace retain {
 
@@ -12,16 +13,18 @@ class HostPages {
  public:
   /// Throws Error(kOutOfMemory).
   explicit HostPages(int64_t bytes);
-  ~HostPages();
   HostPages(const HostPages&) = delete;
   HostPages& operator=(const HostPages&) = delete;
 
-  std::byte* data() const { return data_; }
-  int64_t bytes() const { return bytes_; }
+  std::byte* data() const { return mapping_.get(); }
+  int64_t bytes() const { return mapping_.get_deleter().bytes; }
 
  private:
-  std::byte* data_ = nullptr;  // null for no bytes
-  int64_t bytes_ = 0;
+  struct Unmap {
+    int64_t bytes;
+    void operator()(std::byte* memory) const;
+  };
+  std::unique_ptr<std::byte, Unmap> mapping_;  // null for no bytes
 };
 
 }  // namespace retain

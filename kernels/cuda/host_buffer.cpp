@@ -8,13 +8,14 @@ PageLock page_lock(const HostPages& pages) {
   if (pages.bytes() == 0) return {};
   const cudaError_t status =
       cudaHostRegister(pages.data(), static_cast<size_t>(pages.bytes()), cudaHostRegisterDefault);
-  if (status != cudaSuccess) {
+  if (status == cudaErrorMemoryAllocation) {
     static_cast<void>(cudaGetLastError());  // this error does not stick; later calls must not see it
     throw Error(ErrorKind::kOutOfMemory,
                 concat("cannot page-lock ", pages.bytes(), " bytes (",
                        static_cast<double>(pages.bytes()) / (1024.0 * 1024.0 * 1024.0),
                        " GiB) of host memory for copies from the GPU: ", cudaGetErrorString(status)));
   }
+  CUDA_CHECK(status, "page-locking ", pages.bytes(), " bytes of host memory (cudaHostRegister)");
   return PageLock(pages.data());
 }
 

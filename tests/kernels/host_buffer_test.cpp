@@ -1,8 +1,15 @@
 // Copies to the host beside the queue.
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <system_error>
 #include <thread>
 
+#include "kernels/core/host_pages.h"
 #include "tests/support/backends.h"
 
 namespace retain::test {
@@ -71,6 +78,27 @@ TEST_P(HostBuffers, OfTooMuchAreAnErrorThatSaysHowMuch) {
     EXPECT_EQ(error.kind(), ErrorKind::kOutOfMemory);
     EXPECT_NE(std::string(error.what()).find("1152921504606846976"), std::string::npos) << error.what();
   }
+}
+
+// Threads whose stacks are larger than the address space do not start.
+TEST(HostPages, AreThereThoughNoThreadStarts) {
+  pthread_attr_t before, huge;
+  ASSERT_EQ(pthread_getattr_default_np(&before), 0);
+  ASSERT_EQ(pthread_getattr_default_np(&huge), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&huge, size_t{1} << 60), 0);
+  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+  EXPECT_THROW(std::jthread([] {}), std::system_error) << "the test is wrong";
+  constexpr int64_t kBytes = int64_t{512} << 20;  // enough for two threads
+  EXPECT_NO_THROW({
+    const HostPages pages(kBytes);
+    EXPECT_EQ(pages.data()[kBytes - 1], std::byte{0});
+    std::vector<unsigned char> there(static_cast<size_t>(kBytes / ::sysconf(_SC_PAGESIZE)));
+    EXPECT_EQ(::mincore(pages.data(), static_cast<size_t>(kBytes), there.data()), 0);
+    EXPECT_EQ(std::count(there.begin(), there.end(), 0), 0) << "pages that nothing has touched";
+  });
+  EXPECT_EQ(pthread_setattr_default_np(&before), 0);
+  pthread_attr_destroy(&before);
+  pthread_attr_destroy(&huge);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, HostBuffers,
