@@ -84,7 +84,7 @@ class TrainingRun {
   const RunLock* lock_;
   int64_t step_ = 0;         ///< finished updates
   int64_t saved_step_ = -1;  ///< of the newest save begun, or resumed from
-  double stall_seconds_ = 0; ///< of the host, which queued no step because of the newest save
+  double stall_seconds_ = 0;  ///< of the host alone, which queued no step because of the newest save
   double valid_loss_;        ///< after this step, the mean of all sets; NaN when it was not validated
 };
 

@@ -7,7 +7,8 @@
 #   step   a step while no save is under way         next_step     the step right after a save was begun
 #   copy   from the device to the host               stall         between steps, because of the save
 #   save   until the checkpoint is committed         writing_step  a later step while the save goes on
-#   beyond_copy = stall + next_step - step - copy: 0 or less when nothing waits but for the copy
+#   exposed = stall + next_step - step: all that training lost until the next step was done
+#   beyond_copy = exposed - copy: 0 or less when nothing waits but for the copy; it says nothing of how much is hidden
 set -euo pipefail
 build=$(realpath "$1") config=$(realpath "$3") batch=${4:-16384} every=${5:-80} saves=${6:-4}
 retain=$build/bin/retain
@@ -46,10 +47,12 @@ value = lambda key: median(float(e[key]) for e in saves)
 step = median(seconds for i, seconds in steps.items() if i not in busy)
 next_step = median(steps[e["step"] + 1] for e in saves)
 size, save, copy, stall = float(saves[0]["bytes"]), value("seconds"), value("copy_seconds"), value("stall_seconds")
-beyond = stall + next_step - step - copy
+exposed = stall + next_step - step
+beyond = exposed - copy
 print(f"async={sys.argv[1]} saves={len(saves)} bytes={size:.0f} step={step:.4f} next_step={next_step:.4f}"
       f" writing_step={median(writing or [step]):.4f} stall={stall:.4f} copy={copy:.4f} save={save:.3f}"
-      f" gb_per_second={size * 1e-9 / save:.3f} beyond_copy={beyond:.4f} beyond_copy_in_steps={beyond / step:.3f}"
+      f" gb_per_second={size * 1e-9 / save:.3f} exposed={exposed:.4f} exposed_in_steps={exposed / step:.3f}"
+      f" beyond_copy={beyond:.4f} beyond_copy_in_steps={beyond / step:.3f}"
       f" start={events[0]['time'] - int(sys.argv[2])}")
 END
 for async in true false; do
