@@ -22,10 +22,16 @@ nlohmann::ordered_json to_json(const std::vector<PlanPart>& parts) {
   return json;
 }
 
-// The memory of a GPU of this machine, if the run is for GPUs and there is one.
+// The memory of a GPU of this machine, if the run is for GPUs and there is one that answers: to ask takes a context,
+// which a GPU that is full or another process's alone refuses.
 std::optional<GpuMemory> memory_here(const Target& target) {
   if (target.device != DeviceKind::kCuda || cuda_device_count() == 0) return std::nullopt;
-  return cuda_memory(0);
+  try {
+    return cuda_memory(0);
+  } catch (const Error& error) {
+    fmt::print(stderr, "retain: the plan is not compared with the GPU here: {}\n", error.what());
+    return std::nullopt;
+  }
 }
 
 nlohmann::ordered_json to_json(const RunPlan& plan, const std::optional<GpuMemory>& gpu) {
@@ -72,7 +78,9 @@ void print_memory(const RunPlan& plan) {
 // Whether it fits, where that can be known, and what to do if not.
 void print_fit(const RunPlan& plan, const Config& config, const GpuMemory& gpu) {
   const int64_t spare = gpu.total_bytes - plan.needed_bytes();
-  fmt::print("GPU here     {} GiB: {}\n", gibibytes(gpu.total_bytes),
+  const int gpus = cuda_device_count(), ranks = plan.mesh.ranks();
+  fmt::print("GPU here     {} GiB{}: {}\n", gibibytes(gpu.total_bytes),
+             gpus < ranks ? fmt::format(" (one of this machine's {}, for {} ranks)", gpus, ranks) : "",
              spare >= 0 ? fmt::format("fits, {} GiB to spare", gibibytes(spare))
                         : fmt::format("{} GiB too small; {}", gibibytes(-spare),
                                       memory_advice(config, plan.mesh.ranks(), plan.target, gpu.total_bytes)));
