@@ -239,8 +239,9 @@ void TrainingRun::settle_save(bool wait, bool needed) {
     event("save_failed", {{"reason", result->message}}, result->step);
     writer_.check_lock();  // whoever lost the run to another job has no business going on
     saved_step_ = -1;
-    if (needed || config_.checkpoint.on_error == OnSaveError::kStop)
-      throw Error(ErrorKind::kIo, "the run ends because a checkpoint could not be saved: " + result->message);
+    // A device that cannot be copied from cannot be trained on.
+    if (needed || config_.checkpoint.on_error == OnSaveError::kStop || result->kind == ErrorKind::kDevice)
+      throw Error(result->kind, "the run ends because a checkpoint could not be saved: " + result->message);
     log_.error(result->message, "; training goes on");
     return;
   }

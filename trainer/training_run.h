@@ -47,8 +47,9 @@ class TrainingRun {
   TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target, const RunIdentity& identity,
               const RunStart& start, const RunLock* lock);
 
-  /// Collective. Throws Error(kDiverged) after ten updates in a row whose gradient was not finite, Error(kIo) when a
-  /// checkpoint cannot be saved that the run cannot end without, Error(kCannotCreate) when another job took the run over.
+  /// Collective. Throws Error(kDiverged) after ten updates in a row whose gradient was not finite, Error(kCannotCreate) when another job took the run
+  /// over, Error(kDevice) when the device fails, under a save too, and the error of a save (Error(kIo) when the disk is
+  /// full) that the run cannot end without or that checkpoint.on_error stops it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
  private:

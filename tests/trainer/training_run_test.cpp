@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_run.h"
@@ -48,6 +50,17 @@ class Run : public ::testing::Test {
     const Path checkpoints = checkpoints_directory(config.run.dir);
     for (const StepEntry& entry : list_steps(checkpoints)) digests.push_back(digest_of(entry.path));
     return digests;
+  }
+
+  /// Nothing where nothing was thrown.
+  template <class F>
+  static std::optional<ErrorKind> kind_of(const F& f) {
+    try {
+      f();
+    } catch (const Error& e) {
+      return e.kind();
+    }
+    return std::nullopt;
   }
 
   TemporaryDirectory directory_;
@@ -147,6 +160,61 @@ TEST_F(Run, SavesInTheBackgroundAreThoseInTheForegroundHoweverLateTheCopyIs) {
   const std::vector<std::string> want = digests(foreground);
   ASSERT_EQ(want.size(), static_cast<size_t>(kSteps));
   EXPECT_EQ(digests(background), want);
+}
+
+/// The first copy fails, as if the device did.
+class FailingBuffer final : public HostBuffer {
+ public:
+  FailingBuffer(std::unique_ptr<HostBuffer> inner, ErrorKind kind) : inner_(std::move(inner)), kind_(kind) {}
+
+  std::byte* data() const override { return inner_->data(); }
+  int64_t bytes() const override { return inner_->bytes(); }
+  void begin_copy(std::span<const TensorView> tensors) override { inner_->begin_copy(tensors); }
+  void hold_queue() override { inner_->hold_queue(); }
+  double wait() override {
+    if (!failed_.exchange(true)) throw Error(kind_, "the copy is lost");
+    return inner_->wait();
+  }
+
+ private:
+  std::unique_ptr<HostBuffer> inner_;
+  ErrorKind kind_;
+  std::atomic<bool> failed_ = false;
+};
+
+class FailingBackend final : public WrappedBackend {
+ public:
+  explicit FailingBackend(ErrorKind kind) : WrappedBackend(make_cpu_backend(1)), kind_(kind) {}
+  std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override {
+    return std::make_unique<FailingBuffer>(WrappedBackend::make_host_buffer(bytes), kind_);
+  }
+
+ private:
+  ErrorKind kind_;
+};
+
+TEST_F(Run, EndsWithTheErrorOfTheDeviceThatASaveSees) {
+  for (const bool async : {true, false}) {
+    SCOPED_TRACE(async);
+    Config config = this->config(async ? "background" : "foreground");
+    config.checkpoint.async = async;
+    FailingBackend backend(ErrorKind::kDevice);
+    EXPECT_EQ(kind_of([&] { train(backend, config); }), ErrorKind::kDevice);
+  }
+}
+
+TEST_F(Run, EndsWithTheErrorOfASaveThatItNeeds) {
+  Config config = this->config("needed");
+  config.checkpoint.every = kSteps;
+  FailingBackend backend(ErrorKind::kOutOfMemory);
+  EXPECT_EQ(kind_of([&] { train(backend, config); }), ErrorKind::kOutOfMemory);
+}
+
+TEST_F(Run, GoesOnAfterASaveThatFailedOtherwise) {
+  const Config config = this->config("other");
+  FailingBackend backend(ErrorKind::kIo);
+  train(backend, config);
+  EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps - 1));
 }
 
 }  // namespace
