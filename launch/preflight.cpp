@@ -56,24 +56,29 @@ void check_host_memory(const Config& config, int ranks, const Target& target, in
                   gpu ? kMachineHelp : memory_advice(config, ranks, target, available_bytes / local_ranks)));
 }
 
-void check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory) {
+std::string check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory) {
   const RunPlan plan = make_plan(config, ranks, target);
   const int64_t obtainable = obtainable_bytes(memory);
-  if (plan.needed_bytes() <= obtainable) return;
-  throw ConfigError(
-      ErrorKind::kOutOfMemory,
-      fmt::format(
-          "a rank needs {} GiB of its GPU, {} GiB of that for CUDA, cuBLAS and NCCL, but can have {} of {} GiB{}; {}",
-          gibibytes(plan.needed_bytes()), gibibytes(plan.library_bytes()), gibibytes(obtainable),
-          gibibytes(memory.total_bytes),
-          plan.needed_bytes() <= memory.total_bytes ? ": another process has memory there" : "",
-          memory_advice(config, ranks, target, obtainable)));
+  if (plan.needed_bytes() <= obtainable) return "";
+  const std::string text = fmt::format(
+      "a rank needs {} GiB of its GPU, {} GiB of that for CUDA, cuBLAS and NCCL, but can have {} of {} GiB{}; {}",
+      gibibytes(plan.needed_bytes()), gibibytes(plan.library_bytes()), gibibytes(obtainable),
+      gibibytes(memory.total_bytes),
+      plan.needed_bytes() <= memory.total_bytes ? ": another process has memory there" : "",
+      memory_advice(config, ranks, target, obtainable));
+  if (plan.needed_bytes() - plan.nccl_bytes > obtainable) throw ConfigError(ErrorKind::kOutOfMemory, text);
+  return concat("this may not fit, NCCL's part being about ", gibibytes(plan.nccl_bytes), " GiB: ", text);
 }
 
 void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
   if (target.device != DeviceKind::kCuda) return check_machines(host, config, target, place);
-  throw_if_failed(
-      agree(host, attempt([&] { check_gpu_memory(config, host.size(), target, cuda_memory(device_of(place.rank))); })));
+  std::string warning;
+  const auto look = [&] {
+    warning = check_gpu_memory(config, host.size(), target, cuda_memory(device_of(place.rank)));
+  };
+  throw_if_failed(agree(host, attempt(look)));
+  const Outcome warned = agree(host, {.ok = warning.empty(), .message = warning});  // of the first that has one
+  if (host.rank() == 0 && !warned.ok) fmt::print(stderr, "retain: {}\n", warned.message);
 }
 
 void check_inputs(Communicator& host, const Config& config, const Target& target) {

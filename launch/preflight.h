@@ -12,7 +12,7 @@ namespace retain {
 /// Looks at the data and for a GPU. Collective over `host`. Throws ConfigError: kMissingInput, kData, kDevice.
 void check_inputs(Communicator& host, const Config& config, const Target& target);
 /// Looks at the memory of the ranks' devices alone: of each GPU, or of the machine of rank 0. Collective over `host`.
-/// Throws ConfigError: kDevice, kOutOfMemory.
+/// Throws ConfigError: kDevice, kOutOfMemory. Rank 0 prints a warning of any rank.
 void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);
 
 /// The same, and on GPUs the memory of the machines besides, which a training run saves checkpoints from.
@@ -21,8 +21,9 @@ void check_all_memory(Communicator& host, const Config& config, const Target& ta
 /// Throws ConfigError(kOutOfMemory) that names the largest parts and what would help, unless `available_bytes` of a
 /// machine's memory hold `local_ranks` ranks, or, on GPUs, what their checkpoints are written from.
 void check_host_memory(const Config& config, int ranks, const Target& target, int local_ranks, int64_t available_bytes);
-/// The same for a rank's GPU, whose memory was asked for by this process.
-void check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory);
+/// The same for a rank's GPU, whose memory was asked for by this process. What NCCL takes is too uncertain to refuse a
+/// run for: when that alone may be too much, returns a warning; otherwise nothing.
+std::string check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory);
 
 /// What helps when an allocation has failed and its run's memory is free again: memory_advice(), or, when the rank's
 /// GPU (null when it does not answer) has what is planned, what helps a machine with `available_bytes` and

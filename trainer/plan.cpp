@@ -106,9 +106,8 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   plan.save_bytes = HostState::memory_bytes(even_shard(layout.flat_elements, 0, replicas), dims.accumulate());
   if (target.device == DeviceKind::kCuda) {
     plan.libraries = {{"CUDA context", kCudaContextBytes}, {"kernels and cuBLAS", kKernelsBytes}};
-    if (const int64_t groups = nccl_groups(plan.mesh); groups > 0) {
-      plan.libraries.push_back({"NCCL", groups * kNcclGroupBytes});
-    }
+    plan.nccl_bytes = nccl_groups(plan.mesh) * kNcclGroupBytes;
+    if (plan.nccl_bytes > 0) plan.libraries.push_back({"NCCL", plan.nccl_bytes});
   }
 
   const int64_t wide = dtype_bytes(dims.accumulate()), narrow = dtype_bytes(target.compute);

@@ -32,6 +32,7 @@ struct RunPlan {
   int64_t steps = 0, micro_batches = 0;
   std::vector<PlanPart> memory;     ///< of one rank, to the byte as allocated, in order of allocation
   std::vector<PlanPart> libraries;  ///< what CUDA, cuBLAS and NCCL take of a GPU besides, about; empty on a CPU
+  int64_t nccl_bytes = 0;           ///< NCCL's of them, which differ most between its versions and machines
   int64_t save_bytes = 0;           ///< of the host, which one rank's checkpoints are written from and read to
   std::vector<PlanPart> exchanged;  ///< bytes that one rank puts into collectives in one step, by axis and purpose
 

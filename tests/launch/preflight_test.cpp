@@ -74,6 +74,23 @@ TEST(Preflight, ARemedyThatIsNotEnoughIsNamedOnlyWhereNoneIs) {
   EXPECT_THAT(gpu_refusal(config, 2, 48 * kGib, 80 * kGib), HasSubstr("enough is each of"));
 }
 
+TEST(Preflight, WhatNcclMayTakeIsWarnedOfAndRefusesNothing) {
+  Config config = large();
+  config.parallel.dp = 2;
+  const RunPlan plan = make_plan(config, 2, kGpu);
+  ASSERT_GT(plan.nccl_bytes, 0);
+  const int64_t enough = plan.needed_bytes() - kCudaContextBytes, without_nccl = enough - plan.nccl_bytes;
+  const auto warning = [&](int64_t free_bytes) {
+    return check_gpu_memory(config, 2, kGpu, {.free_bytes = free_bytes, .total_bytes = 80 * kGib});
+  };
+  EXPECT_EQ(warning(enough), "");
+  for (const int64_t free_bytes : {enough - 1, without_nccl}) {
+    EXPECT_THAT(warning(free_bytes), HasSubstr("this may not fit, NCCL's part being about " +
+                                               gibibytes(plan.nccl_bytes) + " GiB: a rank needs"));
+  }
+  EXPECT_NE(gpu_refusal(config, 2, without_nccl - 1, 80 * kGib), "");
+}
+
 TEST(Preflight, MemoryThatAnotherProcessHasIsSaid) {
   EXPECT_THAT(gpu_refusal(large(), 1, 20 * kGib, 140 * kGib), HasSubstr("another process has memory there"));
 }
