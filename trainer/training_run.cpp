@@ -44,8 +44,9 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
   identity_.values["data.fingerprint"] = fmt::format("{:016x}", trainer_.loader().fingerprint());
   for (const auto& [name, path] : config.data.valid) {
-    validation_.emplace(name, EvalWindows(TokenSet(path, config.model.vocab_size), config.data, config.model.vocab_size,
-                                          trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens));
+    validation_.emplace(
+        name, EvalWindows(TokenSet(path, config.model.vocab_size), config.data, config.model.vocab_size,
+                          trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens));
   }
   load_tuning();
   check_can_save(mesh.host(), directory_.path(), host_state_.bytes());
@@ -89,7 +90,8 @@ void TrainingRun::continue_from(const Checkpoint& checkpoint, const std::vector<
   for (const std::string& key : allow_changed) {
     const auto then = saved.find(key), now = here.find(key);
     if (then == saved.end() || now == here.end() || then->second == now->second) continue;
-    log_.warn(key, " was ", then->second, " and is ", now->second, " from step ", checkpoint.state().step, " on, as allowed");
+    log_.warn(key, " was ", then->second, " and is ", now->second, " from step ", checkpoint.state().step,
+              " on, as allowed");
     event("changed", {{"key", key}, {"from", then->second}, {"to", now->second}}, checkpoint.state().step);
   }
   step_ = saved_step_ = checkpoint.state().step;
@@ -97,8 +99,7 @@ void TrainingRun::continue_from(const Checkpoint& checkpoint, const std::vector<
 }
 
 void TrainingRun::take_weights_from(const std::string& path) {
-  const Checkpoint checkpoint =
-      open_verified(mesh_.host(), path, [this](const std::string& line) { log_.warn(line); });
+  const Checkpoint checkpoint = open_verified(mesh_.host(), path, [this](const std::string& line) { log_.warn(line); });
   // The model must be the same; how its weights were first drawn, and on which data it was trained, may differ.
   const auto model_of = [](std::map<std::string, std::string> values) {
     std::erase_if(values, [](const auto& entry) {
@@ -108,7 +109,8 @@ void TrainingRun::take_weights_from(const std::string& path) {
   };
   check_identity(model_of(checkpoint.state().identity), model_of(identity_.values));
   load_weights(checkpoint, trainer_.parameters());
-  log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", checkpoint.state().step, " steps");
+  log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", checkpoint.state().step,
+            " steps");
 }
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
@@ -117,9 +119,10 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
               " steps): nothing to train; raise train.tokens, or choose another run.dir for another run");
     return RunOutcome::kFinished;
   }
-  log_.info("training ", plan_.parameters.all, " parameters for ", config_.steps(), " steps of ", config_.train.batch_tokens,
-            " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
-            fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");
+  log_.info("training ", plan_.parameters.all, " parameters for ", config_.steps(), " steps of ",
+            config_.train.batch_tokens, " tokens on ", trainer_.backend().device_description(), ", ",
+            plan_.mesh.describe(), ", ", fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)),
+            " MiB a rank");
   const int64_t first_step = step_ + 1;
   int skipped = 0;
   while (step_ < config_.steps()) {
@@ -138,10 +141,12 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     skipped = result.skipped ? skipped + 1 : 0;
     if (skipped > 0) log_.warn("step ", step_, ": the gradient is not finite; nothing was updated");
     if (skipped >= kMostSkipped) {
-      throw Error(ErrorKind::kDiverged,
-                  fmt::format("step {}: {} updates in a row had no finite gradient; resume from an older checkpoint with a lower "
-                              "optimizer.lr or another run.seed",
-                              step_, skipped));
+      throw Error(
+          ErrorKind::kDiverged,
+          fmt::format(
+              "step {}: {} updates in a row had no finite gradient; resume from an older checkpoint with a lower "
+              "optimizer.lr or another run.seed",
+              step_, skipped));
     }
     const bool last = step_ == config_.steps();
     const bool due = config_.eval.every > 0 && step_ % config_.eval.every == 0;
@@ -152,7 +157,8 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     if (result.wishes.stop && !last) {
       settle_save(true, true);
       event("stop", {});
-      log_.info("stopped on request after ", step_, " of ", config_.steps(), " steps; the same command goes on from here");
+      log_.info("stopped on request after ", step_, " of ", config_.steps(),
+                " steps; the same command goes on from here");
       return RunOutcome::kStopped;
     }
   }
@@ -164,10 +170,15 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
 
 void TrainingRun::report(const StepResult& result, double seconds) {
   if (mesh_.world_rank() != 0) return;
-  StepMetrics metrics{.step = step_, .tokens = step_ * config_.train.batch_tokens, .loss = result.loss,
-                      .grad_norm = result.grad_norm, .lr = result.lr,
-                      .tokens_per_second = static_cast<double>(config_.train.batch_tokens) / seconds, .mfu = 0,
-                      .memory_bytes = plan_.memory_bytes(), .step_seconds = seconds};
+  StepMetrics metrics{.step = step_,
+                      .tokens = step_ * config_.train.batch_tokens,
+                      .loss = result.loss,
+                      .grad_norm = result.grad_norm,
+                      .lr = result.lr,
+                      .tokens_per_second = static_cast<double>(config_.train.batch_tokens) / seconds,
+                      .mfu = 0,
+                      .memory_bytes = plan_.memory_bytes(),
+                      .step_seconds = seconds};
   if (const double peak = peak_flops(plan_.target); peak > 0) {
     metrics.mfu = metrics.tokens_per_second * plan_.flops_per_token / (peak * plan_.mesh.ranks());
   }
@@ -182,7 +193,9 @@ void TrainingRun::report_memory() {
   const Backend& backend = trainer_.backend();
   const std::optional<GpuMemory> gpu = backend.gpu_memory();
   if (!gpu) return;
-  const auto mebibytes = [](int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); };
+  const auto mebibytes = [](int64_t bytes) {
+    return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+  };
   const int64_t ours = backend.allocated_bytes(), used = gpu->total_bytes - gpu->free_bytes;
   log_.info("memory of the GPU: ", mebibytes(ours), " as planned, ", mebibytes(used - ours),
             " for CUDA, cuBLAS, NCCL and other processes (expected ", mebibytes(plan_.library_bytes()), "), ",
@@ -193,8 +206,8 @@ void TrainingRun::validate() {
   std::map<std::string, double> values;
   double sum = 0;
   for (const auto& [name, windows] : validation_) {
-    const EvalResult result = evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(),
-                                       RetentionForm::kChunkwise);
+    const EvalResult result =
+        evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(), RetentionForm::kChunkwise);
     values["valid/" + name + "/loss"] = result.loss;
     sum += result.loss;
   }
@@ -246,7 +259,8 @@ void TrainingRun::settle_save(bool wait, bool needed) {
     return;
   }
   if (!result->message.empty()) log_.warn(result->message);
-  log_.info("committed step ", result->step, " (", result->bytes, " bytes in ", fmt::format("{:.2f}", result->seconds), " s)");
+  log_.info("committed step ", result->step, " (", result->bytes, " bytes in ", fmt::format("{:.2f}", result->seconds),
+            " s)");
   event("checkpoint",
         {{"bytes", std::to_string(result->bytes)},
          {"seconds", fmt::format("{:.6f}", result->seconds)},

@@ -28,8 +28,8 @@ struct RunIdentity {
 
 /// How a run begins.
 struct RunStart {
-  std::string resume = "auto";             ///< "auto" (the newest checkpoint, if any), "never", or a checkpoint's path
-  std::string init_from = {};              ///< "", or where the weights of a new run come from: a checkpoint or a run
+  std::string resume = "auto";  ///< "auto" (the newest checkpoint, if any), "never", or a checkpoint's path
+  std::string init_from = {};   ///< "", or where the weights of a new run come from: a checkpoint or a run
   std::vector<std::string> allow_changed = {};  ///< keys of RunIdentity::values that may differ from the checkpoint's
 };
 
@@ -44,12 +44,12 @@ class TrainingRun {
  public:
   /// The lock is rank 0's (null elsewhere). Throws Error(kData) when there are checkpoints and none can be used, or
   /// when the one to continue is of another model or other data. Collective.
-  TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target, const RunIdentity& identity,
-              const RunStart& start, const RunLock* lock);
+  TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
+              const RunIdentity& identity, const RunStart& start, const RunLock* lock);
 
-  /// Collective. Throws Error(kDiverged) after ten updates in a row whose gradient was not finite, Error(kCannotCreate) when another job took the run
-  /// over, Error(kDevice) when the device fails, under a save too, and the error of a save (Error(kIo) when the disk is
-  /// full) that the run cannot end without or that checkpoint.on_error stops it for.
+  /// Collective. Throws Error(kDiverged) after ten updates in a row whose gradient was not finite, Error(kCannotCreate)
+  /// when another job took the run over, Error(kDevice) when the device fails, under a save too, and the error of a
+  /// save (Error(kIo) when the disk is full) that the run cannot end without or that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
  private:
@@ -83,10 +83,10 @@ class TrainingRun {
   HostState host_state_;
   CheckpointWriter writer_;
   const RunLock* lock_;
-  int64_t step_ = 0;         ///< finished updates
-  int64_t saved_step_ = -1;  ///< of the newest save begun, or resumed from
+  int64_t step_ = 0;          ///< finished updates
+  int64_t saved_step_ = -1;   ///< of the newest save begun, or resumed from
   double stall_seconds_ = 0;  ///< of the host alone, which queued no step because of the newest save
-  double valid_loss_;        ///< after this step, the mean of all sets; NaN when it was not validated
+  double valid_loss_;         ///< after this step, the mean of all sets; NaN when it was not validated
 };
 
 }  // namespace retain
