@@ -253,8 +253,11 @@ void TrainingRun::settle_save(bool wait, bool needed) {
     writer_.check_lock();  // whoever lost the run to another job has no business going on
     saved_step_ = -1;
     // A device that cannot be copied from cannot be trained on.
-    if (needed || config_.checkpoint.on_error == OnSaveError::kStop || result->kind == ErrorKind::kDevice)
-      throw Error(result->kind, "the run ends because a checkpoint could not be saved: " + result->message);
+    if (needed || config_.checkpoint.on_error == OnSaveError::kStop || result->kind == ErrorKind::kDevice) {
+      // 73 is for a run that could not begin: a folder that cannot be made now is a failed save like others.
+      throw Error(result->kind == ErrorKind::kCannotCreate ? ErrorKind::kIo : result->kind,
+                  "the run ends because a checkpoint could not be saved: " + result->message);
+    }
     log_.error(result->message, "; training goes on");
     return;
   }

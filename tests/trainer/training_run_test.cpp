@@ -193,6 +193,14 @@ class FailingBackend final : public WrappedBackend {
   ErrorKind kind_;
 };
 
+TEST_F(Run, AFolderThatCannotBeMadeForASaveIsAFailedSaveAndNoRunThatCannotBegin) {
+  Config config = this->config("run");
+  config.checkpoint.async = false;
+  config.checkpoint.on_error = OnSaveError::kStop;
+  FailingBackend fails(ErrorKind::kCannotCreate);
+  EXPECT_EQ(kind_of([&] { train(fails, config); }), ErrorKind::kIo);
+}
+
 TEST_F(Run, EndsWithTheErrorOfTheDeviceThatASaveSees) {
   for (const bool async : {true, false}) {
     SCOPED_TRACE(async);
