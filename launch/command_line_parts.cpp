@@ -37,7 +37,8 @@ std::vector<std::string> read_words(const std::string& option, const std::string
     const size_t end = std::min(text.find(',', begin), text.size());
     const std::string word = text.substr(begin, end - begin);
     read_choice(option, word, names);
-    if (std::find(read.begin(), read.end(), word) != read.end()) usage_error(option + ": " + in_quotes(word) + " is given twice");
+    if (std::find(read.begin(), read.end(), word) != read.end())
+      usage_error(option + ": " + in_quotes(word) + " is given twice");
     read.push_back(word);
     begin = end + 1;
   }

@@ -28,7 +28,8 @@ SignalWishes::SignalWishes() {
   handle(SIGUSR1, ask_to_stop);
   handle(SIGTERM, ask_to_stop);
   handle(SIGUSR2, ask_to_save);
-  // Writes fail with a reason instead: past the limit of file sizes, and to a reader of stdout or another rank that is gone.
+  // Writes fail with a reason instead: past the limit of file sizes, and to a reader of stdout or another rank that is
+  // gone.
   handle(SIGXFSZ, SIG_IGN);
   handle(SIGPIPE, SIG_IGN);
 }

@@ -13,7 +13,8 @@ TrainedModel load_trained_model(const std::string& path) {
       open_verified(*alone, path, [](const std::string& line) { std::cerr << "retain: " << line << "\n"; });
 
   ConfigSources sources;
-  sources.files.push_back({concat(checkpoint.path().string(), "/manifest.json: config"), checkpoint.state().config_text});
+  sources.files.push_back(
+      {concat(checkpoint.path().string(), "/manifest.json: config"), checkpoint.state().config_text});
   sources.working_directory = checkpoint.path().string();
   TrainedModel model{
       .config = parse_config(sources, {}, 0).config, .target = {}, .backend = nullptr, .parameters = nullptr};

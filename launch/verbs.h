@@ -18,7 +18,7 @@ int run(const CheckpointListOptions& options);  // checkpoint.cpp
 int run(const CheckpointVerifyOptions& options);
 int run(const CheckpointDigestOptions& options);
 int run(const CheckpointDiffOptions& options);
-int run(const CheckpointCheckOptions& options);  // checkpoint_check.cpp
+int run(const CheckpointCheckOptions& options);                              // checkpoint_check.cpp
 int run(const BenchGemmOptions& options);                                    // bench_gemm.cpp
 int run(const BenchRetentionOptions& options);                               // bench_retention.cpp
 int run(const BenchCollectivesOptions& options, const MpiEnvironment* mpi);  // bench_collectives.cpp

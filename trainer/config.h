@@ -44,8 +44,10 @@ struct ModelConfig {
   bool group_norm_affine = true;
   double init_std = 0.02;
 
-  int64_t key_dim() const { return static_cast<int64_t>(key_expansion * hidden_size + 0.5) / heads; }      ///< of one head
-  int64_t value_dim() const { return static_cast<int64_t>(value_expansion * hidden_size + 0.5) / heads; }  ///< of one head
+  int64_t key_dim() const { return static_cast<int64_t>(key_expansion * hidden_size + 0.5) / heads; }  ///< of one head
+  int64_t value_dim() const {
+    return static_cast<int64_t>(value_expansion * hidden_size + 0.5) / heads;
+  }  ///< of one head
 };
 
 struct DataSource {
@@ -95,11 +97,11 @@ struct ParallelConfig {
 };
 
 struct CheckpointConfig {
-  int64_t every = 1000;      ///< steps; 0 = only at the end
-  int keep = 3;              ///< newest checkpoints kept
-  int64_t keep_every = 0;    ///< multiples of this many steps are kept for ever; 0 = none
-  int keep_best = 0;         ///< kept besides: those with the lowest validation loss, of steps that were validated
-  bool async = true;         ///< write while training goes on
+  int64_t every = 1000;    ///< steps; 0 = only at the end
+  int keep = 3;            ///< newest checkpoints kept
+  int64_t keep_every = 0;  ///< multiples of this many steps are kept for ever; 0 = none
+  int keep_best = 0;       ///< kept besides: those with the lowest validation loss, of steps that were validated
+  bool async = true;       ///< write while training goes on
   OnSaveError on_error = OnSaveError::kContinue;  ///< whether a save that fails ends the run
 };
 

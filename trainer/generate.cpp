@@ -41,7 +41,8 @@ int32_t sample_token(const std::vector<double>& logits, const SamplingOptions& o
   return order[kept - 1];
 }
 
-Decoder::Stage Decoder::make_stage(const ParameterStore& parameters, const ModelConfig& model, DType compute, int64_t tokens) {
+Decoder::Stage Decoder::make_stage(const ParameterStore& parameters, const ModelConfig& model, DType compute,
+                                   int64_t tokens) {
   const BatchShape shape{.sequences = 1, .tokens = tokens};
   const Dimensions dims(model, shape, compute, 0, 1, 0, backend_.fold_chunk(model.key_dim(), model.value_dim()));
   Stage stage{.tokens = tokens, .model = nullptr, .buffer = {}, .batch = {}};

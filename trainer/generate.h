@@ -1,5 +1,5 @@
-// Recurrent decoding: constant memory and time a token. The prompt is read in whole blocks in chunkwise form, its rest and
-// everything generated token by token.
+// Recurrent decoding: constant memory and time a token. The prompt is read in whole blocks in chunkwise form, its rest
+// and everything generated token by token.
 #pragma once
 
 #include <memory>
@@ -23,7 +23,8 @@ class Decoder {
   /// One sequence on one rank. The parameters and the backend outlive the decoder.
   Decoder(Backend& backend, const ParameterStore& parameters, const ModelConfig& model, DType compute);
 
-  /// Continues the sequence by these tokens; returns the logits (vocab_size) of the token that follows the last of them.
+  /// Continues the sequence by these tokens; returns the logits (vocab_size) of the token that follows the last of
+  /// them.
   std::vector<double> feed(const std::vector<int32_t>& tokens);
 
  private:

@@ -44,9 +44,15 @@ void Metrics::append(const std::string& line) {
 
 void Metrics::record(const StepMetrics& m) {
   if (!file_) return;
-  const nlohmann::ordered_json json = {{"step", m.step}, {"tokens", m.tokens}, {"loss", m.loss}, {"grad_norm", m.grad_norm},
-                                       {"lr", m.lr}, {"tokens_per_second", m.tokens_per_second}, {"mfu", m.mfu},
-                                       {"memory_bytes", m.memory_bytes}, {"step_seconds", m.step_seconds}};
+  const nlohmann::ordered_json json = {{"step", m.step},
+                                       {"tokens", m.tokens},
+                                       {"loss", m.loss},
+                                       {"grad_norm", m.grad_norm},
+                                       {"lr", m.lr},
+                                       {"tokens_per_second", m.tokens_per_second},
+                                       {"mfu", m.mfu},
+                                       {"memory_bytes", m.memory_bytes},
+                                       {"step_seconds", m.step_seconds}};
   append(json.dump());
 }
 
@@ -58,7 +64,8 @@ void Metrics::record(int64_t step, const std::map<std::string, double>& values) 
 
 void append_event(const std::string& path, int64_t step, const std::string& event,
                   const std::map<std::string, std::string>& values) {
-  const auto now = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
+  const auto now =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
   nlohmann::ordered_json json = {{"time", now.count()}, {"step", step}, {"event", event}};
   for (const auto& [name, value] : values) json[name] = value;
   std::ofstream out(path, std::ios::app);
@@ -67,8 +74,9 @@ void append_event(const std::string& path, int64_t step, const std::string& even
 }
 
 std::string step_line(const StepMetrics& m, int64_t steps) {
-  return fmt::format("step={}/{} loss={:.4f} grad_norm={:.3f} lr={:.3e} tokens_per_second={:.0f} mfu={:.4f} step_seconds={:.4f}",
-                     m.step, steps, m.loss, m.grad_norm, m.lr, m.tokens_per_second, m.mfu, m.step_seconds);
+  return fmt::format(
+      "step={}/{} loss={:.4f} grad_norm={:.3f} lr={:.3e} tokens_per_second={:.0f} mfu={:.4f} step_seconds={:.4f}",
+      m.step, steps, m.loss, m.grad_norm, m.lr, m.tokens_per_second, m.mfu, m.step_seconds);
 }
 
 }  // namespace retain

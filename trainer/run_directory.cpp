@@ -26,7 +26,9 @@ void RunDirectory::create() const {
   std::ofstream out(probe);
   out << "retain\n";
   out.close();
-  if (!out) throw Error(ErrorKind::kCannotCreate, fmt::format("cannot write in the run directory {}: {}", path_, std::strerror(errno)));
+  if (!out)
+    throw Error(ErrorKind::kCannotCreate,
+                fmt::format("cannot write in the run directory {}: {}", path_, std::strerror(errno)));
   fs::remove(probe, error);
 }
 
@@ -37,7 +39,8 @@ void RunDirectory::write(const std::string& name, const std::string& text) const
   out.close();
   std::error_code error;
   if (out) fs::rename(temporary, to, error);
-  if (!out || error) throw Error(ErrorKind::kIo, fmt::format("cannot write {}: {}", to, error ? error.message() : std::strerror(errno)));
+  if (!out || error)
+    throw Error(ErrorKind::kIo, fmt::format("cannot write {}: {}", to, error ? error.message() : std::strerror(errno)));
 }
 
 bool RunDirectory::stop_file_exists() const {

@@ -22,7 +22,8 @@ Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Targe
       layout_(config.model, mesh.at().tp, mesh.shape().tp, mesh.replicas().size()),
       share_(even_shard(layout_.flat_elements, mesh.replicas().rank(), mesh.replicas().size())),
       parameters_(backend, layout_, target.compute,
-                  optimizer_slice(config, layout_, mesh.replicas().rank(), mesh.replicas().size()), Residency::kTraining),
+                  optimizer_slice(config, layout_, mesh.replicas().rank(), mesh.replicas().size()),
+                  Residency::kTraining),
       model_(with_workspace(backend, dims_, layout_), tp_, cp_, parameters_, dims_, Residency::kTraining),
       loader_(config.data, config.train, config.model.vocab_size, config.run.seed, mesh.shape(), mesh.at()),
       step_(backend, mesh, config, parameters_, model_, loader_) {

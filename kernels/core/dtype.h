@@ -50,14 +50,24 @@ struct Bfloat16 {
 template <class T>
 constexpr DType dtype_of();
 template <>
-constexpr DType dtype_of<float>() { return DType::kFloat32; }
+constexpr DType dtype_of<float>() {
+  return DType::kFloat32;
+}
 template <>
-constexpr DType dtype_of<double>() { return DType::kFloat64; }
+constexpr DType dtype_of<double>() {
+  return DType::kFloat64;
+}
 template <>
-constexpr DType dtype_of<Bfloat16>() { return DType::kBfloat16; }
+constexpr DType dtype_of<Bfloat16>() {
+  return DType::kBfloat16;
+}
 template <>
-constexpr DType dtype_of<int32_t>() { return DType::kInt32; }
+constexpr DType dtype_of<int32_t>() {
+  return DType::kInt32;
+}
 template <>
-constexpr DType dtype_of<uint8_t>() { return DType::kUint8; }
+constexpr DType dtype_of<uint8_t>() {
+  return DType::kUint8;
+}
 
 }  // namespace retain

@@ -7,8 +7,8 @@ Error::Error(ErrorKind kind, const std::string& message, std::source_location wh
 
 void fail_check(const char* expression, const std::string& message, std::source_location where) {
   throw Error(ErrorKind::kInternal,
-              concat(where.file_name(), ":", where.line(), ": check failed: ", expression,
-                     message.empty() ? "" : ": ", message),
+              concat(where.file_name(), ":", where.line(), ": check failed: ", expression, message.empty() ? "" : ": ",
+                     message),
               where);
 }
 

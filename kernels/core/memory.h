@@ -16,9 +16,7 @@ class Backend;
 /// Every part of an arena starts at a multiple of this, so that vector loads and GEMMs are aligned.
 inline constexpr int64_t kAlignmentBytes = 256;
 
-constexpr int64_t align_up(int64_t value, int64_t alignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
+constexpr int64_t align_up(int64_t value, int64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
 /// Owns one block of a backend's memory; move-only; releases without throwing. The backend outlives it.
 class Buffer {

@@ -40,8 +40,8 @@ bool TensorView::has_shape(std::initializer_list<int64_t> want) const {
 }
 
 TensorView TensorView::slice(int dim, int64_t begin, int64_t count) const {
-  RETAIN_CHECK(dim >= 0 && dim < rank && begin >= 0 && count >= 0 && begin + count <= shape[dim],
-               "slice [", begin, ", ", begin + count, ") of dim ", dim, " of ", describe());
+  RETAIN_CHECK(dim >= 0 && dim < rank && begin >= 0 && count >= 0 && begin + count <= shape[dim], "slice [", begin,
+               ", ", begin + count, ") of dim ", dim, " of ", describe());
   TensorView out = *this;
   if (data) out.data = static_cast<char*>(data) + begin * stride[dim] * dtype_bytes(dtype);
   out.shape[dim] = count;
@@ -56,8 +56,8 @@ TensorView TensorView::reshaped(std::initializer_list<int64_t> new_shape) const 
 }
 
 TensorView TensorView::split(int dim, int64_t outer, int64_t inner) const {
-  RETAIN_CHECK(dim >= 0 && dim < rank && rank < kMaxRank && outer * inner == shape[dim],
-               "split dim ", dim, " of ", describe(), " into ", outer, "x", inner);
+  RETAIN_CHECK(dim >= 0 && dim < rank && rank < kMaxRank && outer * inner == shape[dim], "split dim ", dim, " of ",
+               describe(), " into ", outer, "x", inner);
   TensorView out = *this;
   out.rank = rank + 1;
   for (int d = rank; d > dim + 1; --d) {

@@ -34,8 +34,7 @@ struct TensorView {
   /// Typed pointer to the first element; checks the dtype.
   template <class T>
   T* as() const {
-    RETAIN_CHECK(dtype == dtype_of<T>(), "tensor is ", dtype_name(dtype), ", asked for ",
-                 dtype_name(dtype_of<T>()));
+    RETAIN_CHECK(dtype == dtype_of<T>(), "tensor is ", dtype_name(dtype), ", asked for ", dtype_name(dtype_of<T>()));
     return static_cast<T*>(data);
   }
 

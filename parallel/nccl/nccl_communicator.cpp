@@ -72,7 +72,8 @@ class NcclCommunicator final : public Communicator {
     NCCL_CHECK(group_.get(), ncclCommUserRank(group_.get(), &rank_));
     NCCL_CHECK(group_.get(), ncclCommCount(group_.get(), &size_));
     for (cuda::Event& event : done_) event = cuda::make_event();
-    scratch_ = cuda::allocate_device(size_ * static_cast<int64_t>(sizeof(ncclUniqueId)), "scratch of an NCCL communicator");
+    scratch_ =
+        cuda::allocate_device(size_ * static_cast<int64_t>(sizeof(ncclUniqueId)), "scratch of an NCCL communicator");
   }
   // First, because freeing memory waits for the device, and the device may wait for a dead rank.
   ~NcclCommunicator() override { group_.close(); }
@@ -144,7 +145,8 @@ class NcclCommunicator final : public Communicator {
     if (members.size() == 1) return make_self_communicator();
     const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
     return std::make_unique<NcclCommunicator>(
-        make_group(id, static_cast<int>(place), static_cast<int>(members.size()), group_.deadline()), device_, compute_);
+        make_group(id, static_cast<int>(place), static_cast<int>(members.size()), group_.deadline()), device_,
+        compute_);
   }
 
  private:

@@ -68,8 +68,8 @@ TEST(CommandLine, Train) {
 }
 
 TEST(CommandLine, TrainMayBeginWithOtherWeightsOrGoOnWithOtherData) {
-  const auto o = parse<TrainOptions>(
-      {"train", "a.yaml", "--init-from", "runs/x", "--allow-changed", "run.seed,data.fingerprint", "--resume", "never"});
+  const auto o = parse<TrainOptions>({"train", "a.yaml", "--init-from", "runs/x", "--allow-changed",
+                                      "run.seed,data.fingerprint", "--resume", "never"});
   EXPECT_EQ(o.init_from, "runs/x");
   EXPECT_THAT(o.allow_changed, ElementsAre("run.seed", "data.fingerprint"));
   EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml"}).init_from.empty());
@@ -159,7 +159,8 @@ TEST(CommandLine, Bench) {
 TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
   const std::string list =
       "\nverbs: train, plan, eval, generate, data prepare, data info, checkpoint list, checkpoint verify, "
-      "checkpoint digest, checkpoint diff, checkpoint check, bench gemm, bench retention, bench collectives, bench step";
+      "checkpoint digest, checkpoint diff, checkpoint check, bench gemm, bench retention, bench collectives, bench "
+      "step";
   EXPECT_EQ(complaint({"trian"}), "no verb 'trian' (did you mean 'train'?)" + list);
   EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
   EXPECT_EQ(complaint({"data"}), "no verb 'data'" + list);
@@ -187,7 +188,8 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"train", "a", "--profile", "10..12"}, "--profile: expected steps=A..B"},
       {{"train", "a", "--profile", "steps=12..10"}, "ends before it begins"},
       {{"train", "a", "--profile", "steps=0..10"}, "--profile"},
-      {{"train", "a", "--allow-changed", "model.layers"}, "--allow-changed: expected one of run.seed, data.fingerprint"},
+      {{"train", "a", "--allow-changed", "model.layers"},
+       "--allow-changed: expected one of run.seed, data.fingerprint"},
       {{"train", "a", "--allow-changed", "data.fingerprnt"}, "did you mean 'data.fingerprint'?"},
       {{"train", "a", "--allow-changed", "run.seed,run.seed"}, "'run.seed' is given twice"},
       {{"train", "a", "--allow-changed", "run.seed,,"}, "--allow-changed: expected one of"},

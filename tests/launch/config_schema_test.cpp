@@ -61,7 +61,8 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "optimizer.lr optimizer.betas optimizer.eps optimizer.weight_decay optimizer.clip "
       "schedule.kind schedule.warmup schedule.final schedule.decay_fraction "
       "parallel.dp parallel.cp parallel.tp parallel.zero "
-      "checkpoint.every checkpoint.keep checkpoint.keep_every checkpoint.keep_best checkpoint.async checkpoint.on_error "
+      "checkpoint.every checkpoint.keep checkpoint.keep_every checkpoint.keep_best checkpoint.async "
+      "checkpoint.on_error "
       "log.every device precision ");
 }
 

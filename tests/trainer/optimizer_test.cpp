@@ -26,7 +26,8 @@ TEST(Schedule, FallsInItsOwnShape) {
   EXPECT_DOUBLE_EQ(learning_rate(schedule(ScheduleKind::kLinear, 0, 0.0), 1.0, 100, 50), 0.5);
   EXPECT_NEAR(learning_rate(schedule(ScheduleKind::kLinear, 0, 0.0), 1.0, 100, 99), 0.01, 1e-15);
   EXPECT_DOUBLE_EQ(learning_rate(schedule(ScheduleKind::kCosine, 0, 0.2), 1.0, 100, 50), 0.6);
-  EXPECT_NEAR(learning_rate(schedule(ScheduleKind::kCosine, 0, 0.2), 1.0, 100, 25), 0.2 + 0.8 * 0.5 * (1 + std::sqrt(0.5)), 1e-12);
+  EXPECT_NEAR(learning_rate(schedule(ScheduleKind::kCosine, 0, 0.2), 1.0, 100, 25),
+              0.2 + 0.8 * 0.5 * (1 + std::sqrt(0.5)), 1e-12);
   EXPECT_FLOAT_EQ(learning_rate(schedule(ScheduleKind::kWsd, 0, 0.0), 1.0, 100, 79), 1.0);
   EXPECT_FLOAT_EQ(learning_rate(schedule(ScheduleKind::kWsd, 0, 0.0), 1.0, 100, 90), 0.5);
   EXPECT_DOUBLE_EQ(learning_rate(schedule(ScheduleKind::kConstant, 0, 0.0), 1.0, 100, 99), 1.0);

@@ -338,10 +338,11 @@ void check_identity(const std::map<std::string, std::string>& saved, const std::
     problems += concat("\n  ", key, ": the checkpoint has ", then, ", this run has ", here);
   }
   if (problems.empty()) return;
-  throw Error(ErrorKind::kData,
-              concat("the checkpoint is of another run:", problems,
-                     "\nchoose another run.dir for another run, or --resume never to start this one over; data and seed may "
-                     "change in the middle of a run with --allow-changed KEY"));
+  throw Error(
+      ErrorKind::kData,
+      concat("the checkpoint is of another run:", problems,
+             "\nchoose another run.dir for another run, or --resume never to start this one over; data and seed may "
+             "change in the middle of a run with --allow-changed KEY"));
 }
 
 }  // namespace retain

@@ -1,4 +1,5 @@
-// Proof that we train the same model as a public implementation: its weights, our logits, loss and gradients beside its own.
+// Proof that we train the same model as a public implementation: its weights, our logits, loss and gradients beside its
+// own.
 #pragma once
 
 #include <string>
@@ -16,10 +17,10 @@ struct GoldenComparison {
   bool passed() const { return error <= limit; }  // NaN fails
 };
 
-/// Evaluates the model of `folder` (config.json, model.safetensors) on the tokens of its golden.safetensors, in the three
-/// forms, with gradients in parallel and chunkwise form. Limits: fp64, fp32: logits and loss 1e-5, gradients 1e-4;
-/// bf16: 3e-2, 6e-2 (rounding the weights alone costs up to 3e-2).
-/// Throws Error(kMissingInput), Error(kData) when the folder is not what it should be.
+/// Evaluates the model of `folder` (config.json, model.safetensors) on the tokens of its golden.safetensors, in the
+/// three forms, with gradients in parallel and chunkwise form. Limits: fp64, fp32: logits and loss 1e-5, gradients
+/// 1e-4; bf16: 3e-2, 6e-2 (rounding the weights alone costs up to 3e-2). Throws Error(kMissingInput), Error(kData) when
+/// the folder is not what it should be.
 std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& backend, DType compute);
 
 }  // namespace retain

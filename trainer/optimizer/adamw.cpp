@@ -17,8 +17,12 @@ void adamw_update(Backend& backend, const ParameterStore& parameters, const Tens
                    .v = parameters.moment2().slice(0, local, count),
                    .weight = parameters.flat_weights().slice(0, begin, count),
                    .grad_scale = grad_scale,
-                   .lr = lr, .beta1 = config.beta1, .beta2 = config.beta2, .eps = config.eps,
-                   .weight_decay = weight_decay, .step = step});
+                   .lr = lr,
+                   .beta1 = config.beta1,
+                   .beta2 = config.beta2,
+                   .eps = config.eps,
+                   .weight_decay = weight_decay,
+                   .step = step});
   };
   const ParameterLayout& layout = parameters.layout();
   update(layout.matrices, config.weight_decay);

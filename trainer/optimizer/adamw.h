@@ -6,8 +6,8 @@
 
 namespace retain {
 
-/// Updates master, moments and weights of the store's slice. `gradients` is the whole flat gradient, of which the slice is
-/// read; grad_scale float64 [1] on the device; `step` counts updates from 1.
+/// Updates master, moments and weights of the store's slice. `gradients` is the whole flat gradient, of which the slice
+/// is read; grad_scale float64 [1] on the device; `step` counts updates from 1.
 void adamw_update(Backend& backend, const ParameterStore& parameters, const TensorView& gradients,
                   const TensorView& grad_scale, const OptimizerConfig& config, double lr, int64_t step);
 

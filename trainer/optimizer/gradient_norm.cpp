@@ -4,13 +4,16 @@
 
 namespace retain {
 
-void gradient_norm(Backend& backend, Mesh& mesh, const ParameterLayout& layout, const TensorView& gradients, Range share,
-                   double max_norm, const TensorView& sum_of_squares, const TensorView& norm, const TensorView& scale) {
+void gradient_norm(Backend& backend, Mesh& mesh, const ParameterLayout& layout, const TensorView& gradients,
+                   Range share, double max_norm, const TensorView& sum_of_squares, const TensorView& norm,
+                   const TensorView& scale) {
   backend.fill(sum_of_squares, 0);
   const auto add = [&](Range part) {
     const int64_t begin = std::max(part.begin, share.begin), end = std::min(part.end, share.end);
     if (begin >= end) return;
-    backend.reduce({.kind = ReduceKind::kSumOfSquares, .x = gradients.slice(0, begin, end - begin), .out = sum_of_squares,
+    backend.reduce({.kind = ReduceKind::kSumOfSquares,
+                    .x = gradients.slice(0, begin, end - begin),
+                    .out = sum_of_squares,
                     .accumulate = true});
   };
   add(layout.matrices);

@@ -11,15 +11,18 @@ int64_t wsd_decay_steps(const ScheduleConfig& schedule, int64_t steps) {
 }
 
 double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t index) {
-  if (index < schedule.warmup_steps) return lr * static_cast<double>(index + 1) / static_cast<double>(schedule.warmup_steps);
+  if (index < schedule.warmup_steps)
+    return lr * static_cast<double>(index + 1) / static_cast<double>(schedule.warmup_steps);
   const auto between = [&](double high) { return lr * (schedule.final + (1 - schedule.final) * high); };
   const auto progress_since = [&](int64_t begin) {
-    return std::clamp(static_cast<double>(index - begin) / static_cast<double>(std::max<int64_t>(1, steps - begin)), 0.0, 1.0);
+    return std::clamp(static_cast<double>(index - begin) / static_cast<double>(std::max<int64_t>(1, steps - begin)),
+                      0.0, 1.0);
   };
   switch (schedule.kind) {
     case ScheduleKind::kConstant: return lr;
     case ScheduleKind::kLinear: return between(1 - progress_since(schedule.warmup_steps));
-    case ScheduleKind::kCosine: return between(0.5 * (1 + std::cos(std::numbers::pi * progress_since(schedule.warmup_steps))));
+    case ScheduleKind::kCosine:
+      return between(0.5 * (1 + std::cos(std::numbers::pi * progress_since(schedule.warmup_steps))));
     case ScheduleKind::kWsd: {
       const int64_t begin = steps - wsd_decay_steps(schedule, steps);
       return index < begin ? lr : between(1 - progress_since(std::max(begin, schedule.warmup_steps)));

@@ -5,9 +5,9 @@
 
 namespace retain {
 
-/// Learning rate of update `index` (0-based) of `steps`. Warm-up rises linearly to optimizer.lr at index warmup_steps − 1;
-/// then linear, cosine: from lr towards final·lr at the end; constant: lr; wsd: lr, and in the last decay_fraction of
-/// the run linearly towards final·lr.
+/// Learning rate of update `index` (0-based) of `steps`. Warm-up rises linearly to optimizer.lr at index warmup_steps −
+/// 1; then linear, cosine: from lr towards final·lr at the end; constant: lr; wsd: lr, and in the last decay_fraction
+/// of the run linearly towards final·lr.
 double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t index);
 
 /// Steps at the end of a wsd run in which the rate falls: decay_fraction of the run, rounded up.

@@ -16,7 +16,8 @@ const std::string kFolder = RETAIN_SOURCE_DIR "/tests/trainer/interop/golden/";
 
 void expect_all_pass(const std::string& name, Backend& backend, DType compute) {
   for (const GoldenComparison& c : check_golden(kFolder + name, backend, compute)) {
-    EXPECT_LE(c.error, c.limit) << name << " " << backend.name() << " " << dtype_name(compute) << " " << c.mode << " " << c.name;
+    EXPECT_LE(c.error, c.limit) << name << " " << backend.name() << " " << dtype_name(compute) << " " << c.mode << " "
+                                << c.name;
   }
 }
 
@@ -45,7 +46,8 @@ TEST_P(Golden, AChangedWeightIsSeen) {
   weights.close();
   const auto backend = make_cpu_backend(1);
   int failures = 0;
-  for (const GoldenComparison& c : check_golden(directory.path(), *backend, DType::kFloat32)) failures += c.passed() ? 0 : 1;
+  for (const GoldenComparison& c : check_golden(directory.path(), *backend, DType::kFloat32))
+    failures += c.passed() ? 0 : 1;
   EXPECT_GT(failures, 10);
 }
 
