@@ -466,7 +466,8 @@ std::vector<Field> config_fields() {
       {"save_best", "save_top_k"});
   add(on_off("checkpoint.async", at(&C::checkpoint, &CheckpointConfig::async), "write while training goes on"),
       {"async_save"});
-  add(choice("checkpoint.on_error", at(&C::checkpoint, &CheckpointConfig::on_error), "when a save fails, the run goes on or ends"));
+  add(choice("checkpoint.on_error", at(&C::checkpoint, &CheckpointConfig::on_error),
+             "when a save fails, the run goes on or ends"));
 
   add(whole("log.every", at(&C::log, &LogConfig::every), {1, kMostTokens}, "steps", "between lines of the log"),
       {"interval", "log_interval"});
