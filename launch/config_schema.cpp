@@ -1,316 +1,18 @@
 #include "launch/config_schema.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
-#include "kernels/core/error.h"
-#include "launch/config_value.h"
-#include "launch/suggest.h"
+#include "launch/config_fields.h"
 
 namespace retain {
+
+using namespace schema;
+
 namespace {
 
-using Names = std::vector<std::string>;
-
-Names choices(FfnKind) { return {"swiglu", "geglu", "gelu"}; }
-Names choices(GroupNormEps) { return {"const", "rowsum"}; }
-Names choices(Decay) { return {"eq8", "paper_exp"}; }
-Names choices(Rotary) { return {"rope", "torchscale"}; }
-Names choices(OnSaveError) { return {"continue", "stop"}; }
-Names choices(ScheduleKind) { return {"linear", "cosine", "wsd", "constant"}; }
-
-std::string joined(const Names& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
-
-/// One value of a Config: to be read and to be written.
-template <class T>
-struct Place {
-  std::function<T&(Config&)> in;
-  std::function<const T&(const Config&)> of;
-};
-
-template <class Section, class T>
-Place<T> at(Section Config::*section, T Section::*member) {
-  return {[=](Config& c) -> T& { return c.*section.*member; },
-          [=](const Config& c) -> const T& { return c.*section.*member; }};
-}
-
-template <class T>
-Place<T> at(T Config::*member) {
-  return {[=](Config& c) -> T& { return c.*member; }, [=](const Config& c) -> const T& { return c.*member; }};
-}
-
-Field make_field(std::string path, std::string type, std::string doc) {
-  Field field;
-  field.path = std::move(path);
-  field.type = std::move(type);
-  field.doc = std::move(doc);
-  return field;
-}
-
-/// The text of a plain (not quoted) scalar; reports what else stands there.
-const std::string* plain_scalar(const ConfigNode& node, const std::string& expected, const ReportProblem& report) {
-  if (node.kind == ConfigNode::Kind::kScalar && !node.quoted) return &node.text;
-  if (node.kind == ConfigNode::Kind::kRefused) return nullptr;  // reported already
-  report(node, "expected " + expected + ", got " + describe(node), node.quoted ? "write it without quotes" : "");
-  return nullptr;
-}
-
-// ---- whole numbers ----
-
-constexpr int64_t kMostTokens = 1'000'000'000'000'000'000;  // leaves room for sums
 constexpr int64_t kLongestSequence = int64_t{1} << 40;
 constexpr int64_t kWidest = int64_t{1} << 24;
 constexpr int64_t kMostRanks = 1'000'000;
-
-/// A `high` of kMostTokens or more is not worth telling.
-struct Bounds {
-  int64_t low = 0, high = std::numeric_limits<int64_t>::max();
-  std::string describe() const { return high >= kMostTokens ? concat("at least ", low) : concat(low, " to ", high); }
-};
-
-/// `zero_word`: how 0 is written and also read ("auto"), or "".
-template <class T>
-Field whole(std::string path, Place<T> place, Bounds bounds, std::string unit, std::string doc,
-            std::string zero_word = "") {
-  Field f = make_field(std::move(path), "whole number", std::move(doc));
-  f.unit = std::move(unit);
-  const std::string range = bounds.describe();
-  f.range = zero_word.empty() ? range : zero_word + " or " + range;
-  f.set = [=](Config& config, const ConfigNode& node, const ReportProblem& report) {
-    const std::string* text = plain_scalar(node, "a whole number", report);
-    if (!text) return;
-    if (!zero_word.empty() && *text == zero_word) {
-      place.in(config) = 0;
-      return;
-    }
-    std::string problem;
-    const auto value = parse_whole(*text, problem);
-    if (!value) {
-      report(node, concat(problem, zero_word.empty() ? "" : ", or " + zero_word, ", got ", describe(node)), "");
-    } else if (*value > bounds.high && bounds.high >= kMostTokens) {
-      report(node, concat("expected at most ", bounds.high, ", got ", *text), "");
-    } else if (*value < bounds.low || *value > bounds.high) {
-      report(node, concat("expected ", zero_word.empty() ? "" : zero_word + " or ", range, ", got ", *text), "");
-    } else {
-      place.in(config) = static_cast<T>(*value);
-    }
-  };
-  f.get = [=](const Config& config) {
-    const T value = place.of(config);
-    return value == 0 && !zero_word.empty() ? zero_word : std::to_string(value);
-  };
-  return f;
-}
-
-// ---- real numbers ----
-
-struct Interval {
-  double low = 0, high = std::numeric_limits<double>::max();
-  bool low_open = false, high_open = false;
-  bool holds(double x) const { return (low_open ? x > low : x >= low) && (high_open ? x < high : x <= high); }
-  std::string describe() const {
-    if (high == std::numeric_limits<double>::max()) return concat(low_open ? "above " : "at least ", low);
-    return concat("in ", low_open ? "(" : "[", low, ", ", high, high_open ? ")" : "]");
-  }
-};
-
-constexpr Interval kPositive = {.low_open = true};
-
-bool read_real(const ConfigNode& node, const Interval& interval, const ReportProblem& report, double& value) {
-  const std::string* text = plain_scalar(node, "a number", report);
-  if (!text) return false;
-  std::string problem;
-  const auto read = parse_real(*text, problem);
-  if (!read) {
-    report(node, problem + ", got " + describe(node), "");
-  } else if (!interval.holds(*read)) {
-    report(node, "expected a number " + interval.describe() + ", got " + *text, "");
-  } else {
-    value = *read;
-    return true;
-  }
-  return false;
-}
-
-Field real(std::string path, Place<double> place, Interval interval, std::string doc) {
-  Field f = make_field(std::move(path), "real number", std::move(doc));
-  f.range = interval.describe();
-  f.set = [=](Config& config, const ConfigNode& node, const ReportProblem& report) {
-    read_real(node, interval, report, place.in(config));
-  };
-  f.get = [=](const Config& config) { return print_real(place.of(config)); };
-  return f;
-}
-
-Field betas() {
-  Field f = make_field("optimizer.betas", "list of two real numbers", "decay of AdamW's first and second moment");
-  f.range = "in [0, 1)";
-  f.set = [](Config& config, const ConfigNode& node, const ReportProblem& report) {
-    if (node.kind != ConfigNode::Kind::kSequence || node.items.size() != 2) {
-      report(node,
-             "expected a list of two numbers such as [0.9, 0.98], got " +
-                 (node.kind == ConfigNode::Kind::kSequence ? concat("a list of ", node.items.size()) : describe(node)),
-             "");
-      return;
-    }
-    const Interval interval = {.low = 0, .high = 1, .high_open = true};
-    read_real(node.items[0], interval, report, config.optimizer.beta1);
-    read_real(node.items[1], interval, report, config.optimizer.beta2);
-  };
-  f.get = [](const Config& config) {
-    return "[" + print_real(config.optimizer.beta1) + ", " + print_real(config.optimizer.beta2) + "]";
-  };
-  return f;
-}
-
-// ---- words ----
-
-Field on_off(std::string path, Place<bool> place, std::string doc) {
-  Field f = make_field(std::move(path), "true or false", std::move(doc));
-  f.set = [=](Config& config, const ConfigNode& node, const ReportProblem& report) {
-    const std::string* text = plain_scalar(node, "true or false", report);
-    if (!text) return;
-    if (*text == "true" || *text == "false")
-      place.in(config) = *text == "true";
-    else
-      report(node, "expected true or false, got " + describe(node), "");
-  };
-  f.get = [=](const Config& config) { return place.of(config) ? "true" : "false"; };
-  return f;
-}
-
-/// Enumerations start at 0 and have no holes.
-template <class T>
-Field choice(std::string path, Place<T> place, std::string doc) {
-  const Names names = choices(T{});
-  Field f = make_field(std::move(path), "one of " + joined(names), std::move(doc));
-  f.set = [=](Config& config, const ConfigNode& node, const ReportProblem& report) {
-    const std::string* text = plain_scalar(node, "one of " + joined(names), report);
-    if (!text) return;
-    const auto found = std::find(names.begin(), names.end(), *text);
-    if (found != names.end()) {
-      place.in(config) = static_cast<T>(found - names.begin());
-      return;
-    }
-    const std::string nearest = nearest_word(*text, names);
-    report(node, "expected one of " + joined(names) + ", got " + describe(node),
-           nearest.empty() ? "" : "did you mean '" + nearest + "'?");
-  };
-  f.get = [=](const Config& config) { return names.at(static_cast<size_t>(place.of(config))); };
-  return f;
-}
-
-/// Reads text without control characters; of a path also one that no shell would have expanded.
-bool read_text(const ConfigNode& node, bool is_path, const ReportProblem& report, std::string& value) {
-  const char* what = is_path ? "a path" : "a name";
-  const auto is_control = [](char c) { return (c >= 0 && c < 0x20) || c == 0x7f; };
-  if (node.kind != ConfigNode::Kind::kScalar || node.text.empty()) {
-    report(node, concat("expected ", what, ", got ", describe(node)), "");
-  } else if (std::any_of(node.text.begin(), node.text.end(), is_control)) {
-    report(node, concat("expected ", what, " without control characters, got ", describe(node)), "");
-  } else if (is_path && (node.text == "~" || node.text.starts_with("~/"))) {
-    report(node, "'~' is not expanded: write the whole path", "");
-  } else {
-    value = node.text;
-    return true;
-  }
-  return false;
-}
-
-Field text(std::string path, Place<std::string> place, bool is_path, std::string doc) {
-  Field f = make_field(std::move(path), is_path ? "path" : "name", std::move(doc));
-  f.set = [=](Config& config, const ConfigNode& node, const ReportProblem& report) {
-    read_text(node, is_path, report, place.in(config));
-  };
-  f.get = [=](const Config& config) { return print_text(place.of(config)); };
-  return f;
-}
-
-// ---- data sets ----
-
-bool read_source(const ConfigNode& node, const ReportProblem& report, DataSource& source) {
-  if (node.kind != ConfigNode::Kind::kMap) {
-    if (node.kind != ConfigNode::Kind::kRefused)
-      report(node, "expected {path: …, weight: …}, got " + describe(node), "");
-    return false;
-  }
-  bool good = true, has_path = false;
-  for (size_t i = 0; i < node.keys.size(); ++i) {
-    const std::string& key = node.keys[i].name;
-    const ConfigNode& value = node.items[i];
-    if (value.kind == ConfigNode::Kind::kRefused) {
-      good = false;
-    } else if (key == "path") {
-      has_path = true;
-      good = read_text(value, true, report, source.path) && good;
-    } else if (key == "weight") {
-      good = read_real(value, kPositive, report, source.weight) && good;
-    } else {
-      ConfigNode at;
-      at.at = node.keys[i].at;
-      at.text = key;
-      at.kind = ConfigNode::Kind::kScalar;
-      const std::string nearest = nearest_word(key, {"path", "weight"});
-      report(at, "expected the keys path and weight, got " + describe(at),
-             nearest.empty() ? "" : "did you mean '" + nearest + "'?");
-      good = false;
-    }
-  }
-  if (good && !has_path) report(node, "has no path", "");
-  return good && has_path;
-}
-
-Field train_sources() {
-  Field f = make_field("data.train", "list of {path, weight}", "token shards and their shares of the mixture");
-  f.example = "[{path: data/train, weight: 1}]";
-  f.set = [](Config& config, const ConfigNode& node, const ReportProblem& report) {
-    if (node.kind != ConfigNode::Kind::kSequence) {
-      report(node, "expected a list such as [{path: data/train, weight: 1}], got " + describe(node), "");
-      return;
-    }
-    std::vector<DataSource> sources(node.items.size());
-    bool good = true;
-    for (size_t i = 0; i < sources.size(); ++i) good = read_source(node.items[i], report, sources[i]) && good;
-    if (good) config.data.train = std::move(sources);
-  };
-  f.get = [](const Config& config) {
-    std::string out;
-    for (const DataSource& source : config.data.train)
-      out += (out.empty() ? "{path: " : ", {path: ") + print_text(source.path) +
-             ", weight: " + print_real(source.weight) + "}";
-    return "[" + out + "]";
-  };
-  return f;
-}
-
-Field valid_sets() {
-  Field f = make_field("data.valid", "map from name to path", "to evaluate on; adds to a base file's, {} removes them");
-  f.names_entries = true;
-  f.set = [](Config& config, const ConfigNode& node, const ReportProblem& report) {
-    if (node.kind != ConfigNode::Kind::kMap) {
-      report(node, "expected a map such as {book: data/book}, got " + describe(node), "");
-      return;
-    }
-    if (node.keys.empty()) config.data.valid.clear();
-    for (size_t i = 0; i < node.keys.size(); ++i) {
-      std::string path;
-      if (node.items[i].kind != ConfigNode::Kind::kRefused && read_text(node.items[i], true, report, path))
-        config.data.valid[node.keys[i].name] = path;
-    }
-  };
-  f.get = [](const Config& config) {
-    std::string out;
-    for (const auto& [name, path] : config.data.valid)
-      out += (out.empty() ? "" : ", ") + print_text(name) + ": " + print_text(path);
-    return "{" + out + "}";
-  };
-  return f;
-}
 
 /// The same field, which must be given: `example` stands in reference.yaml.
 Field required(Field f, std::string example) {
@@ -343,7 +45,8 @@ void add_model(std::vector<Field>& fields) {
   add(whole("model.ffn_size", at(&C::model, &M::ffn_size), {1, kWidest}, "values",
             "inner width of the feed-forward part"),
       {"ffn_dim", "ffn_hidden_size", "intermediate_size", "d_ff", "ffn_embed_dim"});
-  add(choice("model.ffn", at(&C::model, &M::ffn), "silu-gated, gelu-gated, or gelu and two matrices"),
+  add(choice("model.ffn", at(&C::model, &M::ffn), {"swiglu", "geglu", "gelu"},
+             "silu-gated, gelu-gated, or gelu and two matrices"),
       {"hidden_act", "activation"});
   add(whole("model.vocab_size", at(&C::model, &M::vocab_size), {2, 2'147'483'647}, "tokens", "size of the vocabulary"),
       {"vocab", "vocabulary", "vocabulary_size", "n_vocab"});
@@ -354,9 +57,10 @@ void add_model(std::vector<Field>& fields) {
       {"layernorm_embedding"});
   add(real("model.norm_eps", at(&C::model, &M::norm_eps), kPositive, "epsilon of all norms"),
       {"rms_norm_eps", "layernorm_eps"});
-  add(choice("model.decay", at(&C::model, &M::decay), "gamma of a head: 1 - 2^(-5-h), or the paper's runs"));
-  add(choice("model.rotary", at(&C::model, &M::rotary), "angles of the rotation"));
-  add(choice("model.group_norm_eps", at(&C::model, &M::group_norm_eps),
+  add(choice("model.decay", at(&C::model, &M::decay), {"eq8", "paper_exp"},
+             "gamma of a head: 1 - 2^(-5-h), or the paper's runs"));
+  add(choice("model.rotary", at(&C::model, &M::rotary), {"rope", "torchscale"}, "angles of the rotation"));
+  add(choice("model.group_norm_eps", at(&C::model, &M::group_norm_eps), {"const", "rowsum"},
              "epsilon of a head's norm, or that of row sums"));
   add(on_off("model.group_norm_affine", at(&C::model, &M::group_norm_affine), "a learned weight in the heads' norm"),
       {"elementwise_affine"});
@@ -430,7 +134,8 @@ std::vector<Field> config_fields() {
            "largest norm of the whole gradient; 0 = no clipping"),
       {"grad_clip", "clip_grad", "clip_norm", "max_grad_norm"});
 
-  add(choice("schedule.kind", at(&C::schedule, &ScheduleConfig::kind), "how the learning rate falls after warm-up"),
+  add(choice("schedule.kind", at(&C::schedule, &ScheduleConfig::kind), {"linear", "cosine", "wsd", "constant"},
+             "how the learning rate falls after warm-up"),
       {"lr_scheduler", "scheduler", "type"});
   add(whole("schedule.warmup", at(&C::schedule, &ScheduleConfig::warmup_steps), {}, "steps",
             "in which the learning rate rises"),
@@ -466,14 +171,14 @@ std::vector<Field> config_fields() {
       {"save_best", "save_top_k"});
   add(on_off("checkpoint.async", at(&C::checkpoint, &CheckpointConfig::async), "write while training goes on"),
       {"async_save"});
-  add(choice("checkpoint.on_error", at(&C::checkpoint, &CheckpointConfig::on_error),
+  add(choice("checkpoint.on_error", at(&C::checkpoint, &CheckpointConfig::on_error), {"continue", "stop"},
              "when a save fails, the run goes on or ends"));
 
   add(whole("log.every", at(&C::log, &LogConfig::every), {1, kMostTokens}, "steps", "between lines of the log"),
       {"interval", "log_interval"});
 
-  add(choice("device", at(&C::device), "auto = cuda when there is one"));
-  add(choice("precision", at(&C::precision), "auto = bf16 on cuda, fp32 on cpu"), {"dtype"});
+  add(choice("device", at(&C::device), choices(DeviceKind{}), "auto = cuda when there is one"));
+  add(choice("precision", at(&C::precision), choices(Precision{}), "auto = bf16 on cuda, fp32 on cpu"), {"dtype"});
   return fields;
 }
 
