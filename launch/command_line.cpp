@@ -240,19 +240,33 @@ std::string help_of(const Verb& verb) {
          verb.examples + "\n" + kExitCodes;
 }
 
-std::string help_of(const std::vector<Verb>& verbs) {
-  std::string text =
-      "Trains retentive networks (RetNet) on one CPU, one GPU, or many nodes.\n\n"
-      "Usage: retain VERB [SUBVERB] ARGUMENTS [--options]\n\nVerbs:\n";
+/// One line for each verb that begins with `prefix`: all with "", those of a group with "data ".
+std::string lines_of(const std::vector<Verb>& verbs, const std::string& prefix) {
+  std::string text;
   for (const Verb& verb : verbs) {
-    std::string left = "  " + verb.name;
-    left.resize(20, ' ');
+    if (!verb.name.starts_with(prefix)) continue;
+    std::string left = "\n  " + verb.name;
+    left.resize(21, ' ');
     const std::string purpose = verb.app->get_description();
     text += left + purpose.substr(0, purpose.find_first_of(":;")) +
-            (purpose.find_first_of(":;") < purpose.size() ? ".\n" : "\n");
+            (purpose.find_first_of(":;") < purpose.size() ? "." : "");
   }
-  return text +
-         "\nretain VERB --help explains a verb; retain --version prints the version.\n"
+  return text;
+}
+
+std::string help_of_group(const std::vector<Verb>& verbs, const std::string& group) {
+  std::string examples;
+  for (const Verb& verb : verbs)
+    if (verb.name.starts_with(group + " ")) examples += verb.examples.substr(0, verb.examples.find('\n') + 1);
+  return "Usage: retain " + group + " VERB ARGUMENTS [--options]\n\nVerbs:" + lines_of(verbs, group + " ") +
+         "\n\nretain " + group + " VERB --help explains a verb.\n\nExamples:\n" + examples + "\n" + kExitCodes;
+}
+
+std::string help_of(const std::vector<Verb>& verbs) {
+  return "Trains retentive networks (RetNet) on one CPU, one GPU, or many nodes.\n\n"
+         "Usage: retain VERB [SUBVERB] ARGUMENTS [--options]\n\nVerbs:" +
+         lines_of(verbs, "") +
+         "\n\nretain VERB --help explains a verb; retain --version prints the version.\n"
          "The result goes to stdout, the talk to stderr.\n\nExamples:\n"
          "  retain train configs/demo.yaml\n"
          "  retain plan configs/retnet_1.3b.yaml --ranks 8\n\n" +
@@ -272,21 +286,28 @@ std::pair<const Verb*, size_t> find_verb(const std::vector<Verb>& verbs, const A
   return {nullptr, 0};
 }
 
+/// Whether the first word names a group of verbs, such as "data".
+bool names_group(const std::vector<Verb>& verbs, const Arguments& arguments) {
+  return !arguments.empty() && std::any_of(verbs.begin(), verbs.end(),
+                                           [&](const Verb& verb) { return verb.name.starts_with(arguments[0] + " "); });
+}
+
 [[noreturn]] void fail_verb(const std::vector<Verb>& verbs, const Arguments& arguments) {
   const std::string list = "\nverbs: " + listed(verbs);
   if (arguments.empty()) usage_error("no verb given" + list);
   if (arguments[0].starts_with('-')) usage_error("options stand after the verb, got " + in_quotes(arguments[0]) + list);
+  std::string asked = arguments[0];
+  const bool is_group = names_group(verbs, arguments);
+  if (is_group && arguments.size() == 1)
+    usage_error("retain " + asked + ": no verb given\nverbs:" + lines_of(verbs, asked + " "));
+  if (is_group) asked += " " + arguments[1];
   std::vector<std::string> names, groups;
   for (const Verb& verb : verbs) {
     names.push_back(verb.name);
     groups.push_back(verb.name.substr(0, verb.name.find(' ')));
   }
-  std::string asked = arguments[0];
-  const bool is_group = std::find(groups.begin(), groups.end(), asked) != groups.end();
-  if (is_group && arguments.size() > 1) asked += " " + arguments[1];
   const std::string nearest = nearest_word(asked, is_group ? names : groups);
-  const bool suggest = !nearest.empty() && nearest != asked;
-  usage_error("no verb " + in_quotes(asked) + (suggest ? " (did you mean '" + nearest + "'?)" : "") + list);
+  usage_error("no verb " + in_quotes(asked) + (nearest.empty() ? "" : " (did you mean '" + nearest + "'?)") + list);
 }
 
 /// What CLI11 says, with a suggestion for an option that does not exist.
@@ -313,7 +334,10 @@ Command parse_command_line(const Arguments& arguments) {
   const std::vector<Verb> verbs = make_verbs();
   const auto [verb, words] = find_verb(verbs, arguments);
   const auto end = std::find(arguments.begin(), arguments.end(), "--");
-  if (std::find(arguments.begin(), end, "--help") != end) return ShowText{verb ? help_of(*verb) : help_of(verbs)};
+  if (std::find(arguments.begin(), end, "--help") != end) {
+    if (verb) return ShowText{help_of(*verb)};
+    return ShowText{names_group(verbs, arguments) ? help_of_group(verbs, arguments[0]) : help_of(verbs)};
+  }
   if (std::find(arguments.begin(), end, "--version") != end) return ShowText{"retain " RETAIN_VERSION "\n"};
   if (!verb) fail_verb(verbs, arguments);
 

@@ -163,11 +163,17 @@ TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
       "step";
   EXPECT_EQ(complaint({"trian"}), "no verb 'trian' (did you mean 'train'?)" + list);
   EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
-  EXPECT_EQ(complaint({"data"}), "no verb 'data'" + list);
   EXPECT_EQ(complaint({}), "no verb given" + list);
   EXPECT_EQ(complaint({"--json", "plan", "a"}), "options stand after the verb, got '--json'" + list);
   EXPECT_EQ(complaint({"a\x1b[31m"}), "no verb 'a\\x1b[31m'" + list);
   EXPECT_EQ(complaint({""}), "no verb ''" + list);
+}
+
+TEST(CommandLine, AGroupWithoutAVerbGetsItsVerbs) {
+  EXPECT_EQ(complaint({"data"}),
+            "retain data: no verb given\nverbs:\n"
+            "  data prepare      Turns text into token shards.\n"
+            "  data info         Says what files of tokens hold.");
 }
 
 TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {
@@ -232,14 +238,27 @@ TEST(CommandLine, MistakesAreNamed) {
 TEST(CommandLine, HelpWorksAnywhereAtOnce) {
   EXPECT_THAT(parse<ShowText>({"--help"}).text, HasSubstr("Usage: retain VERB"));
   EXPECT_THAT(parse<ShowText>({"trian", "--help"}).text, HasSubstr("Usage: retain VERB"));
-  EXPECT_THAT(parse<ShowText>({"data", "--help"}).text, HasSubstr("Usage: retain VERB"));
   EXPECT_THAT(parse<ShowText>({"--help", "train"}).text, HasSubstr("Usage: retain VERB"));
   EXPECT_THAT(parse<ShowText>({"train", "--nonsense", "--help"}).text, HasSubstr("Usage: retain train CONFIG"));
   EXPECT_THAT(parse<ShowText>({"train", "--version", "x"}).text, HasSubstr("retain 0."));
 }
 
+TEST(CommandLine, HelpOfAGroupExplainsItsVerbsAlone) {
+  const std::string text = parse<ShowText>({"data", "--help"}).text;
+  EXPECT_THAT(text, HasSubstr("Usage: retain data VERB ARGUMENTS [--options]\n\nVerbs:\n"
+                              "  data prepare      Turns text into token shards.\n"
+                              "  data info         Says what files of tokens hold.\n\n"));
+  EXPECT_THAT(text, HasSubstr("\nretain data VERB --help explains a verb.\n"));
+  EXPECT_EQ(parse<ShowText>({"data", "prepaer", "--help"}).text, text);
+  for (const char* group : {"checkpoint", "bench"}) {
+    const std::string help = parse<ShowText>({group, "--help"}).text;
+    for (const std::string& verb : verb_names())
+      EXPECT_EQ(help.find("\n  " + verb + " ") != std::string::npos, verb.starts_with(group)) << verb;
+  }
+}
+
 TEST(CommandLine, HelpFitsAndHoldsExamplesAndExitCodes) {
-  std::vector<Arguments> all = {{"--help"}};
+  std::vector<Arguments> all = {{"--help"}, {"data", "--help"}, {"checkpoint", "--help"}, {"bench", "--help"}};
   for (const std::string& verb : verb_names()) {
     const size_t blank = verb.find(' ');
     all.push_back({verb.substr(0, blank), "--help"});
