@@ -25,7 +25,7 @@ data: {tokenizer: bytes, train: [{path: text}], valid: {}}
 train: {tokens: $((batch * every * (saves + 1))), batch_tokens: $batch, micro_batch_tokens: $batch}
 schedule: {warmup: 4}
 eval: {every: 0}
-checkpoint: {every: $every, keep: 2}
+checkpoint: {every: $every, keep: 2, keep_every: 0}
 END
 cat >medians.py <<'END'
 import json, statistics, sys
