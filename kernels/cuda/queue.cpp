@@ -17,6 +17,12 @@ Queue::Queue(int device) : device_(use_device(device)), matmul_(device) {
   int shared = 0;
   CUDA_CHECK(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
   shared_memory_bytes_ = shared;
+#ifdef RETAIN_SM90A
+  int major = 0, minor = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  if (major == 9 && minor == 0) hopper_.emplace();
+#endif
   for (int i = 0; i < kLanes; ++i) {
     streams_[i] = make_stream();
     events_[i] = make_event();

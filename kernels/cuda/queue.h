@@ -3,10 +3,12 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string>
 
 #include "kernels/cuda/handles.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/tensor_map.h"
 #include "kernels/cuda/workspace_layout.h"
 
 namespace retain::cuda {
@@ -25,6 +27,8 @@ class Queue {
   int multiprocessors() const { return multiprocessors_; }
   /// Dynamic shared memory that one thread block can have.
   int64_t shared_memory_bytes() const { return shared_memory_bytes_; }
+  /// For Hopper's own kernels; null if the device is another or they were not compiled.
+  const TensorMapEncoder* hopper() const { return hopper_ ? &*hopper_ : nullptr; }
   cudaStream_t stream() const { return streams_[0].get(); }
   /// Makes the device current for the calling thread.
   void activate() const { CUDA_CHECK(cudaSetDevice(device_), "cuda"); }
@@ -51,6 +55,7 @@ class Queue {
   int device_;
   int multiprocessors_ = 0;
   int64_t shared_memory_bytes_ = 0;
+  std::optional<TensorMapEncoder> hopper_;
   std::array<Stream, kLanes> streams_;
   std::array<Event, kLanes> events_;
   DeviceMemory workspace_;

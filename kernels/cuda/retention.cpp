@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/retention_hopper.h"
 #include "kernels/cuda/retention_scan.h"
 
 namespace retain::cuda {
@@ -204,6 +205,9 @@ void retention(Queue& queue, const RetentionArgs& args) {
                args.state_out)) {
     return retention_plain(queue, args);
   }
+  if (hopper_takes(queue, args.q.dtype, args.context, shape.key_dim, shape.value_dim)) {
+    return retention_hopper(queue, args);
+  }
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
   for_each_head("retention", queue, args.context, shape, args.q.dtype,
                 [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
@@ -229,6 +233,9 @@ void retention_backward(Queue& queue, const RetentionBackwardArgs& args) {
   if (!batched(context, shape.key_dim, shape.value_dim, args.q, args.k, args.v, args.dout, args.dq, args.dk, args.dv,
                args.states, args.state_in, args.dstate_out, args.dstate_in)) {
     return retention_plain_backward(queue, args);
+  }
+  if (args.states && hopper_takes(queue, args.q.dtype, args.context, shape.key_dim, shape.value_dim)) {
+    return retention_hopper_backward(queue, args);
   }
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
   for_each_head("retention_backward", queue, context, shape, args.q.dtype,
@@ -270,6 +277,9 @@ void retention_state(Queue& queue, const RetentionStateArgs& args) {
   const Shape shape{args.k.shape[0], args.k.shape[1], args.k.shape[2], args.k.shape[3], args.v.shape[3]};
   if (!batched(args.context, shape.key_dim, shape.value_dim, args.k, args.v, args.state))
     return retention_plain_state(queue, args);
+  if (hopper_takes(queue, args.k.dtype, args.context, shape.key_dim, shape.value_dim)) {
+    return retention_hopper_state(queue, args);
+  }
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
   for_each_head("retention_state", queue, args.context, shape, args.k.dtype,
                 [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
@@ -283,6 +293,9 @@ void retention_state_gradient(Queue& queue, const RetentionStateGradientArgs& ar
   const Shape shape{args.q.shape[0], args.q.shape[1], args.q.shape[2], args.q.shape[3], args.dout.shape[3]};
   if (!batched(args.context, shape.key_dim, shape.value_dim, args.q, args.dout, args.dstate)) {
     return retention_plain_state_gradient(queue, args);
+  }
+  if (hopper_takes(queue, args.q.dtype, args.context, shape.key_dim, shape.value_dim)) {
+    return retention_hopper_state_gradient(queue, args);
   }
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
   for_each_head("retention_state_gradient", queue, args.context, shape, args.q.dtype,

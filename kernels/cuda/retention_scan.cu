@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/segments.cuh"
 #include "kernels/cuda/vector.cuh"
 
 namespace retain::cuda {
@@ -9,22 +10,6 @@ namespace retain::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-/// First token, relative to the segment, of the document that token t of sequence b belongs to; < 0: before it.
-__device__ __forceinline__ int64_t document_start(const Segments& s, int64_t b, int64_t t) {
-  return s.document[b * s.document_stride + t] - s.position_offset;
-}
-
-__device__ __forceinline__ int64_t chunk_rows(const Segments& s, int64_t c) {
-  const int64_t left = s.tokens - c * s.chunk;
-  return left < s.chunk ? left : s.chunk;
-}
-
-/// True if the document at the end of chunk c reaches back before the chunk.
-__device__ __forceinline__ bool carries(const Segments& s, int64_t b, int64_t c) {
-  const int64_t first = c * s.chunk;
-  return document_start(s, b, first + chunk_rows(s, c) - 1) < first;
-}
 
 constexpr int kMaskRows = 64;  // of one block: four blocks a matrix of 256 rows, a few stores for each thread
 
@@ -69,13 +54,6 @@ __global__ void __launch_bounds__(kThreads) mask_scores_kernel(T* scores, int64_
   }
 }
 
-__device__ __forceinline__ bool holds(const Segments& s, RowMask mask, int64_t b, int64_t t) {
-  const int64_t first = t / s.chunk * s.chunk;
-  if (mask == RowMask::kSeesState) return document_start(s, b, t) < first;
-  const int64_t last = first + chunk_rows(s, t / s.chunk) - 1;
-  return t >= document_start(s, b, last);
-}
-
 /// Block: y rows of x vectors. kCopy: out = masked x; otherwise x's other rows are zeroed in place.
 template <class T, int N, bool kCopy>
 __global__ void __launch_bounds__(kThreads)
@@ -99,13 +77,6 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 constexpr int kFewChunks = 8, kManyChunks = 12;  // loaded before the first is used: the scan's bytes in flight
-
-/// γ^n for n tokens. Exact to float's last digits without a double exponential, which would cost a thread as much as
-/// its loads: 2^fraction of the exponent by float, the whole part exactly.
-__device__ __forceinline__ float decay_over(double log2_gamma, int64_t n) {
-  const double exponent = log2_gamma * static_cast<double>(n), whole = rint(exponent);
-  return ldexpf(exp2f(static_cast<float>(exponent - whole)), static_cast<int>(whole));
-}
 
 template <class T>
 struct Scan {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/core/dtype.h"
 #include "kernels/core/memory.h"
 
 namespace retain::cuda {
@@ -63,6 +64,17 @@ struct RetentionScratch {
     bytes = masked + align_up(std::min(batch * tokens, chunks * chunk) * key_dim * element_bytes, kAlignmentBytes);
   }
 };
+
+/// True if Hopper's own kernels serve heads of these dims, in bf16.
+constexpr bool hopper_serves(int64_t chunk, int64_t key_dim, int64_t value_dim) {
+  return (chunk == 256 && key_dim == 256 && value_dim == 512) || (chunk == 128 && key_dim == 128 && value_dim == 256);
+}
+
+/// The states, or their gradients, of all chunks of one layer, which these kernels keep as bf16 [B,N,H,K,V].
+constexpr int64_t hopper_states_bytes(int64_t batch, int64_t tokens, int64_t chunk, int64_t heads, int64_t key_dim,
+                                      int64_t value_dim) {
+  return batch * ((tokens + chunk - 1) / chunk) * heads * key_dim * value_dim * dtype_bytes(DType::kBfloat16);
+}
 
 /// Scratch of the column sums behind a weight gradient of this many columns.
 constexpr int64_t column_partials_bytes(int64_t columns) {

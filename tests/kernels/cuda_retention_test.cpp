@@ -20,16 +20,28 @@ class CudaRetention : public RetentionTest {
   /// documents, and both with and without a state.
   template <class Claim>
   void for_each_batched_problem(const Claim& claim) {
-    constexpr int64_t kOffset = 4096;
     // Two go in parts, of one head and of two; the last has more chunks than the scan of the states loads at once.
-    const std::vector<RetentionSizes> all = {{2, 256, 3, 16, 24},
-                                             {2, 300, 3, 8, 16},
-                                             {1, 100, 4, 24, 16},
-                                             {3, 128, 2, 8, 8},
-                                             {1, 300, 2, 256, 32},
-                                             {two_parts(260, 8, 8), 260, 1, 8, 8},
-                                             {two_parts(130, 8, 8), 130, 2, 8, 8},
-                                             {1, 1600, 1, 8, 8}};
+    for_each_problem({{2, 256, 3, 16, 24},
+                      {2, 300, 3, 8, 16},
+                      {1, 100, 4, 24, 16},
+                      {3, 128, 2, 8, 8},
+                      {1, 300, 2, 256, 32},
+                      {two_parts(260, 8, 8), 260, 1, 8, 8},
+                      {two_parts(130, 8, 8), 130, 2, 8, 8},
+                      {1, 1600, 1, 8, 8}},
+                     claim);
+  }
+
+  /// Heads of the model families, which Hopper's own kernels take in bf16: ragged chunks, a tile of rows without
+  /// tokens, more tiles than thread blocks.
+  template <class Claim>
+  void for_each_problem_of_the_configs(const Claim& claim) {
+    for_each_problem({{1, 356, 2, 256, 512}, {2, 390, 1, 128, 256}, {48, 20, 3, 128, 256}}, claim);
+  }
+
+  template <class Claim>
+  void for_each_problem(const std::vector<RetentionSizes>& all, const Claim& claim) {
+    constexpr int64_t kOffset = 4096;
     const std::vector<std::vector<int64_t>> documents = {
         {}, {0, kOffset - 7, kOffset + 20, kOffset + 128, kOffset + 131, kOffset + 290}, {kOffset}, {0}};
     for (size_t i = 0; i < all.size(); ++i) {
@@ -78,10 +90,8 @@ class CudaRetention : public RetentionTest {
                       .fold_chunk = f.c.args.folded_chunk,
                       .fold_sign = sign});
   }
-};
 
-TEST_P(CudaRetention, ForwardIsTheDefinition) {
-  for_each_batched_problem([&](const RetentionProblem& p) {
+  void expect_forward(const RetentionProblem& p) {
     const Folded f = folded(p);
     const Operands y = operands(p);
     const DeviceTensor state_out = accumulator(state_shape(p));
@@ -89,11 +99,9 @@ TEST_P(CudaRetention, ForwardIsTheDefinition) {
     if (!p.state_in.empty()) args.state_in = f.state_in;
     backend().retention(args);
     expect_same({read(backend(), y.g), state_out.values()}, retention_oracle(p));
-  });
-}
+  }
 
-TEST_P(CudaRetention, BackwardIsTheDenseGradient) {
-  for_each_batched_problem([&](const RetentionProblem& p) {
+  void expect_backward(const RetentionProblem& p) {
     const RetentionGradient want = retention_gradient_oracle(p);
     const Folded f = folded(p);
     const int64_t chunk = f.c.args.chunk;
@@ -131,11 +139,9 @@ TEST_P(CudaRetention, BackwardIsTheDenseGradient) {
       fold(f, dx.k, -1);
       expect_same({read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()}, want);
     }
-  });
-}
+  }
 
-TEST_P(CudaRetention, SegmentStateAndItsGradientStartFromNothing) {
-  for_each_batched_problem([&](RetentionProblem p) {
+  void expect_segment_states(RetentionProblem p) {
     const Folded f = folded(p);
     p.state_in.clear();
     p.dstate_out.clear();
@@ -144,7 +150,31 @@ TEST_P(CudaRetention, SegmentStateAndItsGradientStartFromNothing) {
     backend().retention_state_gradient({.context = f.c.args, .q = f.x.q, .dout = f.x.g, .dstate = dstate});
     expect_close("state", state.values(), retention_state_oracle(p));
     expect_close("dstate", dstate.values(), retention_dstate_oracle(p));
-  });
+  }
+};
+
+TEST_P(CudaRetention, ForwardIsTheDefinition) {
+  for_each_batched_problem([&](const RetentionProblem& p) { expect_forward(p); });
+}
+
+TEST_P(CudaRetention, BackwardIsTheDenseGradient) {
+  for_each_batched_problem([&](const RetentionProblem& p) { expect_backward(p); });
+}
+
+TEST_P(CudaRetention, SegmentStateAndItsGradientStartFromNothing) {
+  for_each_batched_problem([&](const RetentionProblem& p) { expect_segment_states(p); });
+}
+
+TEST_P(CudaRetention, ForwardOfHeadsOfTheConfigsIsTheDefinition) {
+  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_forward(p); });
+}
+
+TEST_P(CudaRetention, BackwardOfHeadsOfTheConfigsIsTheDenseGradient) {
+  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_backward(p); });
+}
+
+TEST_P(CudaRetention, SegmentStateOfHeadsOfTheConfigsStartsFromNothing) {
+  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_segment_states(p); });
 }
 
 TEST_P(CudaRetention, PlainKernelServesWideHeads) {
