@@ -101,44 +101,41 @@ class CudaRetention : public RetentionTest {
     expect_same({read(backend(), y.g), state_out.values()}, retention_oracle(p));
   }
 
-  void expect_backward(const RetentionProblem& p) {
+  /// With the states that the forward saved, or computing them again.
+  void expect_backward(const RetentionProblem& p, bool saved) {
     const RetentionGradient want = retention_gradient_oracle(p);
     const Folded f = folded(p);
     const int64_t chunk = f.c.args.chunk;
-    for (const bool saved : {false, true}) {
-      SCOPED_TRACE(saved ? "saved states" : "states computed again");
-      const Operands dx = operands(p);
-      const DeviceTensor dstate_in = accumulator(state_shape(p));
-      const DeviceTensor states =
-          activation({p.batch, (p.tokens + chunk - 1) / chunk, p.heads, p.key_dim, p.value_dim});
-      RetentionBackwardArgs args{.context = f.c.args,
-                                 .q = f.x.q,
-                                 .k = f.x.k,
-                                 .v = f.x.v,
-                                 .dout = f.x.g,
-                                 .dq = dx.q,
-                                 .dk = dx.k,
-                                 .dv = dx.v,
-                                 .dstate_in = dstate_in};
-      if (!p.state_in.empty()) {
-        args.state_in = f.state_in;
-        args.dstate_out = f.dstate_out;
-      }
-      if (saved) {
-        args.states = states;
-        backend().retention({.context = f.c.args,
-                             .q = f.x.q,
-                             .k = f.x.k,
-                             .v = f.x.v,
-                             .state_in = args.state_in,
-                             .o = dx.g,
-                             .states = states});
-      }
-      backend().retention_backward(args);
-      fold(f, dx.q, 1);
-      fold(f, dx.k, -1);
-      expect_same({read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()}, want);
+    const Operands dx = operands(p);
+    const DeviceTensor dstate_in = accumulator(state_shape(p));
+    const DeviceTensor states = activation({p.batch, (p.tokens + chunk - 1) / chunk, p.heads, p.key_dim, p.value_dim});
+    RetentionBackwardArgs args{.context = f.c.args,
+                               .q = f.x.q,
+                               .k = f.x.k,
+                               .v = f.x.v,
+                               .dout = f.x.g,
+                               .dq = dx.q,
+                               .dk = dx.k,
+                               .dv = dx.v,
+                               .dstate_in = dstate_in};
+    if (!p.state_in.empty()) {
+      args.state_in = f.state_in;
+      args.dstate_out = f.dstate_out;
     }
+    if (saved) {
+      args.states = states;
+      backend().retention({.context = f.c.args,
+                           .q = f.x.q,
+                           .k = f.x.k,
+                           .v = f.x.v,
+                           .state_in = args.state_in,
+                           .o = dx.g,
+                           .states = states});
+    }
+    backend().retention_backward(args);
+    fold(f, dx.q, 1);
+    fold(f, dx.k, -1);
+    expect_same({read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()}, want);
   }
 
   void expect_segment_states(RetentionProblem p) {
@@ -158,7 +155,12 @@ TEST_P(CudaRetention, ForwardIsTheDefinition) {
 }
 
 TEST_P(CudaRetention, BackwardIsTheDenseGradient) {
-  for_each_batched_problem([&](const RetentionProblem& p) { expect_backward(p); });
+  for_each_batched_problem([&](const RetentionProblem& p) {
+    for (const bool saved : {false, true}) {
+      SCOPED_TRACE(saved ? "saved states" : "states computed again");
+      expect_backward(p, saved);
+    }
+  });
 }
 
 TEST_P(CudaRetention, SegmentStateAndItsGradientStartFromNothing) {
@@ -170,7 +172,11 @@ TEST_P(CudaRetention, ForwardOfHeadsOfTheConfigsIsTheDefinition) {
 }
 
 TEST_P(CudaRetention, BackwardOfHeadsOfTheConfigsIsTheDenseGradient) {
-  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_backward(p); });
+  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_backward(p, true); });
+}
+
+TEST_P(CudaRetention, BackwardOfHeadsOfTheConfigsComputesStatesAgain) {
+  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_backward(p, false); });
 }
 
 TEST_P(CudaRetention, SegmentStateOfHeadsOfTheConfigsStartsFromNothing) {
