@@ -238,8 +238,13 @@ void check(const RetentionBackwardArgs& a) {
   state("dstate_in", a.dstate_in);
   c.same_or_apart("dstate_in", a.dstate_in, "dstate_out", a.dstate_out);
   for (const TensorView* gradient : {&a.dq, &a.dk, &a.dv}) {
-    for (const TensorView* input : {&a.q, &a.k, &a.v, &a.dout}) c.apart("a gradient", *gradient, "an input", *input);
+    for (const TensorView* input : {&a.q, &a.k, &a.v, &a.dout, &a.states}) {
+      c.apart("a gradient", *gradient, "an input", *input);
+    }
   }
+  c.apart("dq", a.dq, "dk", a.dk);
+  c.apart("dq", a.dq, "dv", a.dv);
+  c.apart("dk", a.dk, "dv", a.dv);
 }
 
 void check(const RetentionStateArgs& a) {

@@ -8,7 +8,7 @@
 #include "kernels/cuda/hopper_ring.cuh"
 #include "kernels/cuda/segments.cuh"
 
-#pragma nv_diag_suppress 177  // in code for other GPUs, where the kernel is empty, nothing refers to its functions
+#pragma nv_diag_suppress 177  // in code for other GPUs, where the kernel only traps, nothing refers to its functions
 
 namespace retain::cuda {
 
@@ -162,6 +162,7 @@ __device__ __forceinline__ void carry(const States& a, typename Tiling<kColumns>
 #pragma unroll
         for (int i = 0; i < kColumns / 2; ++i) acc[i] = 0;
       }
+      pin(acc);
 #pragma unroll  // or products under way would meet registers scaled by ordinary instructions
       for (int token = 0; token < kChunk; token += kTokens) {
         ring.wait();
@@ -176,6 +177,7 @@ __device__ __forceinline__ void carry(const States& a, typename Tiling<kColumns>
         ring.commit();
       }
       ring.finish();
+      pin(acc);
       const float decay =
           a.reverse ? (c == 0 ? gamma : full) : (c + 1 < s.chunks ? full : decay_over(log2_gamma, last_tokens));
 #pragma unroll
@@ -212,6 +214,8 @@ __global__ void __launch_bounds__(kBlockThreads, 1) chunk_states_kernel(const __
     more_registers<kGroupRegisters>();
     carry<kColumns, kChunk>(a, ring, tiles, group - 1);
   }
+#else
+  __trap();
 #endif
 }
 

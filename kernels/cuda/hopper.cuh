@@ -1,6 +1,6 @@
-// The instructions of sm_90a that a kernel fed by the copy engine uses: mbarriers, tensor copies into shared memory,
-// and warpgroup products. Operands in shared memory lie in boxes of 64 bf16 columns (128 bytes a row) with the 128-byte
-// swizzle, as the copy engine writes them; a box begins at a multiple of 1,024 bytes. PTX ISA 8.0, sections on
+// The instructions of sm_90a that a kernel fed by the copy engine (TMA) uses: mbarriers, tensor copies to shared
+// memory, and warpgroup products. Operands in shared memory lie in boxes of 64 bf16 columns (128 bytes a row) with the
+// 128-byte swizzle, as the copy engine writes them; a box begins at a multiple of 1,024 bytes. PTX ISA 8.0, sections on
 // mbarrier, cp.async.bulk.tensor and wgmma.
 #pragma once
 
@@ -52,9 +52,6 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) 
 
 // ---- Tensor copies: a box of `map` at these coordinates (innermost first) into shared memory ----
 
-__device__ __forceinline__ void prefetch(const CUtensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
-}
 /// Of a tensor of four dimensions.
 __device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap& map, uint32_t barrier, int x, int y, int z,
                                          int w) {
@@ -108,7 +105,19 @@ __device__ __forceinline__ uint64_t transposed_operand(uint32_t address, int box
          uint64_t{1} << 62;
 }
 
-/// Before the first product after registers of d (or of a) were written.
+/// Keeps ordinary instructions on these registers on their side of this line: the compiler does not know that products
+/// go on with them after their instruction.
+template <int kCount>
+__device__ __forceinline__ void pin(float (&d)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+template <int kRows, int kColumns>
+__device__ __forceinline__ void pin(uint32_t (&a)[kRows][kColumns]) {
+#pragma unroll
+  for (int i = 0; i < kRows * kColumns; ++i) asm volatile("" : "+r"(a[i / kColumns][i % kColumns])::"memory");
+}
+/// Before the first product after registers of d (or of a) were written, which are pinned.
 __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 /// Ends a group of products.
 __device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

@@ -21,8 +21,8 @@ __device__ __forceinline__ uint32_t tiles_at(const void* memory) {
 }
 __device__ __forceinline__ uint32_t barriers_at(const void* memory) { return tiles_at(memory) + kTileBytes; }
 
-/// Waits for all threads of the caller's warpgroup. Products do so by themselves; a warpgroup that gives something back
-/// without having multiplied needs it: a warp that had not yet seen the barrier's phase end could miss it.
+/// Waits for all threads of the caller's warpgroup. Products bring its warps together by themselves; a warpgroup that
+/// gives something back without having multiplied needs this: a warp that had not yet seen the phase end could miss it.
 __device__ __forceinline__ void group_barrier(int group) {
   if (group == 0) {
     asm volatile("bar.sync 1, 128;" ::: "memory");
@@ -36,6 +36,7 @@ template <int kStages, int kStageBytes>
 class Ring {
  public:
   static constexpr int kBarriers = 2 * kStages;
+  static_assert(kStages >= 2 && 8 * kBarriers <= kBarrierBytes);  // a warpgroup holds one while it waits for the next
 
   __device__ Ring(uint32_t stages, uint32_t barriers) : stages_(stages), barriers_(barriers) {}
 
@@ -87,6 +88,7 @@ class Ring {
  private:
   __device__ uint32_t full(int i) const { return barriers_ + 8 * i; }
   __device__ uint32_t empty(int i) const { return barriers_ + 8 * (kStages + i); }
+  /// One arrival for a warpgroup: when its products are done, all its warps have begun them.
   __device__ void give_back(int stage) const {
     if (stage >= 0 && threadIdx.x % kGroupThreads == 0) barrier_arrive(empty(stage));
   }

@@ -9,7 +9,7 @@
 #include "kernels/cuda/segments.cuh"
 #include "kernels/cuda/workspace_layout.h"
 
-#pragma nv_diag_suppress 177  // in code for other GPUs, where the kernel is empty, nothing refers to its functions
+#pragma nv_diag_suppress 177  // in code for other GPUs, where the kernel only traps, nothing refers to its functions
 
 namespace retain::cuda {
 
@@ -181,7 +181,7 @@ __device__ __forceinline__ Sight sight_of(const Segments& s, const Item& item, i
 
 /// Zeroes the scores, from `column` on, that rows do not see.
 template <int kScores>
-__device__ __forceinline__ void mask_scores(float (&score)[kScores], const Sight (&sight)[2], int column) {
+__device__ __forceinline__ void hide_unseen(float (&score)[kScores], const Sight (&sight)[2], int column) {
 #pragma unroll
   for (int i = 0; i < kScores; ++i) {
     const int c = column + i / 4 * 8 + i % 2;
@@ -266,8 +266,10 @@ __device__ __forceinline__ void multiply_tiles(const Products& a, typename Tile:
       }
       if (start >= 0) {
         ring.finish();
+        pin(acc);
 #pragma unroll
         for (int i = 0; i < Tile::kColumns / 2; ++i) acc[i] = sight[i / 2 % 2].state ? acc[i] : 0.0F;
+        pin(acc);
       }
     }
     // The blocks that this warpgroup's rows see; it steps over those that only the other's do.
@@ -304,14 +306,16 @@ __device__ __forceinline__ void multiply_tiles(const Products& a, typename Tile:
         ring.commit();
       }
       ring.finish();
+      pin(score);
       if (block == last) leave_x();
-      if (block == diagonal || start >= 0) mask_scores(score, sight, block * kBlock + 2 * (lane % 4));
+      if (block == diagonal || start >= 0) hide_unseen(score, sight, block * kBlock + 2 * (lane % 4));
       uint32_t packed[kBlock / kStep][4];
 #pragma unroll
       for (int i = 0; i < kBlock / kStep; ++i) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) packed[i][j] = pack(score[8 * i + 2 * j], score[8 * i + 2 * j + 1]);
       }
+      pin(packed);
       ring.wait();
       products_begin();
 #pragma unroll
@@ -323,6 +327,7 @@ __device__ __forceinline__ void multiply_tiles(const Products& a, typename Tile:
       ring.commit();
     }
     ring.finish();
+    pin(acc);
     x_parity ^= 1;
     const Product& p = *item.product;
     const int64_t token = item.c * s.chunk + diagonal * kBlock + warp * 16;
@@ -355,6 +360,8 @@ __global__ void __launch_bounds__(kBlockThreads, 1) masked_product_kernel(const 
     more_registers<kGroupRegisters>();
     multiply_tiles<Tile, kTransposed>(a, ring, x, group - 1);
   }
+#else
+  __trap();
 #endif
 }
 

@@ -1,4 +1,5 @@
-// Chunkwise retention by batched products, one head of some sequences at a time, spread over the queue's lanes;
+// Which kernels serve a call: the plain ones, Hopper's own (retention_hopper.h), or those of this file:
+// chunkwise retention by batched products, one head of some sequences at a time, spread over the queue's lanes;
 // contracts in kernels/ops.h. With q̃ = q γ^i, k̂ = k γ^−j folded in by rotate (i, j inside the chunk) and S = γ × the
 // state:
 //   A = tril(Q̃ K̂ᵀ),  O = A V + Q̃ S_c,  S_(c+1) = γ^C (S_c + K̂ᵀ V)

@@ -98,10 +98,13 @@ void retention_hopper_backward(Queue& queue, const RetentionBackwardArgs& args) 
   const int64_t state = s.chunk * key_dim * value_dim, scores = s.chunk * (s.chunk + 64) / 2;
   const int64_t dv_cost = state + scores * (std::max<int64_t>(1, value_dim / 256) * key_dim + value_dim);
   const int64_t dqk_cost = 2 * (state + scores * (value_dim + key_dim));
-  // An odd number of thread blocks, so that each meets all kinds of tiles.
-  const int64_t all = queue.multiprocessors(), dv_blocks = (all * dv_cost / (dv_cost + dqk_cost)) | 1;
+  // Odd, so that each thread block meets all kinds of tiles.
+  const int64_t all = queue.multiprocessors();
+  const int64_t dv_blocks =
+      std::clamp<int64_t>((all * dv_cost / (dv_cost + dqk_cost)) | 1, 1, std::max<int64_t>(all - 1, 1));
   queue.fork();
-  masked_products(kOperation, *queue.hopper(), dqk, true, s, all - dv_blocks, queue.lane(0).stream);
+  masked_products(kOperation, *queue.hopper(), dqk, true, s, std::max<int64_t>(all - dv_blocks, 1),
+                  queue.lane(0).stream);
   masked_products(kOperation, *queue.hopper(), dv, false, s, dv_blocks, queue.lane(1).stream);
   queue.join();
 }

@@ -8,7 +8,8 @@
 
 namespace retain::cuda {
 
-/// True if these kernels take operands of this kind that the batched products would take, too.
+/// True if these kernels take operands of this kind. The caller has seen that data and strides are whole vectors of 16
+/// bytes, as the copy engine wants them.
 bool hopper_takes(const Queue& queue, DType type, const RetentionContext& context, int64_t key_dim, int64_t value_dim);
 
 void retention_hopper(Queue& queue, const RetentionArgs& args);

@@ -54,6 +54,14 @@ __global__ void __launch_bounds__(kThreads) mask_scores_kernel(T* scores, int64_
   }
 }
 
+/// True if the mask keeps token t: the tokens kept are the first or the last of their chunk.
+__device__ __forceinline__ bool holds(const Segments& s, RowMask mask, int64_t b, int64_t t) {
+  const int64_t first = t / s.chunk * s.chunk;
+  if (mask == RowMask::kSeesState) return document_start(s, b, t) < first;
+  const int64_t last = first + chunk_rows(s, t / s.chunk) - 1;
+  return t >= document_start(s, b, last);
+}
+
 /// Block: y rows of x vectors. kCopy: out = masked x; otherwise x's other rows are zeroed in place.
 template <class T, int N, bool kCopy>
 __global__ void __launch_bounds__(kThreads)
@@ -132,7 +140,7 @@ __global__ void __launch_bounds__(kThreads, 2) scan_states_kernel(const Scan<T> 
   walk<A>(a, s, a.states + b * a.batch_stride + element, false, [&](int64_t c, const float(&product)[kN], T* at) {
     if (a.store) store(at, state);
     const float decay = c + 1 < s.chunks ? full : last;
-    const float keep = !s.document || carries(s, b, c) ? 1.0F : 0.0F;
+    const float keep = carries(s, b, c) ? 1.0F : 0.0F;
 #pragma unroll
     for (int j = 0; j < kN; ++j) state[j] = decay * (keep * state[j] + product[j]);
   });
@@ -160,7 +168,7 @@ __global__ void __launch_bounds__(kThreads, 2) scan_states_reverse_kernel(const 
   walk<A>(a, s, a.states + b * a.batch_stride + element, true, [&](int64_t c, const float(&product)[kN], T* at) {
     if (a.store) store(at, gradient);
     const float decay = c == 0 ? gamma : full;  // every chunk but the last is full
-    const float keep = !s.document || carries(s, b, c) ? 1.0F : 0.0F;
+    const float keep = carries(s, b, c) ? 1.0F : 0.0F;
 #pragma unroll
     for (int j = 0; j < kN; ++j) gradient[j] = decay * (product[j] + keep * gradient[j]);
   });

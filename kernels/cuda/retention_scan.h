@@ -1,5 +1,6 @@
 // The kernels of chunkwise retention that are not products: masks by zero-writing, and the scan over chunk states.
-// All work on one head. With chunk c of `chunk` tokens (the last may be shorter) starting at token c0 of the segment:
+// The kernels here work on one head. With chunk c of `chunk` tokens (the last may be shorter) starting at token c0 of
+// the segment:
 //   row t sees the state before its chunk  iff its document started before c0,
 //   row t belongs to the state after its chunk  iff its document is that of the chunk's last token.
 #pragma once

@@ -26,14 +26,6 @@ __device__ __forceinline__ int last_start(const Segments& s, int64_t b, int64_t 
 /// True if the document at the end of chunk c reaches back before the chunk.
 __device__ __forceinline__ bool carries(const Segments& s, int64_t b, int64_t c) { return last_start(s, b, c) < 0; }
 
-/// True if the mask keeps token t, see retention_scan.h: the tokens kept are the first or the last of their chunk.
-__device__ __forceinline__ bool holds(const Segments& s, RowMask mask, int64_t b, int64_t t) {
-  const int64_t first = t / s.chunk * s.chunk;
-  if (mask == RowMask::kSeesState) return document_start(s, b, t) < first;
-  const int64_t last = first + chunk_rows(s, t / s.chunk) - 1;
-  return t >= document_start(s, b, last);
-}
-
 /// γ^n for n tokens. Exact to float's last digits without a double exponential, which would cost a thread as much as
 /// its loads: 2^fraction of the exponent by float, the whole part exactly.
 __device__ __forceinline__ float decay_over(double log2_gamma, int64_t n) {

@@ -32,11 +32,17 @@ class CudaRetention : public RetentionTest {
                      claim);
   }
 
-  /// Heads of the model families, which Hopper's own kernels take in bf16: ragged chunks, a tile of rows without
-  /// tokens, more tiles than thread blocks.
+  /// Calls claim(problem, times): heads of the model families, which Hopper's own kernels take in bf16, with the
+  /// problem's sequences that many times over. Ragged chunks, a tile of rows without tokens; states in narrow tiles
+  /// where there are few and in wide ones, several tiles for each thread block of every kernel, tiles of one block of
+  /// tokens.
   template <class Claim>
   void for_each_problem_of_the_configs(const Claim& claim) {
-    for_each_problem({{1, 356, 2, 256, 512}, {2, 390, 1, 128, 256}, {48, 20, 3, 128, 256}}, claim);
+    const auto times = [&](int64_t n) { return [&claim, n](const RetentionProblem& p) { claim(p, n); }; };
+    for_each_problem({{1, 356, 2, 256, 512}, {2, 390, 1, 128, 256}}, times(1));
+    for_each_problem({{3, 300, 2, 256, 512}}, times(4));
+    for_each_problem({{2, 390, 1, 128, 256}}, times(36));
+    for_each_problem({{2, 20, 3, 128, 256}}, times(24));
   }
 
   template <class Claim>
@@ -91,19 +97,21 @@ class CudaRetention : public RetentionTest {
                       .fold_sign = sign});
   }
 
-  void expect_forward(const RetentionProblem& p) {
+  void expect_forward(const RetentionProblem& one, int64_t times = 1) {
+    const RetentionProblem p = repeated(one, times);
     const Folded f = folded(p);
     const Operands y = operands(p);
     const DeviceTensor state_out = accumulator(state_shape(p));
     RetentionArgs args{.context = f.c.args, .q = f.x.q, .k = f.x.k, .v = f.x.v, .o = y.g, .state_out = state_out};
     if (!p.state_in.empty()) args.state_in = f.state_in;
     backend().retention(args);
-    expect_same({read(backend(), y.g), state_out.values()}, retention_oracle(p));
+    expect_same({read(backend(), y.g), state_out.values()}, repeated(retention_oracle(one), times));
   }
 
   /// With the states that the forward saved, or computing them again.
-  void expect_backward(const RetentionProblem& p, bool saved) {
-    const RetentionGradient want = retention_gradient_oracle(p);
+  void expect_backward(const RetentionProblem& one, bool saved, int64_t times = 1) {
+    const RetentionProblem p = repeated(one, times);
+    const RetentionGradient want = repeated(retention_gradient_oracle(one), times);
     const Folded f = folded(p);
     const int64_t chunk = f.c.args.chunk;
     const Operands dx = operands(p);
@@ -138,15 +146,16 @@ class CudaRetention : public RetentionTest {
     expect_same({read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()}, want);
   }
 
-  void expect_segment_states(RetentionProblem p) {
+  void expect_segment_states(RetentionProblem one, int64_t times = 1) {
+    one.state_in.clear();
+    one.dstate_out.clear();
+    const RetentionProblem p = repeated(one, times);
     const Folded f = folded(p);
-    p.state_in.clear();
-    p.dstate_out.clear();
     const DeviceTensor state = accumulator(state_shape(p)), dstate = accumulator(state_shape(p));
     backend().retention_state({.context = f.c.args, .k = f.x.k, .v = f.x.v, .state = state});
     backend().retention_state_gradient({.context = f.c.args, .q = f.x.q, .dout = f.x.g, .dstate = dstate});
-    expect_close("state", state.values(), retention_state_oracle(p));
-    expect_close("dstate", dstate.values(), retention_dstate_oracle(p));
+    expect_close("state", state.values(), repeated(retention_state_oracle(one), times));
+    expect_close("dstate", dstate.values(), repeated(retention_dstate_oracle(one), times));
   }
 };
 
@@ -168,19 +177,19 @@ TEST_P(CudaRetention, SegmentStateAndItsGradientStartFromNothing) {
 }
 
 TEST_P(CudaRetention, ForwardOfHeadsOfTheConfigsIsTheDefinition) {
-  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_forward(p); });
+  for_each_problem_of_the_configs([&](const RetentionProblem& p, int64_t times) { expect_forward(p, times); });
 }
 
 TEST_P(CudaRetention, BackwardOfHeadsOfTheConfigsIsTheDenseGradient) {
-  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_backward(p, true); });
+  for_each_problem_of_the_configs([&](const RetentionProblem& p, int64_t times) { expect_backward(p, true, times); });
 }
 
 TEST_P(CudaRetention, BackwardOfHeadsOfTheConfigsComputesStatesAgain) {
-  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_backward(p, false); });
+  for_each_problem_of_the_configs([&](const RetentionProblem& p, int64_t times) { expect_backward(p, false, times); });
 }
 
 TEST_P(CudaRetention, SegmentStateOfHeadsOfTheConfigsStartsFromNothing) {
-  for_each_problem_of_the_configs([&](const RetentionProblem& p) { expect_segment_states(p); });
+  for_each_problem_of_the_configs([&](const RetentionProblem& p, int64_t times) { expect_segment_states(p, times); });
 }
 
 TEST_P(CudaRetention, PlainKernelServesWideHeads) {

@@ -52,6 +52,24 @@ Values retention_state_oracle(const RetentionProblem& p);
 RetentionGradient retention_gradient_oracle(const RetentionProblem& p);
 Values retention_dstate_oracle(const RetentionProblem& p);
 
+inline Values repeated(const Values& x, int64_t times) {
+  Values out;
+  for (int64_t i = 0; i < times; ++i) out.insert(out.end(), x.begin(), x.end());
+  return out;
+}
+/// The problem's sequences, several times over; and its results. Large batches cost the oracle nothing.
+inline RetentionProblem repeated(RetentionProblem p, int64_t times) {
+  p.batch *= times;
+  for (Values* x : {&p.q, &p.k, &p.v, &p.document_start, &p.state_in, &p.dout, &p.dstate_out}) *x = repeated(*x, times);
+  return p;
+}
+inline RetentionResult repeated(const RetentionResult& x, int64_t times) {
+  return {repeated(x.o, times), repeated(x.state_out, times)};
+}
+inline RetentionGradient repeated(const RetentionGradient& x, int64_t times) {
+  return {repeated(x.dq, times), repeated(x.dk, times), repeated(x.dv, times), repeated(x.dstate_in, times)};
+}
+
 /// Document starts of tokens that stand at `offset` of their sequence, from the positions where documents begin.
 inline Values document_starts(int64_t batch, int64_t tokens, int64_t offset, const std::vector<int64_t>& begins) {
   Values out;
