@@ -54,7 +54,7 @@ nlohmann::ordered_json to_json(const RunPlan& plan, const std::optional<GpuMemor
           {"memory_bytes", to_json(plan.memory)},
           {"memory_bytes_total", plan.memory_bytes()},
           {"library_bytes", to_json(plan.libraries)},
-          {"library_bytes_total", plan.library_bytes()},
+          {"library_bytes_total", plan.libraries_bytes()},
           {"save_bytes", plan.save_bytes},
           {"machine", here},
           {"exchanged_bytes_per_step", to_json(plan.exchanged)}};

@@ -62,7 +62,7 @@ std::string check_gpu_memory(const Config& config, int ranks, const Target& targ
   if (plan.needed_bytes() <= obtainable) return "";
   const std::string text = fmt::format(
       "a rank needs {} GiB of its GPU, {} GiB of that for CUDA, cuBLAS and NCCL, but can have {} of {} GiB{}; {}",
-      gibibytes(plan.needed_bytes()), gibibytes(plan.library_bytes()), gibibytes(obtainable),
+      gibibytes(plan.needed_bytes()), gibibytes(plan.libraries_bytes()), gibibytes(obtainable),
       gibibytes(memory.total_bytes),
       plan.needed_bytes() <= memory.total_bytes ? ": another process has memory there" : "",
       memory_advice(config, ranks, target, obtainable));

@@ -57,7 +57,7 @@ Target resolve_target(const Config& config, bool gpu_available, int threads) {
 }
 
 int64_t RunPlan::memory_bytes() const { return sum(memory); }
-int64_t RunPlan::library_bytes() const { return sum(libraries); }
+int64_t RunPlan::libraries_bytes() const { return sum(libraries); }
 
 BatchShape batch_shape(const Config& config, const MeshShape& mesh) {
   return {.sequences = config.train.micro_batch_tokens / config.data.seq_len,

@@ -37,14 +37,14 @@ struct RunPlan {
   std::vector<PlanPart> exchanged;  ///< bytes that one rank puts into collectives in one step, by axis and purpose
 
   int64_t memory_bytes() const;
-  int64_t library_bytes() const;
+  int64_t libraries_bytes() const;
   /// What a rank needs of its device: both together, and on a CPU what it saves from.
   int64_t needed_bytes() const {
-    return memory_bytes() + library_bytes() + (target.device == DeviceKind::kCuda ? 0 : save_bytes);
+    return memory_bytes() + libraries_bytes() + (target.device == DeviceKind::kCuda ? 0 : save_bytes);
   }
 };
 
-/// The part of library_bytes() that a process takes of a GPU before it can ask how much is free.
+/// The part of libraries_bytes() that a process takes of a GPU before it can ask how much is free.
 extern const int64_t kCudaContextBytes;
 
 /// The micro-batch of one rank.

@@ -198,7 +198,7 @@ void TrainingRun::report_memory() {
   };
   const int64_t ours = backend.allocated_bytes(), used = gpu->total_bytes - gpu->free_bytes;
   log_.info("memory of the GPU: ", mebibytes(ours), " as planned, ", mebibytes(used - ours),
-            " for CUDA, cuBLAS, NCCL and other processes (expected ", mebibytes(plan_.library_bytes()), "), ",
+            " for CUDA, cuBLAS, NCCL and other processes (expected ", mebibytes(plan_.libraries_bytes()), "), ",
             mebibytes(gpu->free_bytes), " free");
 }
 

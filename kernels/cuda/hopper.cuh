@@ -90,8 +90,8 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
 
 // ---- Warpgroup products: d [64, N] (+)= a [64, 16] · b [16, N], b from shared memory ----
 //
-// Thread t of a warpgroup holds of row 16 (t / 32) + (t % 32) / 4 the columns 8 j + 2 (t % 4) and the one after in d[4
-// j] and d[4 j + 1], and those of the row eight below in d[4 j + 2] and d[4 j + 3].
+// Thread t of a warpgroup holds row 16 (t / 32) + (t % 32) / 4: its columns 8 j + 2 (t % 4) and the one after lie in
+// d[4 j] and d[4 j + 1], those of the row eight below in d[4 j + 2] and d[4 j + 3].
 
 /// The operand's rows are the product's rows (of a) or columns (of b), 16 contracted columns from `address` on.
 __device__ __forceinline__ uint64_t row_operand(uint32_t address) {
@@ -121,10 +121,10 @@ __device__ __forceinline__ void pin(uint32_t (&a)[kRows][kColumns]) {
 __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 /// Ends a group of products.
 __device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-/// Waits until at most kGroups groups are under way.
-template <int kGroups>
+/// Waits until at most kUnderWay groups of products are under way.
+template <int kUnderWay>
 __device__ __forceinline__ void products_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGroups) : "memory");
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kUnderWay) : "memory");
 }
 
 #define RETAIN_D4(i) "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3])

@@ -1,6 +1,6 @@
-// How the Hopper kernels move tiles: one warp, the feeder, copies them into a ring of stages of shared memory, two
-// warpgroups multiply them. A stage is filled when its bytes are there and free again when both warpgroups have read
-// it.
+// How the Hopper kernels move tiles: one thread, the feeder, has them copied into a ring of stages of shared memory,
+// two warpgroups multiply them. A stage is filled when its bytes are there and free again when both warpgroups have
+// read it.
 #pragma once
 
 #include "kernels/cuda/hopper.cuh"

@@ -147,23 +147,17 @@ struct Shape {
 template <class Body>
 void for_each_head(const char* operation, Queue& queue, const RetentionContext& context, const Shape& shape, DType type,
                    Body&& body) {
-  const int64_t chunk = context.folded_chunk;
-  const RetentionScratch part(shape.batch, shape.tokens, chunk, shape.key_dim, shape.value_dim, dtype_bytes(type));
+  const Segments all = segments_of(context, shape.batch, shape.tokens);
+  const RetentionScratch part(shape.batch, shape.tokens, all.chunk, shape.key_dim, shape.value_dim, dtype_bytes(type));
   auto* memory = static_cast<char*>(queue.scratch(operation, kLanes * part.bytes));
-  Segments segments;
-  segments.document_stride = context.document_start.stride[0];
-  segments.position_offset = context.position_offset;
-  segments.tokens = shape.tokens;
-  segments.chunk = chunk;
-  segments.chunks = (shape.tokens + chunk - 1) / chunk;
   const int64_t together =
-      part_sequences(shape.batch, segments.chunks, part_chunks(chunk, shape.key_dim, shape.value_dim));
-  const auto* document = static_cast<const int32_t*>(context.document_start.data);
+      part_sequences(shape.batch, all.chunks, part_chunks(all.chunk, shape.key_dim, shape.value_dim));
   int lane = 0;
   queue.fork();
   for (int64_t first = 0; first < shape.batch; first += together) {
+    Segments segments = all;
     segments.batch = std::min(together, shape.batch - first);
-    if (document) segments.document = document + first * segments.document_stride;
+    if (all.document) segments.document += first * all.document_stride;
     for (int64_t h = 0; h < shape.heads; ++h) {
       const Head head{operation,
                       queue,
@@ -174,7 +168,7 @@ void for_each_head(const char* operation, Queue& queue, const RetentionContext& 
                       shape.key_dim,
                       shape.value_dim,
                       static_cast<const double*>(context.log2_gamma.data) + h,
-                      document != nullptr};
+                      all.document != nullptr};
       body(h, head, part, memory + lane * part.bytes);
       lane = (lane + 1) % kLanes;
     }

@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-#include "kernels/core/dtype.h"
+#include "kernels/ops.h"
 
 namespace retain::cuda {
 
@@ -19,6 +19,19 @@ struct Segments {
   int64_t document_stride = 0, position_offset = 0;
   int64_t batch = 0, tokens = 0, chunk = 0, chunks = 0;  ///< chunks of one sequence
 };
+
+/// Of `batch` sequences of `tokens` tokens, in the chunks that are folded in.
+inline Segments segments_of(const RetentionContext& context, int64_t batch, int64_t tokens) {
+  Segments s;
+  s.document = static_cast<const int32_t*>(context.document_start.data);
+  s.document_stride = context.document_start.stride[0];
+  s.position_offset = context.position_offset;
+  s.batch = batch;
+  s.tokens = tokens;
+  s.chunk = context.folded_chunk;
+  s.chunks = (tokens + s.chunk - 1) / s.chunk;
+  return s;
+}
 
 enum class RowMask : uint8_t { kSeesState, kLeavesState };
 

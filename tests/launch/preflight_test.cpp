@@ -40,9 +40,9 @@ std::string gpu_refusal(const Config& config, int ranks, int64_t free_bytes, int
 TEST(Preflight, AGpuHoldsWhatIsPlannedAndTheLibrariesToTheByte) {
   const Config config = large();
   const RunPlan plan = make_plan(config, 1, kGpu);
-  ASSERT_GT(plan.library_bytes(), kCudaContextBytes);
+  ASSERT_GT(plan.libraries_bytes(), kCudaContextBytes);
   const int64_t enough =
-      plan.memory_bytes() + plan.library_bytes() - kCudaContextBytes;  // the context is there already
+      plan.memory_bytes() + plan.libraries_bytes() - kCudaContextBytes;  // the context is there already
   EXPECT_EQ(gpu_refusal(config, 1, enough, 80 * kGib), "");
   EXPECT_NE(gpu_refusal(config, 1, enough - 1, 80 * kGib), "");
 }
@@ -51,7 +51,7 @@ TEST(Preflight, ARefusalNamesTheLargestPartsAndWhatIsEnough) {
   const RunPlan plan = make_plan(large(), 1, kGpu);
   const std::string text = gpu_refusal(large(), 1, 41 * kGib, 42 * kGib);
   EXPECT_THAT(text, HasSubstr("a rank needs " + gibibytes(plan.needed_bytes()) + " GiB of its GPU, " +
-                              gibibytes(plan.library_bytes()) + " GiB of that for CUDA, cuBLAS and NCCL"));
+                              gibibytes(plan.libraries_bytes()) + " GiB of that for CUDA, cuBLAS and NCCL"));
   EXPECT_THAT(text, HasSubstr("of 42.0 GiB;"));
   EXPECT_THAT(text,
               HasSubstr("the largest parts of a rank: activations 32.1 GiB, optimizer moments 9.9 GiB, gradients"));
@@ -111,7 +111,7 @@ TEST(Preflight, WhatCheckpointsAreWrittenFromCounts) {
   const RunPlan cpu = make_plan(config, 1, kCpu), gpu = make_plan(config, 1, kGpu);
   EXPECT_GE(gpu.save_bytes, 12 * gpu.parameters.all);  // master weights and both moments in float32
   EXPECT_EQ(cpu.needed_bytes(), cpu.memory_bytes() + cpu.save_bytes);
-  EXPECT_EQ(gpu.needed_bytes(), gpu.memory_bytes() + gpu.library_bytes()) << "a GPU does not hold it";
+  EXPECT_EQ(gpu.needed_bytes(), gpu.memory_bytes() + gpu.libraries_bytes()) << "a GPU does not hold it";
   EXPECT_EQ(refusal_of([&] { check_host_memory(config, 1, kGpu, 8, 8 * gpu.save_bytes); }), "");
   EXPECT_THAT(refusal_of([&] { check_host_memory(config, 1, kGpu, 8, 8 * gpu.save_bytes - 1); }),
               HasSubstr("8 rank(s) of this machine need " + gibibytes(8 * gpu.save_bytes) +
@@ -148,14 +148,14 @@ TEST(Plan, CountsTheGroupsOfNcclThatAMeshMakes) {
   const auto nccl_bytes = [&](int cp, int tp, int ranks) {
     config.parallel.cp = cp;
     config.parallel.tp = tp;
-    return make_plan(config, ranks, kGpu).library_bytes() - make_plan(large(), 1, kGpu).library_bytes();
+    return make_plan(config, ranks, kGpu).libraries_bytes() - make_plan(large(), 1, kGpu).libraries_bytes();
   };
   const int64_t two_groups = nccl_bytes(1, 1, 2);
   EXPECT_GT(two_groups, 0);
   EXPECT_EQ(nccl_bytes(1, 2, 2), two_groups);          // world, tp
   EXPECT_EQ(nccl_bytes(2, 1, 2), two_groups * 3 / 2);  // world, cp, replicas
   EXPECT_EQ(nccl_bytes(2, 2, 8), two_groups * 2);
-  EXPECT_EQ(make_plan(large(), 2, kCpu).library_bytes(), 0);
+  EXPECT_EQ(make_plan(large(), 2, kCpu).libraries_bytes(), 0);
 }
 
 }  // namespace
