@@ -169,12 +169,15 @@ Verb data_prepare_verb() {
   };
   Verb verb = make_verb("data prepare", "Turns text into token shards.",
                         "  retain data prepare books/*.txt --out data/books --holdout 5%\n"
-                        "  retain data prepare story.txt --out data/story\n");
+                        "  retain data prepare shard-*.jsonl --out data/web --text-key content\n");
   const auto raw = std::make_shared<Raw>();
-  words(verb, "INPUT", raw->o.inputs, "text files; each is one document", " ")->required();
+  words(verb, "INPUT", raw->o.inputs, "text files, each one document, and .jsonl files,\neach line one", " ")
+      ->required();
   word(verb, "--out", raw->o.out, "prefix of the files that are written", "PREFIX")->required();
   word(verb, "--tokenizer", raw->o.tokenizer, "how text becomes tokens; bytes if not given", "bytes");
   word(verb, "--holdout", raw->holdout, "keep the last part of the text out of training,\nsuch as 5% or 0.05", "SHARE");
+  word(verb, "--text-key", raw->o.text_key, "where the object of a .jsonl line has its text;\n'text' if not given",
+       "KEY");
   verb.finish = [raw]() -> Command {
     read_choice("--tokenizer", raw->o.tokenizer, {"bytes"});
     raw->o.holdout = read_fraction("--holdout", raw->holdout);

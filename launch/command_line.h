@@ -61,7 +61,8 @@ struct DataPrepareOptions {
   std::vector<std::string> inputs;
   std::string out;  ///< prefix of what is written
   std::string tokenizer = "bytes";
-  double holdout = 0;  ///< the last part of all text, kept out of training, as a fraction
+  double holdout = 0;             ///< the last part of all text, kept out of training, as a fraction
+  std::string text_key = "text";  ///< of the objects of JSONL
 };
 
 struct DataInfoOptions {

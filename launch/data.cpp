@@ -32,8 +32,8 @@ ordered_json to_json(const TokenSetDescription& set) {
 }  // namespace
 
 int run(const DataPrepareOptions& options) {
-  const PrepareSummary summary =
-      prepare_tokens(options.inputs, options.out, *make_tokenizer(options.tokenizer), options.holdout);
+  const PrepareSummary summary = prepare_tokens(options.inputs, options.out, *make_tokenizer(options.tokenizer),
+                                                {.holdout_fraction = options.holdout, .text_key = options.text_key});
   for (const PreparedSet& set : summary.sets) {
     fmt::print("set={} tokens={} documents={}\n", set.prefix, set.tokens, set.documents);
   }

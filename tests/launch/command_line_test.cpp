@@ -44,7 +44,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "plan: --json --ranks --set\n"
             "eval: --data --json --mode --tokens\n"
             "generate: --max-tokens --prompt --seed --temperature --top-p\n"
-            "data prepare: --holdout --out --tokenizer\n"
+            "data prepare: --holdout --out --text-key --tokenizer\n"
             "data info: --json\n"
             "checkpoint list: --json\n"
             "checkpoint verify: --json\n"
@@ -122,7 +122,9 @@ TEST(CommandLine, DataAndCheckpoint) {
   EXPECT_EQ(prepare.out, "data/x");
   EXPECT_EQ(prepare.tokenizer, "bytes");
   EXPECT_EQ(prepare.holdout, 0.05);
+  EXPECT_EQ(prepare.text_key, "text");
   EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--holdout", "0.25"}).holdout, 0.25);
+  EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--text-key", "body"}).text_key, "body");
   EXPECT_THAT(parse<DataPrepareOptions>({"data", "prepare", "--out", "b", "--", "--a"}).inputs, ElementsAre("--a"));
   EXPECT_THAT(parse<DataInfoOptions>({"data", "info", "a", "b"}).paths, ElementsAre("a", "b"));
   EXPECT_TRUE(parse<CheckpointListOptions>({"checkpoint", "list", "r", "--json"}).json);

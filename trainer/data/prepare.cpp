@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iostream>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
 #include "trainer/data/token_writer.h"
@@ -24,6 +25,12 @@ void create_parent_folder(const std::string& prefix) {
   if (error) throw Error(ErrorKind::kCannotCreate, concat(folder.string(), ": cannot create: ", error.message()));
 }
 
+void end_document(const Tokenizer& tokenizer, TokenWriter& writer) {
+  const int32_t end = tokenizer.end_of_document();
+  writer.append(std::span(&end, 1));
+  writer.end_document();
+}
+
 /// Streams one document of text into the writer; returns its bytes.
 int64_t add_document(std::istream& text, const std::string& name, const Tokenizer& tokenizer, TokenWriter& writer) {
   int64_t bytes = 0;
@@ -38,19 +45,56 @@ int64_t add_document(std::istream& text, const std::string& name, const Tokenize
   }
   if (text.bad()) throw Error(ErrorKind::kIo, concat(name, ": byte ", bytes, ": cannot read"));
   writer.append(tokenizer.encode(pending));
-  if (bytes == 0) return 0;
-  const int32_t end = tokenizer.end_of_document();
-  writer.append(std::span(&end, 1));
-  writer.end_document();
+  if (bytes > 0) end_document(tokenizer, writer);
   return bytes;
 }
 
-int64_t add_input(const std::string& input, const Tokenizer& tokenizer, TokenWriter& writer) {
+/// The text of a line of JSONL; `place` is its file and line.
+std::string text_of_line(const std::string& line, const std::string& text_key, const std::string& place) {
+  const auto refuse = [&](const std::string& why) -> Error { return {ErrorKind::kData, concat(place, ": ", why)}; };
+  nlohmann::json object;
+  try {
+    object = nlohmann::json::parse(line);
+  } catch (const nlohmann::json::exception& error) {
+    throw refuse(concat("no JSON, though each line is one object with the text of a document: ", error.what()));
+  }
+  if (!object.is_object())
+    throw refuse(concat("is ", object.type_name(), ", want an object with the text of a document"));
+  const auto text = object.find(text_key);
+  if (text == object.end()) {
+    std::string keys;
+    for (const auto& [key, value] : object.items()) keys += (keys.empty() ? "" : ", ") + key;
+    throw refuse(concat("has no '", text_key, "'; its keys are: ", keys, " (--text-key names the one to take)"));
+  }
+  if (!text->is_string()) throw refuse(concat("'", text_key, "' is ", text->type_name(), ", want a string"));
+  return text->get<std::string>();
+}
+
+/// A document a line; returns the bytes of their text.
+int64_t add_json_lines(std::istream& lines, const std::string& name, const std::string& text_key,
+                       const Tokenizer& tokenizer, TokenWriter& writer) {
+  int64_t bytes = 0, number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string text = text_of_line(line, text_key, concat(name, ":", number));
+    if (text.empty()) continue;
+    writer.append(tokenizer.encode(text));
+    end_document(tokenizer, writer);
+    bytes += static_cast<int64_t>(text.size());
+  }
+  if (lines.bad()) throw Error(ErrorKind::kIo, concat(name, ": line ", number + 1, ": cannot read"));
+  return bytes;
+}
+
+int64_t add_input(const std::string& input, const std::string& text_key, const Tokenizer& tokenizer,
+                  TokenWriter& writer) {
   if (input == "-") return add_document(std::cin, "standard input", tokenizer, writer);
   if (!std::filesystem::exists(input)) throw Error(ErrorKind::kMissingInput, concat(input, ": there is no such file"));
   if (std::filesystem::is_directory(input)) throw Error(ErrorKind::kData, concat(input, ": is a folder, want a file"));
   std::ifstream file(input, std::ios::binary);
   if (!file) throw Error(ErrorKind::kIo, concat(input, ": cannot open"));
+  if (input.ends_with(".jsonl")) return add_json_lines(file, input, text_key, tokenizer, writer);
   return add_document(file, input, tokenizer, writer);
 }
 
@@ -93,10 +137,11 @@ class TemporarySet {
   std::string prefix_;
 };
 
-PrepareSummary write_whole(std::span<const std::string> inputs, const std::string& prefix, const Tokenizer& tokenizer) {
+PrepareSummary write_whole(std::span<const std::string> inputs, const std::string& prefix, const Tokenizer& tokenizer,
+                           const std::string& text_key) {
   TokenWriter writer(prefix, tokenizer.vocab_size());
   PrepareSummary summary;
-  for (const std::string& input : inputs) summary.input_bytes += add_input(input, tokenizer, writer);
+  for (const std::string& input : inputs) summary.input_bytes += add_input(input, text_key, tokenizer, writer);
   if (summary.input_bytes == 0) throw Error(ErrorKind::kData, concat(inputs.size(), " inputs hold no text"));
   writer.finish();
   summary.sets.push_back({prefix, writer.tokens(), writer.documents()});
@@ -106,16 +151,17 @@ PrepareSummary write_whole(std::span<const std::string> inputs, const std::strin
 }  // namespace
 
 PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::string& out_prefix,
-                              const Tokenizer& tokenizer, double holdout_fraction) {
+                              const Tokenizer& tokenizer, const PrepareOptions& options) {
+  const double holdout_fraction = options.holdout_fraction;
   if (!(holdout_fraction >= 0 && holdout_fraction < 1)) {
     throw Error(ErrorKind::kConfig, concat("holdout: got ", holdout_fraction, ", want a fraction in [0, 1)"));
   }
   create_parent_folder(out_prefix);
-  if (holdout_fraction == 0) return write_whole(inputs, out_prefix, tokenizer);
+  if (holdout_fraction == 0) return write_whole(inputs, out_prefix, tokenizer, options.text_key);
 
   // How many tokens there are is known only after all inputs were read, and standard input is read once.
   const TemporarySet whole(out_prefix + ".whole");
-  PrepareSummary summary = write_whole(inputs, whole.prefix(), tokenizer);
+  PrepareSummary summary = write_whole(inputs, whole.prefix(), tokenizer, options.text_key);
   const TokenSet set(whole.prefix());
   const int64_t held_out = std::llround(holdout_fraction * static_cast<double>(set.tokens()));
   if (held_out == 0 || held_out == set.tokens()) {

@@ -21,13 +21,19 @@ struct PrepareSummary {
   std::vector<PreparedSet> sets;  ///< PREFIX; or PREFIX_train and PREFIX_valid
 };
 
-/// Each input file ("-" is standard input) becomes one document, ended by end-of-document; inputs are streamed.
-/// holdout_fraction 0: everything goes to PREFIX. Else, below 1: the last fraction of all tokens goes to PREFIX_valid
-/// and the rest to PREFIX_train; a document that the cut divides goes on in PREFIX_valid. Folders of the prefix are
-/// created. Throws Error(kMissingInput), Error(kData) when there is no text or a part gets no token,
-/// Error(kCannotCreate), Error(kIo), Error(kConfig) for an illegal fraction.
+struct PrepareOptions {
+  double holdout_fraction = 0;    ///< of all tokens, in [0, 1)
+  std::string text_key = "text";  ///< of the objects of JSONL
+};
+
+/// Each input file ("-" is standard input) becomes one document, ended by end-of-document; inputs are streamed. Of a
+/// file whose name ends in .jsonl each line is an object, and its string `text_key` a document; empty ones are left
+/// out. holdout_fraction 0: everything goes to PREFIX. Else the last fraction of all tokens goes to PREFIX_valid and
+/// the rest to PREFIX_train; a document that the cut divides goes on in PREFIX_valid. Folders of the prefix are
+/// created. Throws Error(kMissingInput), Error(kData) when a line is no such object (file and line are named), when
+/// there is no text or a part gets no token, Error(kCannotCreate), Error(kIo), Error(kConfig) for an illegal fraction.
 PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::string& out_prefix,
-                              const Tokenizer& tokenizer, double holdout_fraction = 0);
+                              const Tokenizer& tokenizer, const PrepareOptions& options = {});
 
 struct TokenSetDescription {
   std::string prefix;

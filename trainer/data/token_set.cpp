@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <memory>
 #include <string_view>
@@ -17,7 +18,8 @@ namespace {
 
 constexpr int64_t kBlockElements = 1 << 16;  // of the index, read at a time: memory does not grow with the set
 constexpr int64_t kReadBytes = 1 << 16;      // of the tokens, converted at a time
-constexpr int64_t kSampleBlocks = 64;        // blocks of the tokens that enter the fingerprint
+constexpr size_t kNamedNeighbours = 8;
+constexpr int64_t kSampleBlocks = 64;  // blocks of the tokens that enter the fingerprint
 constexpr int64_t kSampleBlockBytes = 1 << 12;
 
 std::string strip_extension(const std::string& path) {
@@ -25,6 +27,40 @@ std::string strip_extension(const std::string& path) {
     if (path.ends_with(extension)) return path.substr(0, path.size() - extension.size());
   }
   return path;
+}
+
+/// The sets beside this one whose names begin with its name: PREFIX_train and PREFIX_valid after a holdout.
+std::string neighbours(const std::string& prefix) {
+  const std::filesystem::path path(prefix);
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::filesystem::path& file = entry->path();
+    if (file.extension() != ".idx" || !file.filename().string().starts_with(path.filename().string())) continue;
+    names.push_back((path.parent_path() / file.stem()).string());
+  }
+  std::sort(names.begin(), names.end());
+  const bool more = names.size() > kNamedNeighbours;
+  if (more) names.resize(kNamedNeighbours);
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list + (more ? ", ..." : "");
+}
+
+/// `prefix`, if a set is there; else says what is.
+std::string existing_prefix(std::string prefix, const std::string& path) {
+  std::error_code unreadable;
+  if (std::filesystem::exists(prefix + ".idx", unreadable) || unreadable) return prefix;
+  std::string message = concat(path, ": there is no set of tokens, no ", prefix, ".idx");
+  if (const std::string others = neighbours(prefix); !others.empty()) {
+    message += concat("; beside it there are ", others);
+  } else if (path == prefix && std::filesystem::is_regular_file(path, unreadable)) {
+    message += concat("; to make one of a text: retain data prepare ", path, " --out PREFIX");
+  } else {
+    message += "; 'retain data prepare' makes sets of texts";
+  }
+  throw Error(ErrorKind::kMissingInput, message);
 }
 
 template <class Found, class Want>
@@ -107,7 +143,7 @@ const char* token_type_name(TokenType type) {
 }
 
 TokenSet::TokenSet(const std::string& path, int64_t vocab_size)
-    : prefix_(strip_extension(path)),
+    : prefix_(existing_prefix(strip_extension(path), path)),
       vocab_size_(std::min(vocab_size, kAnyVocabulary)),
       idx_(prefix_ + ".idx"),
       bin_(prefix_ + ".bin"),

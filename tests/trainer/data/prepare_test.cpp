@@ -26,8 +26,13 @@ class Prepare : public testing::Test {
     write_file(folder_.file(name), text);
     return folder_.file(name);
   }
-  PrepareSummary prepare(const std::vector<std::string>& inputs, double holdout = 0) const {
-    return prepare_tokens(inputs, folder_.file("out/set"), *tokenizer_, holdout);
+  PrepareSummary prepare(const std::vector<std::string>& inputs, double holdout = 0,
+                         const std::string& text_key = "text") const {
+    return prepare_tokens(inputs, folder_.file("out/set"), *tokenizer_,
+                          {.holdout_fraction = holdout, .text_key = text_key});
+  }
+  std::string complaint(const std::string& json_lines, const std::string& text_key = "text") const {
+    return message_of(ErrorKind::kData, [&] { prepare({input("a.jsonl", json_lines)}, 0, text_key); });
   }
   const TestFolder folder_;
   const std::unique_ptr<Tokenizer> tokenizer_ = make_tokenizer("bytes");
@@ -50,6 +55,37 @@ TEST_F(Prepare, StreamsTextLargerThanItsBlocks) {
   std::vector<int32_t> tokens = tokens_of(folder_.file("out/set"));
   ASSERT_EQ(tokens.size(), text.size() + 1);
   EXPECT_EQ(tokenizer_->decode(tokens), text);
+}
+
+TEST_F(Prepare, MakesOneDocumentOfEachLineOfJson) {
+  const std::string lines =
+      "\xef\xbb\xbf{\"id\": 1, \"text\": \"a\\nb\"}\n"
+      "\n  \r\n"
+      "{\"text\": \"\"}\n"
+      "{\"meta\": {\"text\": \"no\"}, \"text\": \"\\u00e9\"}\r\n"
+      "{\"text\": \"last\"}";
+  const PrepareSummary summary = prepare({input("a.jsonl", lines), input("b.txt", "{\"text\": 1}")});
+  EXPECT_EQ(summary.sets[0].documents, 4);
+  EXPECT_EQ(tokens_of(folder_.file("out/set")),
+            (std::vector<int32_t>{'a', '\n', 'b', 256, 0xc3, 0xa9, 256, 'l', 'a', 's', 't', 256,  //
+                                  '{', '"',  't', 'e', 'x',  't',  '"', ':', ' ', '1', '}', 256}));
+  EXPECT_EQ(summary.input_bytes, 3 + 2 + 4 + 11);
+  prepare({input("c.jsonl", "{\"text\": 5, \"content\": \"c\"}")}, 0, "content");
+  EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'c', 256}));
+}
+
+TEST_F(Prepare, NamesTheLineOfJsonThatItCannotUse) {
+  const std::string good = "{\"text\": \"a\"}\n";
+  EXPECT_THAT(complaint(good + "\n{\"text\": \"a}\n"), HasSubstr(folder_.file("a.jsonl") + ":3: no JSON"));
+  EXPECT_THAT(complaint(good + "{\"text\": \"a\", \"n\": 1e999}"), HasSubstr(":2: no JSON"));
+  EXPECT_THAT(complaint(good + "{\"text\": \"\xff\"}"), HasSubstr(":2: no JSON"));
+  EXPECT_THAT(complaint("[\"a\"]"), HasSubstr(":1: is array, want an object"));
+  EXPECT_THAT(complaint("{\"text\": 7}"), HasSubstr(":1: 'text' is number, want a string"));
+  EXPECT_THAT(complaint("{\"id\": 7, \"content\": \"a\"}"),
+              HasSubstr(":1: has no 'text'; its keys are: content, id (--text-key names the one to take)"));
+  EXPECT_THAT(complaint(good, "body"), HasSubstr("has no 'body'; its keys are: text"));
+  EXPECT_THAT(complaint("\n{\"text\": \"\"}\n"), HasSubstr("hold no text"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.file("out/set.bin")));
 }
 
 TEST_F(Prepare, HoldsTheLastFractionOut) {

@@ -93,9 +93,24 @@ TEST(TokenSet, OpensByPrefixOrByEitherFile) {
   }
 }
 
+TEST(TokenSet, NamesTheSetsBesideTheOneThatIsMissing) {
+  const TestFolder folder;
+  for (const char* name : {"a_valid.idx", "a_train.idx", "a_train.bin", "b.idx", "a.txt"})
+    write_file(folder.file(name), "");
+  const auto message = [&](const char* path) {
+    return message_of(ErrorKind::kMissingInput, [&] { TokenSet(folder.file(path)); });
+  };
+  const std::string both = concat("there are ", folder.file("a_train"), ", ", folder.file("a_valid"));
+  for (const char* path : {"a", "a.bin", "a.idx"}) EXPECT_TRUE(message(path).ends_with(both)) << message(path);
+  EXPECT_THAT(message("a.txt"), HasSubstr(concat("retain data prepare ", folder.file("a.txt"))));
+  for (int i = 0; i < 20; ++i) write_file(folder.file(concat("c", i, ".idx")), "");
+  EXPECT_TRUE(message("c").ends_with("c15, ...")) << message("c");
+}
+
 TEST(TokenSet, SaysWhichFileIsMissing) {
   const TestFolder folder;
-  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet(folder.file("a")); }), HasSubstr("a.idx"));
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet(folder.file("a")); }),
+              testing::AllOf(HasSubstr("a.idx"), HasSubstr("'retain data prepare'")));
   write_file(folder.file("a.idx"), from_hex(kGoldenIdx));
   EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet(folder.file("a")); }), HasSubstr("a.bin"));
   std::filesystem::create_directory(folder.file("a.bin"));
