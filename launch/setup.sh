@@ -43,6 +43,8 @@ need libfmt-dev has_header fmt/core.h
 need libspdlog-dev has_header spdlog/spdlog.h
 need nlohmann-json3-dev has_header nlohmann/json.hpp
 need libxxhash-dev has_header xxhash.h
+need libprotobuf-dev has_header google/protobuf/message_lite.h
+need protobuf-compiler has_command protoc
 need libopenblas-dev has_header '*/cblas.h'
 want gnuplot-nox has_command gnuplot   # the demo's loss curve
 want bible-kjv has_command bible       # the demo's text

@@ -21,9 +21,18 @@ bool ends_inside_a_line(const std::string& path) {
   return in.get() != '\n';
 }
 
+/// TensorBoard knows a value by the name that it has in metrics.jsonl.
+Scalars scalars(const nlohmann::ordered_json& json) {
+  Scalars result;
+  for (const auto& [name, value] : json.items()) {
+    if (name != "step") result.emplace_back(name, value.get<double>());
+  }
+  return result;
+}
+
 }  // namespace
 
-Metrics::Metrics(const std::string& path) {
+Metrics::Metrics(const std::string& path, const std::string& tensorboard_folder) : tensorboard_(tensorboard_folder) {
   if (path.empty()) return;
   const bool torn = ends_inside_a_line(path);
   file_ = std::fopen(path.c_str(), "a");
@@ -43,7 +52,6 @@ void Metrics::append(const std::string& line) {
 }
 
 void Metrics::record(const StepMetrics& m) {
-  if (!file_) return;
   const nlohmann::ordered_json json = {{"step", m.step},
                                        {"tokens", m.tokens},
                                        {"loss", m.loss},
@@ -54,12 +62,14 @@ void Metrics::record(const StepMetrics& m) {
                                        {"memory_bytes", m.memory_bytes},
                                        {"step_seconds", m.step_seconds}};
   append(json.dump());
+  tensorboard_.record(m.step, scalars(json));
 }
 
 void Metrics::record(int64_t step, const std::map<std::string, double>& values) {
   nlohmann::ordered_json json = {{"step", step}};
   for (const auto& [name, value] : values) json[name] = value;
   append(json.dump());
+  tensorboard_.record(step, scalars(json));
 }
 
 void append_event(const std::string& path, int64_t step, const std::string& event,

@@ -1,9 +1,12 @@
-// metrics.jsonl (one object a line, appended across restarts) and the step line on stdout. Rank 0 only writes.
+// What a run measures: metrics.jsonl (one object a line, appended across restarts), the same for TensorBoard, and the
+// step line on stdout. Rank 0 only writes.
 #pragma once
 
 #include <cstdio>
 #include <map>
 #include <string>
+
+#include "trainer/tensorboard.h"
 
 namespace retain {
 
@@ -20,8 +23,8 @@ struct StepMetrics {
 class Metrics {
  public:
   /// Appends to `path`; a line torn by a crash is closed first. A run that resumes repeats the lines of the steps after
-  /// its checkpoint, with equal losses. An empty path writes nothing (other ranks).
-  explicit Metrics(const std::string& path);
+  /// its checkpoint, with equal losses. Empty paths write nothing (other ranks).
+  Metrics(const std::string& path, const std::string& tensorboard_folder);
   ~Metrics();
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
@@ -33,6 +36,7 @@ class Metrics {
  private:
   void append(const std::string& line);
   std::FILE* file_ = nullptr;
+  TensorBoard tensorboard_;
 };
 
 /// Appends {"time", "step", "event", values…} to events.jsonl.

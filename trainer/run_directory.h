@@ -1,5 +1,6 @@
 // The folder of a run (config.yaml, resolved.yaml, environment.json, log.txt, metrics.jsonl, events.jsonl, ranks/,
-// checkpoints/, STOP, DONE, FAILED). Only rank 0 writes to it, apart from the checkpoint's shards and ranks/.
+// tensorboard/, checkpoints/, STOP, DONE, FAILED). Only rank 0 writes to it, apart from the checkpoint's shards and
+// ranks/.
 #pragma once
 
 #include <string>

@@ -15,8 +15,10 @@ for n in 1 2; do
   diff <(losses whole$n) <(losses cut$n) || fail "$n ranks: losses differ after a resume"
   # Resume from an exact step in the middle as well.
   cp -r whole$n again$n
+  [ "$(ls whole$n/tensorboard | wc -l)" = 1 ] || fail "$n ranks: one run wrote $(ls whole$n/tensorboard)"
   ranks $n train tiny.yaml --set run.dir=again$n --resume again$n/checkpoints/step-00000020 >/dev/null 2>again$n.log
   diff <(losses whole$n) <(losses again$n) || fail "$n ranks: losses differ after going back to step 20"
+  [ "$(ls again$n/tensorboard | wc -l)" = 2 ] || fail "$n ranks: two starts wrote $(ls again$n/tensorboard)"
   for other in cut$n again$n; do
     for shard in whole$n/checkpoints/step-00000040/shard-*; do
       cmp "$shard" "$other/checkpoints/step-00000040/$(basename "$shard")" || fail "$n ranks: weights differ after a resume"
