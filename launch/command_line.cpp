@@ -296,14 +296,12 @@ bool names_group(const std::vector<Verb>& verbs, const Arguments& arguments) {
 }
 
 [[noreturn]] void fail_verb(const std::vector<Verb>& verbs, const Arguments& arguments) {
-  const std::string list = "\nverbs: " + listed(verbs);
+  const bool is_group = names_group(verbs, arguments);
+  const std::string list = is_group ? "\nverbs:" + lines_of(verbs, arguments[0] + " ") : "\nverbs: " + listed(verbs);
   if (arguments.empty()) usage_error("no verb given" + list);
   if (arguments[0].starts_with('-')) usage_error("options stand after the verb, got " + in_quotes(arguments[0]) + list);
-  std::string asked = arguments[0];
-  const bool is_group = names_group(verbs, arguments);
-  if (is_group && arguments.size() == 1)
-    usage_error("retain " + asked + ": no verb given\nverbs:" + lines_of(verbs, asked + " "));
-  if (is_group) asked += " " + arguments[1];
+  if (is_group && arguments.size() == 1) usage_error("retain " + arguments[0] + ": no verb given" + list);
+  const std::string asked = is_group ? arguments[0] + " " + arguments[1] : arguments[0];
   std::vector<std::string> names, groups;
   for (const Verb& verb : verbs) {
     names.push_back(verb.name);

@@ -164,18 +164,20 @@ TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
       "checkpoint digest, checkpoint diff, checkpoint check, bench gemm, bench retention, bench collectives, bench "
       "step";
   EXPECT_EQ(complaint({"trian"}), "no verb 'trian' (did you mean 'train'?)" + list);
-  EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
   EXPECT_EQ(complaint({}), "no verb given" + list);
   EXPECT_EQ(complaint({"--json", "plan", "a"}), "options stand after the verb, got '--json'" + list);
   EXPECT_EQ(complaint({"a\x1b[31m"}), "no verb 'a\\x1b[31m'" + list);
   EXPECT_EQ(complaint({""}), "no verb ''" + list);
 }
 
-TEST(CommandLine, AGroupWithoutAVerbGetsItsVerbs) {
-  EXPECT_EQ(complaint({"data"}),
-            "retain data: no verb given\nverbs:\n"
-            "  data prepare      Turns text into token shards.\n"
-            "  data info         Says what files of tokens hold.");
+TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
+  const std::string list =
+      "\nverbs:\n"
+      "  data prepare      Turns text into token shards.\n"
+      "  data info         Says what files of tokens hold.";
+  EXPECT_EQ(complaint({"data"}), "retain data: no verb given" + list);
+  EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
+  EXPECT_EQ(complaint({"data", "--json"}), "no verb 'data --json'" + list);
 }
 
 TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {

@@ -18,8 +18,8 @@ namespace {
 
 constexpr int64_t kBlockElements = 1 << 16;  // of the index, read at a time: memory does not grow with the set
 constexpr int64_t kReadBytes = 1 << 16;      // of the tokens, converted at a time
-constexpr size_t kNamedNeighbours = 8;
-constexpr int64_t kSampleBlocks = 64;  // blocks of the tokens that enter the fingerprint
+constexpr size_t kNamedNeighbours = 8;       // in a message
+constexpr int64_t kSampleBlocks = 64;        // blocks of the tokens that enter the fingerprint
 constexpr int64_t kSampleBlockBytes = 1 << 12;
 
 std::string strip_extension(const std::string& path) {
