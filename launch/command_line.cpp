@@ -4,8 +4,8 @@
 #include <cmath>
 #include <memory>
 
+#include "kernels/core/text.h"
 #include "launch/command_line_parts.h"
-#include "launch/config_yaml.h"
 #include "launch/suggest.h"
 
 namespace retain {
@@ -165,21 +165,24 @@ Verb generate_verb() {
 Verb data_prepare_verb() {
   struct Raw {
     DataPrepareOptions o;
-    std::string holdout = "0";
+    std::string holdout = "0", text_key;
   };
   Verb verb = make_verb("data prepare", "Turns text into token shards.",
                         "  retain data prepare books/*.txt --out data/books --holdout 5%\n"
-                        "  retain data prepare shard-*.jsonl --out data/web --text-key content\n");
+                        "  zcat web-*.jsonl.gz | retain data prepare - --out data/web --text-key content\n");
   const auto raw = std::make_shared<Raw>();
-  words(verb, "INPUT", raw->o.inputs, "text files, each one document, and .jsonl files,\neach line one", " ")
+  words(verb, "INPUT", raw->o.inputs,
+        "text files, one document each, or JSONL (.jsonl,\n.ndjson), one document a line; - is standard input", " ")
       ->required();
   word(verb, "--out", raw->o.out, "prefix of the files that are written", "PREFIX")->required();
   word(verb, "--tokenizer", raw->o.tokenizer, "how text becomes tokens; bytes if not given", "bytes");
   word(verb, "--holdout", raw->holdout, "keep the last part of the text out of training,\nsuch as 5% or 0.05", "SHARE");
-  word(verb, "--text-key", raw->o.text_key, "where the object of a .jsonl line has its text;\n'text' if not given",
-       "KEY");
-  verb.finish = [raw]() -> Command {
+  CLI::Option* const text_key =
+      word(verb, "--text-key", raw->text_key,
+           "take all inputs as JSONL, with the text under this\nkey of each line's object; 'text' if not given", "KEY");
+  verb.finish = [raw, text_key]() -> Command {
     read_choice("--tokenizer", raw->o.tokenizer, {"bytes"});
+    if (text_key->count() > 0) raw->o.text_key = raw->text_key;
     raw->o.holdout = read_fraction("--holdout", raw->holdout);
     return raw->o;
   };
@@ -299,8 +302,9 @@ bool names_group(const std::vector<Verb>& verbs, const Arguments& arguments) {
   const bool is_group = names_group(verbs, arguments);
   const std::string list = is_group ? "\nverbs:" + lines_of(verbs, arguments[0] + " ") : "\nverbs: " + listed(verbs);
   if (arguments.empty()) usage_error("no verb given" + list);
-  if (arguments[0].starts_with('-')) usage_error("options stand after the verb, got " + in_quotes(arguments[0]) + list);
   if (is_group && arguments.size() == 1) usage_error("retain " + arguments[0] + ": no verb given" + list);
+  const std::string& wrong = arguments[is_group ? 1 : 0];
+  if (wrong.starts_with('-')) usage_error("options stand after the verb, got " + in_quotes(wrong) + list);
   const std::string asked = is_group ? arguments[0] + " " + arguments[1] : arguments[0];
   std::vector<std::string> names, groups;
   for (const Verb& verb : verbs) {

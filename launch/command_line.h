@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <variant>
@@ -61,8 +62,8 @@ struct DataPrepareOptions {
   std::vector<std::string> inputs;
   std::string out;  ///< prefix of what is written
   std::string tokenizer = "bytes";
-  double holdout = 0;             ///< the last part of all text, kept out of training, as a fraction
-  std::string text_key = "text";  ///< of the objects of JSONL
+  double holdout = 0;                   ///< the last part of all text, kept out of training, as a fraction
+  std::optional<std::string> text_key;  ///< given: the inputs are JSONL
 };
 
 struct DataInfoOptions {

@@ -1,8 +1,8 @@
 // The verbs of retain bench.
 #include <memory>
 
+#include "kernels/core/text.h"
 #include "launch/command_line_parts.h"
-#include "launch/config_yaml.h"
 
 namespace retain::command_line {
 namespace {

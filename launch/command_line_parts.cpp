@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "kernels/core/error.h"
+#include "kernels/core/text.h"
 #include "launch/config_schema.h"
 #include "launch/config_value.h"
-#include "launch/config_yaml.h"
 #include "launch/suggest.h"
 
 namespace retain::command_line {

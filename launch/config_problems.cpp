@@ -5,8 +5,8 @@
 #include <tuple>
 
 #include "kernels/core/error.h"
+#include "kernels/core/text.h"
 #include "launch/config_reader.h"
-#include "launch/config_yaml.h"
 #include "launch/suggest.h"
 
 namespace retain {

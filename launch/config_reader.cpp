@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "kernels/core/text.h"
 #include "launch/config_base.h"
 #include "launch/config_problems.h"
 #include "launch/config_schema.h"

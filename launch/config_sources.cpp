@@ -6,6 +6,7 @@
 #include <memory>
 #include <system_error>
 
+#include "kernels/core/text.h"
 #include "launch/config_base.h"
 #include "launch/config_reader.h"
 #include "launch/config_yaml.h"

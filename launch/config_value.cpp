@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "kernels/core/error.h"
-#include "launch/config_yaml.h"
+#include "kernels/core/text.h"
 
 namespace retain {
 namespace {

@@ -10,37 +10,12 @@
 #include <streambuf>
 
 #include "kernels/core/error.h"
+#include "kernels/core/text.h"
 
 namespace retain {
 namespace {
 
-/// Length of the UTF-8 character that begins at `text[i]`; 0 when it is broken (too long a form and surrogates too).
-size_t utf8_length(std::string_view text, size_t i) {
-  const auto byte = [&](size_t k) { return static_cast<unsigned char>(text[k]); };
-  const unsigned lead = byte(i);
-  if (lead < 0x80) return 1;
-  const size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || i + length > text.size()) return 0;
-  for (size_t k = 1; k < length; ++k)
-    if ((byte(i + k) & 0xc0) != 0x80) return 0;
-  const unsigned second = byte(i + 1);
-  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f)) return 0;
-  if ((lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) return 0;
-  return length;
-}
-
 constexpr const char* kNoAliases = "aliases (*name) are not supported: share settings through base: [file]";
-
-bool is_control(std::string_view text, size_t i, size_t length) {
-  const auto lead = static_cast<unsigned char>(text[i]);
-  if (length == 1) return lead < 0x20 || lead == 0x7f;
-  return length == 2 && lead == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-}
-
-std::string hex(unsigned char byte) {
-  const char* digits = "0123456789abcdef";
-  return {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
-}
 
 /// Reads from memory without a copy of it.
 class ViewBuffer : public std::streambuf {
@@ -234,7 +209,7 @@ bool find_bad_byte(std::string_view text, const Origin& start, std::vector<ReadP
     const bool line_end = c == '\n' || (c == '\r' && text.substr(i + 1).starts_with('\n'));
     const bool allowed = length > 0 && (line_end || c == '\t' || !is_control(text, i, length));
     if (!allowed) {
-      const std::string byte = hex(static_cast<unsigned char>(c));
+      const std::string byte = hex_escape(static_cast<unsigned char>(c));
       problems.push_back(
           {at, "", length == 0 ? concat("not UTF-8 text: byte ", byte) : concat("control character ", byte), ""});
       return true;
@@ -251,32 +226,6 @@ bool find_bad_byte(std::string_view text, const Origin& start, std::vector<ReadP
 }
 
 }  // namespace
-
-std::string escape_controls(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    const size_t length = utf8_length(text, i);
-    if (length == 0 || is_control(text, i, length)) {
-      for (size_t k = 0; k < std::max<size_t>(length, 1); ++k) out += hex(static_cast<unsigned char>(text[i + k]));
-    } else {
-      out += text.substr(i, length);
-    }
-    i += std::max<size_t>(length, 1);
-  }
-  return out;
-}
-
-std::string in_quotes(std::string_view text) {
-  constexpr size_t kLongest = 80;
-  if (text.size() <= kLongest) return concat("'", escape_controls(text), "'");
-  size_t end = kLongest;
-  while (end > kLongest - 4 && (text[end] & 0xc0) == 0x80) --end;  // between characters
-  return concat("'", escape_controls(text.substr(0, end)), "...'");
-}
-
-int count_characters(std::string_view text) {
-  return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
-}
 
 ConfigNode parse_yaml(std::string_view text, const Origin& start, std::vector<ReadProblem>& problems) {
   ConfigNode refused;

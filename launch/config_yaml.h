@@ -12,13 +12,4 @@ namespace retain {
 /// could be read: after a syntax error a kRefused node, for a text without content a kNull node.
 ConfigNode parse_yaml(std::string_view text, const Origin& start, std::vector<ReadProblem>& problems);
 
-/// Control characters and broken UTF-8 as \xNN, so that a message cannot steer a terminal.
-std::string escape_controls(std::string_view text);
-
-/// The text in single quotes, escaped; of a long text the beginning.
-std::string in_quotes(std::string_view text);
-
-/// The number of characters in UTF-8 text.
-int count_characters(std::string_view text);
-
 }  // namespace retain

@@ -7,7 +7,6 @@
 
 #include "kernels/core/error.h"
 #include "launch/config_reader.h"
-#include "launch/config_yaml.h"
 #include "parallel/mpi/mpi_environment.h"
 
 namespace retain {

@@ -21,7 +21,11 @@ void RunDirectory::create() const {
                 fmt::format("cannot create the run directory {}: {}; choose another with --set run.dir=PATH", path_,
                             error ? error.message() : "there is a file of that name"));
   }
-  fs::create_directories(file("ranks"), error);
+  for (const char* const folder : {"ranks", "tensorboard"}) {
+    fs::create_directories(file(folder), error);
+    if (error)
+      throw Error(ErrorKind::kCannotCreate, fmt::format("cannot create {}: {}", file(folder), error.message()));
+  }
   const std::string probe = file(".write-test");
   std::ofstream out(probe);
   out << "retain\n";

@@ -11,8 +11,8 @@ class RunDirectory {
  public:
   explicit RunDirectory(std::string path) : path_(std::move(path)) {}
 
-  /// Creates the folder (and ranks/ in it) and proves that it can be written. Throws Error(kCannotCreate) naming the
-  /// path.
+  /// Creates the folder (ranks/ and tensorboard/ in it) and proves that it can be written. Throws Error(kCannotCreate)
+  /// naming the path.
   void create() const;
   /// Writes a small text file whole: to a temporary file that is then renamed. Throws Error(kIo).
   void write(const std::string& name, const std::string& text) const;

@@ -3,9 +3,11 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <climits>
 #include <cstring>
@@ -48,6 +50,23 @@ std::string record(const tensorboard::Event& event) {
   return length + masked_crc(length) + data + masked_crc(data);
 }
 
+constexpr std::string_view kPrefix = "events.out.tfevents.";  // and the second, in ten digits
+
+/// The second in the name of the newest file; -1 if there is none. TensorBoard reads files in the order of their names,
+/// and two starts may fall into one second, or the clock of another node be late.
+int64_t newest_second(const std::string& folder) {
+  int64_t newest = -1;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    int64_t second = 0;
+    if (!name.starts_with(kPrefix)) continue;
+    std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), second);
+    newest = std::max(newest, second);
+  }
+  return newest;
+}
+
 std::string host_name() {
   char name[HOST_NAME_MAX + 1] = {};
   return gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
@@ -87,12 +106,8 @@ TensorBoard::~TensorBoard() {
 }
 
 void TensorBoard::open(double wall_time) {
-  std::error_code error;
-  std::filesystem::create_directories(folder_, error);
-  if (error) throw Error(ErrorKind::kCannotCreate, fmt::format("{}: cannot create: {}", folder_, error.message()));
-  // TensorBoard looks for ".tfevents." and reads the files of a folder in the order of their names.
-  path_ = fmt::format("{}/events.out.tfevents.{:010}.{}.{}.0", folder_, static_cast<int64_t>(wall_time), host_name(),
-                      getpid());
+  path_ = fmt::format("{}/{}{:010}.{}.{}.0", folder_, kPrefix,
+                      std::max(static_cast<int64_t>(wall_time), newest_second(folder_) + 1), host_name(), getpid());
   file_ = std::fopen(path_.c_str(), "ab");
   if (!file_) throw Error(ErrorKind::kCannotCreate, fmt::format("{}: {}", path_, std::strerror(errno)));
 }

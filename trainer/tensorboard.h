@@ -11,15 +11,19 @@ namespace retain {
 
 using Scalars = std::vector<std::pair<std::string, double>>;  ///< tag and value
 
-/// The bytes of records (u64 length, its masked CRC-32C, an event, its masked CRC-32C; all little-endian): with which a
-/// file begins, with which a run begins at a step, and the scalars of a step. `wall_time`: seconds since 1970.
+// Records: u64 length, its masked CRC-32C, an event, its masked CRC-32C, all little-endian. `wall_time`: seconds since
+// 1970.
+
+/// The first record of a file.
 std::string tensorboard_version(double wall_time);
+/// A run begins at `step`: what earlier files hold of it and of later steps is void.
 std::string tensorboard_start(double wall_time, int64_t step);
+/// The values of a step, as float32.
 std::string tensorboard_scalars(double wall_time, int64_t step, const Scalars& scalars);
 
 class TensorBoard {
  public:
-  /// Writes to `folder`; an empty one writes nothing (other ranks). Folder and file are created by the first record.
+  /// Writes to `folder`, which exists; an empty one writes nothing (other ranks). The first record creates the file.
   explicit TensorBoard(std::string folder) : folder_(std::move(folder)) {}
   ~TensorBoard();
   TensorBoard(const TensorBoard&) = delete;

@@ -122,7 +122,7 @@ TEST(CommandLine, DataAndCheckpoint) {
   EXPECT_EQ(prepare.out, "data/x");
   EXPECT_EQ(prepare.tokenizer, "bytes");
   EXPECT_EQ(prepare.holdout, 0.05);
-  EXPECT_EQ(prepare.text_key, "text");
+  EXPECT_EQ(prepare.text_key, std::nullopt);
   EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--holdout", "0.25"}).holdout, 0.25);
   EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--text-key", "body"}).text_key, "body");
   EXPECT_THAT(parse<DataPrepareOptions>({"data", "prepare", "--out", "b", "--", "--a"}).inputs, ElementsAre("--a"));
@@ -177,7 +177,7 @@ TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
       "  data info         Says what files of tokens hold.";
   EXPECT_EQ(complaint({"data"}), "retain data: no verb given" + list);
   EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
-  EXPECT_EQ(complaint({"data", "--json"}), "no verb 'data --json'" + list);
+  EXPECT_EQ(complaint({"data", "--json"}), "options stand after the verb, got '--json'" + list);
 }
 
 TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {

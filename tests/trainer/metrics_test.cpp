@@ -3,9 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <stdexcept>
+#include <vector>
 
 #include "tests/trainer/data/token_files.h"
 #include "trainer/tensorboard.pb.h"
@@ -17,13 +22,13 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Pair;
 
-/// The events of a file, whose framing is checked.
 std::vector<tensorboard::Event> events_of(const std::string& bytes) {
   std::vector<tensorboard::Event> events;
   for (size_t at = 0; at < bytes.size();) {
     uint64_t size = 0;
     if (bytes.size() - at < 16) throw std::runtime_error("a torn record");
     std::memcpy(&size, bytes.data() + at, sizeof size);
+    if (size > bytes.size() - at - 16) throw std::runtime_error("a torn event");
     if (!events.emplace_back().ParseFromString(bytes.substr(at + 12, size))) throw std::runtime_error("no event");
     at += 16 + size;
   }
@@ -36,12 +41,12 @@ std::vector<std::pair<std::string, float>> values_of(const tensorboard::Event& e
   return values;
 }
 
-std::string only_file_in(const std::string& folder) {
+/// In the order of their names, in which TensorBoard reads them.
+std::vector<std::string> files_in(const std::string& folder) {
   std::vector<std::string> files;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) files.push_back(entry.path().string());
-  EXPECT_EQ(files.size(), 1);
-  EXPECT_THAT(files.at(0), HasSubstr("/events.out.tfevents."));
-  return read_file(files.at(0));
+  std::sort(files.begin(), files.end());
+  return files;
 }
 
 // Two records that TensorFlow wrote.
@@ -61,12 +66,14 @@ TEST(TensorBoard, WritesWhatIsZeroOrNoNumber) {
 TEST(TensorBoard, BeginsAFileWithTheStepFromWhichEarlierOnesAreVoid) {
   const TestFolder folder;
   {
-    TensorBoard board(folder.file("a/b"));
-    EXPECT_FALSE(std::filesystem::exists(folder.file("a"))) << "a run that records nothing writes nothing";
+    TensorBoard board(folder.file(""));
+    EXPECT_TRUE(folder.empty()) << "a run that records nothing writes nothing";
     board.record(41, {{"loss", 1.5}});
     board.record(42, {{"loss", 1.25}, {"lr", 0.5}});
   }
-  const auto events = events_of(only_file_in(folder.file("a/b")));
+  const std::vector<std::string> files = files_in(folder.file(""));
+  ASSERT_EQ(files.size(), 1);
+  const auto events = events_of(read_file(files[0]));
   ASSERT_EQ(events.size(), 4);
   EXPECT_EQ(events[0].file_version(), "brain.Event:2");
   EXPECT_EQ(events[1].session_log().status(), tensorboard::SessionLog::START);
@@ -77,19 +84,31 @@ TEST(TensorBoard, BeginsAFileWithTheStepFromWhichEarlierOnesAreVoid) {
   EXPECT_GT(events[3].wall_time(), 1.7e9);
 }
 
+TEST(TensorBoard, NamesFilesInTheOrderOfTheStarts) {
+  const TestFolder folder;
+  write_file(folder.file("events.out.tfevents.4000000000.late-clock.9999.0"), "");
+  for (int start = 0; start < 3; ++start) TensorBoard(folder.file("")).record(start, {{"loss", 1}});
+  const std::vector<std::string> files = files_in(folder.file(""));
+  ASSERT_EQ(files.size(), 4);
+  for (size_t i = 1; i < files.size(); ++i) {
+    EXPECT_THAT(files[i], HasSubstr(concat("/events.out.tfevents.", 4000000000 + static_cast<int64_t>(i), ".")));
+    EXPECT_EQ(events_of(read_file(files[i])).at(1).step(), static_cast<int64_t>(i) - 1);
+  }
+}
+
 TEST(TensorBoard, SaysWhatItCannotWrite) {
   const TestFolder folder;
-  write_file(folder.file("file"), "");
-  TensorBoard board(folder.file("file/tensorboard"));
+  TensorBoard board(folder.file("none"));
   EXPECT_THAT(message_of(ErrorKind::kCannotCreate,
                          [&] {
                            board.record(1, {{"loss", 1}});
                          }),
-              HasSubstr("file/tensorboard"));
+              HasSubstr("none/events.out.tfevents."));
 }
 
 TEST(Metrics, NamesValuesAlikeForReadersOfLinesAndForTensorBoard) {
   const TestFolder folder;
+  std::filesystem::create_directory(folder.file("tensorboard"));
   Metrics metrics(folder.file("metrics.jsonl"), folder.file("tensorboard"));
   metrics.record({.step = 3,
                   .tokens = 3072,
@@ -102,7 +121,7 @@ TEST(Metrics, NamesValuesAlikeForReadersOfLinesAndForTensorBoard) {
                   .step_seconds = 0.5});
   metrics.record(3, {{"valid/a/loss", 3.5}, {"valid/b/loss", 3.25}});
 
-  const auto events = events_of(only_file_in(folder.file("tensorboard")));
+  const auto events = events_of(read_file(files_in(folder.file("tensorboard")).at(0)));
   ASSERT_EQ(events.size(), 4);
   std::istringstream lines(read_file(folder.file("metrics.jsonl")));
   for (size_t i = 2; i < 4; ++i) {
@@ -121,9 +140,12 @@ TEST(Metrics, NamesValuesAlikeForReadersOfLinesAndForTensorBoard) {
 
 TEST(Metrics, WritesNothingForOtherRanks) {
   const TestFolder folder;
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.file(""));
   Metrics metrics("", "");
   metrics.record({.step = 1});
   metrics.record(1, {{"valid/a/loss", 1}});
+  std::filesystem::current_path(before);
   EXPECT_TRUE(folder.empty());
 }
 

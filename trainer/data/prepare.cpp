@@ -1,6 +1,7 @@
 #include "trainer/data/prepare.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
+#include "kernels/core/text.h"
 #include "trainer/data/token_writer.h"
 
 namespace retain {
@@ -49,25 +51,32 @@ int64_t add_document(std::istream& text, const std::string& name, const Tokenize
   return bytes;
 }
 
-/// The text of a line of JSONL; `place` is its file and line.
+/// The text in a line of JSONL; `place` is its file and line.
 std::string text_of_line(const std::string& line, const std::string& text_key, const std::string& place) {
-  const auto refuse = [&](const std::string& why) -> Error { return {ErrorKind::kData, concat(place, ": ", why)}; };
+  const auto refuse = [&](const auto&... why) { return Error(ErrorKind::kData, concat(place, ": ", why...)); };
   nlohmann::json object;
   try {
     object = nlohmann::json::parse(line);
-  } catch (const nlohmann::json::exception& error) {
-    throw refuse(concat("no JSON, though each line is one object with the text of a document: ", error.what()));
+  } catch (const nlohmann::json::parse_error& error) {
+    throw refuse("byte ", error.byte, ": not valid JSON; each line must be one whole object");
+  } catch (const nlohmann::json::out_of_range&) {
+    throw refuse("holds a number that is out of range");
   }
-  if (!object.is_object())
-    throw refuse(concat("is ", object.type_name(), ", want an object with the text of a document"));
+  if (!object.is_object()) throw refuse("holds no object but ", object.type_name());
   const auto text = object.find(text_key);
   if (text == object.end()) {
+    constexpr size_t kNamedKeys = 8;
     std::string keys;
-    for (const auto& [key, value] : object.items()) keys += (keys.empty() ? "" : ", ") + key;
-    throw refuse(concat("has no '", text_key, "'; its keys are: ", keys, " (--text-key names the one to take)"));
+    size_t named = 0;
+    for (const auto& [key, value] : object.items()) {
+      if (named++ < kNamedKeys) keys += (keys.empty() ? "" : ", ") + in_quotes(key);
+    }
+    if (keys.empty()) throw refuse("the object is empty");
+    throw refuse("has no ", in_quotes(text_key), " but ", keys, named > kNamedKeys ? ", ..." : "",
+                 " (--text-key names the one to take)");
   }
-  if (!text->is_string()) throw refuse(concat("'", text_key, "' is ", text->type_name(), ", want a string"));
-  return text->get<std::string>();
+  if (!text->is_string()) throw refuse(in_quotes(text_key), " is ", text->type_name(), ", want a string");
+  return std::move(text->get_ref<std::string&>());
 }
 
 /// A document a line; returns the bytes of their text.
@@ -87,15 +96,39 @@ int64_t add_json_lines(std::istream& lines, const std::string& name, const std::
   return bytes;
 }
 
-int64_t add_input(const std::string& input, const std::string& text_key, const Tokenizer& tokenizer,
+/// Whether the file of this name is read as JSONL; refuses what would become tokens without being text.
+bool is_json_lines(const std::string& input, const std::optional<std::string>& text_key) {
+  std::string extension = std::filesystem::path(input).extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  for (const char* const compressed : {".gz", ".zst", ".xz", ".bz2", ".zip"}) {
+    if (extension != compressed) continue;
+    throw Error(ErrorKind::kData, concat(input,
+                                         ": is compressed; unpack it, also into a pipe: zcat FILE.jsonl.gz | retain "
+                                         "data prepare - --text-key text"));
+  }
+  if (text_key) return true;
+  if (extension == ".json") {
+    throw Error(ErrorKind::kData, concat(input,
+                                         ": is it JSONL, a document a line? --text-key KEY says so, and where each "
+                                         "line's object has its text"));
+  }
+  return extension == ".jsonl" || extension == ".ndjson";
+}
+
+int64_t add_input(const std::string& input, const std::optional<std::string>& text_key, const Tokenizer& tokenizer,
                   TokenWriter& writer) {
-  if (input == "-") return add_document(std::cin, "standard input", tokenizer, writer);
+  const auto add = [&](std::istream& stream, const std::string& name, bool json_lines) {
+    return json_lines ? add_json_lines(stream, name, text_key.value_or("text"), tokenizer, writer)
+                      : add_document(stream, name, tokenizer, writer);
+  };
+  if (input == "-") return add(std::cin, "standard input", text_key.has_value());
   if (!std::filesystem::exists(input)) throw Error(ErrorKind::kMissingInput, concat(input, ": there is no such file"));
   if (std::filesystem::is_directory(input)) throw Error(ErrorKind::kData, concat(input, ": is a folder, want a file"));
+  const bool json_lines = is_json_lines(input, text_key);
   std::ifstream file(input, std::ios::binary);
   if (!file) throw Error(ErrorKind::kIo, concat(input, ": cannot open"));
-  if (input.ends_with(".jsonl")) return add_json_lines(file, input, text_key, tokenizer, writer);
-  return add_document(file, input, tokenizer, writer);
+  return add(file, input, json_lines);
 }
 
 /// Tokens [begin, end) of a set, as documents, to a set of their own.
@@ -138,7 +171,7 @@ class TemporarySet {
 };
 
 PrepareSummary write_whole(std::span<const std::string> inputs, const std::string& prefix, const Tokenizer& tokenizer,
-                           const std::string& text_key) {
+                           const std::optional<std::string>& text_key) {
   TokenWriter writer(prefix, tokenizer.vocab_size());
   PrepareSummary summary;
   for (const std::string& input : inputs) summary.input_bytes += add_input(input, text_key, tokenizer, writer);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,16 +23,18 @@ struct PrepareSummary {
 };
 
 struct PrepareOptions {
-  double holdout_fraction = 0;    ///< of all tokens, in [0, 1)
-  std::string text_key = "text";  ///< of the objects of JSONL
+  double holdout_fraction = 0;               ///< of all tokens, in [0, 1)
+  std::optional<std::string> text_key = {};  ///< given: all inputs are JSONL, and this key has the text
 };
 
-/// Each input file ("-" is standard input) becomes one document, ended by end-of-document; inputs are streamed. Of a
-/// file whose name ends in .jsonl each line is an object, and its string `text_key` a document; empty ones are left
-/// out. holdout_fraction 0: everything goes to PREFIX. Else the last fraction of all tokens goes to PREFIX_valid and
-/// the rest to PREFIX_train; a document that the cut divides goes on in PREFIX_valid. Folders of the prefix are
-/// created. Throws Error(kMissingInput), Error(kData) when a line is no such object (file and line are named), when
-/// there is no text or a part gets no token, Error(kCannotCreate), Error(kIo), Error(kConfig) for an illegal fraction.
+/// Each input file ("-" is standard input) becomes one document, ended by end-of-document; it is streamed. Of JSONL
+/// each line is an object, and its string under `text_key` ("text" if not given) a document; a line is held in memory,
+/// blank lines and empty texts are left out. Files named .jsonl and .ndjson are JSONL. Compressed files, and .json
+/// without a text_key, are refused. holdout_fraction 0: everything goes to PREFIX. Else the last fraction of all tokens
+/// goes to PREFIX_valid and the rest to PREFIX_train; a document that the cut divides goes on in PREFIX_valid. Folders
+/// of the prefix are created. Throws Error(kMissingInput), Error(kData) when a line is no such object (file and line
+/// are named), when there is no text or a part gets no token, Error(kCannotCreate), Error(kIo), Error(kConfig) for an
+/// illegal fraction.
 PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::string& out_prefix,
                               const Tokenizer& tokenizer, const PrepareOptions& options = {});
 

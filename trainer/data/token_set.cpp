@@ -12,13 +12,14 @@
 #include <vector>
 
 #include "kernels/core/error.h"
+#include "kernels/core/text.h"
 
 namespace retain {
 namespace {
 
 constexpr int64_t kBlockElements = 1 << 16;  // of the index, read at a time: memory does not grow with the set
 constexpr int64_t kReadBytes = 1 << 16;      // of the tokens, converted at a time
-constexpr size_t kNamedNeighbours = 8;       // in a message
+constexpr size_t kNamedSets = 8;             // in a message
 constexpr int64_t kSampleBlocks = 64;        // blocks of the tokens that enter the fingerprint
 constexpr int64_t kSampleBlockBytes = 1 << 12;
 
@@ -29,36 +30,42 @@ std::string strip_extension(const std::string& path) {
   return path;
 }
 
-/// The sets beside this one whose names begin with its name: PREFIX_train and PREFIX_valid after a holdout.
-std::string neighbours(const std::string& prefix) {
+/// The sets in the folder `prefix`, or else in its folder: those that share a beginning with it (PREFIX_train and
+/// PREFIX_valid after a holdout), or else all.
+std::string sets_nearby(const std::string& prefix) {
   const std::filesystem::path path(prefix);
-  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
-  std::vector<std::string> names;
   std::error_code error;
-  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    const std::filesystem::path& file = entry->path();
-    if (file.extension() != ".idx" || !file.filename().string().starts_with(path.filename().string())) continue;
-    names.push_back((path.parent_path() / file.stem()).string());
+  const bool inside = std::filesystem::is_directory(path, error);
+  const auto folder = inside ? path : path.parent_path();
+  const std::string wanted = inside ? "" : path.filename().string();
+  std::vector<std::string> all, akin;
+  for (std::filesystem::directory_iterator entry(folder.empty() ? "." : folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (entry->path().extension() != ".idx") continue;
+    const std::string name = entry->path().stem().string();
+    all.push_back((folder / name).string());
+    if (name.starts_with(wanted) || wanted.starts_with(name)) akin.push_back(all.back());
   }
-  std::sort(names.begin(), names.end());
-  const bool more = names.size() > kNamedNeighbours;
-  if (more) names.resize(kNamedNeighbours);
+  std::vector<std::string>& named = akin.empty() ? all : akin;
+  std::sort(named.begin(), named.end());
   std::string list;
-  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
-  return list + (more ? ", ..." : "");
+  for (size_t i = 0; i < std::min(named.size(), kNamedSets); ++i) list += (i ? ", " : "") + named[i];
+  return list + (named.size() > kNamedSets ? ", ..." : "");
 }
 
 /// `prefix`, if a set is there; else says what is.
 std::string existing_prefix(std::string prefix, const std::string& path) {
   std::error_code unreadable;
   if (std::filesystem::exists(prefix + ".idx", unreadable) || unreadable) return prefix;
-  std::string message = concat(path, ": there is no set of tokens, no ", prefix, ".idx");
-  if (const std::string others = neighbours(prefix); !others.empty()) {
-    message += concat("; beside it there are ", others);
+  std::string message = concat(in_quotes(path), " is no set of tokens: there is no ", prefix, ".idx");
+  if (std::filesystem::exists(prefix + ".bin", unreadable)) {
+    message += concat(" beside ", prefix, ".bin");
   } else if (path == prefix && std::filesystem::is_regular_file(path, unreadable)) {
-    message += concat("; to make one of a text: retain data prepare ", path, " --out PREFIX");
+    message += "; 'retain data prepare' makes a set of a text";
+  } else if (const std::string others = sets_nearby(prefix); !others.empty()) {
+    message += concat("; sets nearby: ", others);
   } else {
-    message += "; 'retain data prepare' makes sets of texts";
+    message += "; 'retain data prepare' makes sets";
   }
   throw Error(ErrorKind::kMissingInput, message);
 }

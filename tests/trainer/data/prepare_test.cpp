@@ -1,6 +1,7 @@
 #include "trainer/data/prepare.h"
 
 #include <iostream>
+#include <optional>
 #include <sstream>
 
 #include <gmock/gmock.h>
@@ -27,11 +28,11 @@ class Prepare : public testing::Test {
     return folder_.file(name);
   }
   PrepareSummary prepare(const std::vector<std::string>& inputs, double holdout = 0,
-                         const std::string& text_key = "text") const {
+                         const std::optional<std::string>& text_key = {}) const {
     return prepare_tokens(inputs, folder_.file("out/set"), *tokenizer_,
                           {.holdout_fraction = holdout, .text_key = text_key});
   }
-  std::string complaint(const std::string& json_lines, const std::string& text_key = "text") const {
+  std::string complaint(const std::string& json_lines, const std::optional<std::string>& text_key = {}) const {
     return message_of(ErrorKind::kData, [&] { prepare({input("a.jsonl", json_lines)}, 0, text_key); });
   }
   const TestFolder folder_;
@@ -74,16 +75,51 @@ TEST_F(Prepare, MakesOneDocumentOfEachLineOfJson) {
   EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'c', 256}));
 }
 
+TEST_F(Prepare, TakesInputsAsJsonByTheirNamesOrBecauseAKeyIsGiven) {
+  const std::string line = "{\"text\": \"t\", \"body\": \"b\"}\n";
+  for (const char* name : {"a.jsonl", "a.JSONL", "a.ndjson"}) {
+    prepare({input(name, line)});
+    EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'t', 256})) << name;
+  }
+  for (const char* name : {"a.json", "a.txt", "a"}) {
+    prepare({input(name, line)}, 0, "body");
+    EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'b', 256})) << name;
+  }
+  std::istringstream pipe(line + line);
+  std::streambuf* const before = std::cin.rdbuf(pipe.rdbuf());
+  const PrepareSummary summary = prepare({"-"}, 0, "body");
+  std::cin.rdbuf(before);
+  EXPECT_EQ(summary.sets[0].documents, 2);
+
+  const auto refusal = [&](const char* name, const std::optional<std::string>& text_key) {
+    return message_of(ErrorKind::kData, [&] { prepare({input(name, line)}, 0, text_key); });
+  };
+  EXPECT_THAT(refusal("a.json", {}), HasSubstr("--text-key KEY"));
+  EXPECT_THAT(refusal("a.jsonl.gz", {}), HasSubstr("is compressed"));
+  EXPECT_THAT(refusal("a.jsonl.ZST", "body"), HasSubstr("is compressed"));
+}
+
 TEST_F(Prepare, NamesTheLineOfJsonThatItCannotUse) {
-  const std::string good = "{\"text\": \"a\"}\n";
-  EXPECT_THAT(complaint(good + "\n{\"text\": \"a}\n"), HasSubstr(folder_.file("a.jsonl") + ":3: no JSON"));
-  EXPECT_THAT(complaint(good + "{\"text\": \"a\", \"n\": 1e999}"), HasSubstr(":2: no JSON"));
-  EXPECT_THAT(complaint(good + "{\"text\": \"\xff\"}"), HasSubstr(":2: no JSON"));
-  EXPECT_THAT(complaint("[\"a\"]"), HasSubstr(":1: is array, want an object"));
-  EXPECT_THAT(complaint("{\"text\": 7}"), HasSubstr(":1: 'text' is number, want a string"));
-  EXPECT_THAT(complaint("{\"id\": 7, \"content\": \"a\"}"),
-              HasSubstr(":1: has no 'text'; its keys are: content, id (--text-key names the one to take)"));
-  EXPECT_THAT(complaint(good, "body"), HasSubstr("has no 'body'; its keys are: text"));
+  const std::string good = "{\"text\": \"a\"}\n", file = folder_.file("a.jsonl");
+  const std::string invalid = ": not valid JSON; each line must be one whole object";
+  EXPECT_EQ(complaint(good + "\n{\"text\": \"a}\n"), file + ":3: byte 13" + invalid);
+  EXPECT_EQ(complaint(good + "{\"text\": \"\xff\"}"), file + ":2: byte 11" + invalid);
+  EXPECT_EQ(complaint("{\n\"text\": \"a\"}"), file + ":1: byte 2" + invalid);
+  EXPECT_EQ(complaint("{\"text\": \"" + std::string(200'000, 'x')), file + ":1: byte 200011" + invalid);
+  EXPECT_EQ(complaint(good + "{\"text\": \"a\", \"n\": 1e999}"), file + ":2: holds a number that is out of range");
+  EXPECT_EQ(complaint("[\"a\"]"), file + ":1: holds no object but array");
+  EXPECT_EQ(complaint("{}"), file + ":1: the object is empty");
+  EXPECT_EQ(complaint("{\"text\": 7}"), file + ":1: 'text' is number, want a string");
+  EXPECT_EQ(complaint("{\"id\": 7, \"con\\ntent\": \"a\"}"),
+            file + ":1: has no 'text' but 'con\\x0atent', 'id' (--text-key names the one to take)");
+  EXPECT_THAT(complaint(good,
+                        "bo\x1b"
+                        "dy"),
+              HasSubstr("has no 'bo\\x1b"
+                        "dy' but 'text' ("));
+  std::string many = "{";
+  for (int i = 0; i < 500; ++i) many += concat(i ? "," : "", "\"k", i, "\":0");
+  EXPECT_THAT(complaint(many + "}"), HasSubstr("'k103', 'k104', ... (--text-key"));
   EXPECT_THAT(complaint("\n{\"text\": \"\"}\n"), HasSubstr("hold no text"));
   EXPECT_FALSE(std::filesystem::exists(folder_.file("out/set.bin")));
 }

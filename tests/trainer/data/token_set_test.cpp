@@ -11,6 +11,7 @@
 namespace retain {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 
 // Documents [1,2,3] and [4,5] as Megatron-Core's IndexedDatasetBuilder writes them.
@@ -93,24 +94,31 @@ TEST(TokenSet, OpensByPrefixOrByEitherFile) {
   }
 }
 
-TEST(TokenSet, NamesTheSetsBesideTheOneThatIsMissing) {
+TEST(TokenSet, NamesTheSetsThatAreThereForOneThatIsNot) {
   const TestFolder folder;
-  for (const char* name : {"a_valid.idx", "a_train.idx", "a_train.bin", "b.idx", "a.txt"})
+  std::filesystem::create_directory(folder.file("b"));
+  for (const char* name : {"a_valid.idx", "a_train.idx", "a_train.bin", "b/c.idx", "lone.bin", "a.txt"})
     write_file(folder.file(name), "");
-  const auto message = [&](const char* path) {
-    return message_of(ErrorKind::kMissingInput, [&] { TokenSet(folder.file(path)); });
+  const auto complaint = [&](const std::string& path) {
+    return message_of(ErrorKind::kMissingInput, [&] { TokenSet set(path); });
   };
-  const std::string both = concat("there are ", folder.file("a_train"), ", ", folder.file("a_valid"));
-  for (const char* path : {"a", "a.bin", "a.idx"}) EXPECT_TRUE(message(path).ends_with(both)) << message(path);
-  EXPECT_THAT(message("a.txt"), HasSubstr(concat("retain data prepare ", folder.file("a.txt"))));
+  const std::string both = concat("; sets nearby: ", folder.file("a_train"), ", ", folder.file("a_valid"));
+  for (const char* path : {"a", "a.bin", "a.idx", "a_trian"}) EXPECT_THAT(complaint(folder.file(path)), EndsWith(both));
+  EXPECT_THAT(complaint(folder.file("a_train_2")), EndsWith(concat("; sets nearby: ", folder.file("a_train"))));
+  EXPECT_THAT(complaint(folder.file("b")), EndsWith(concat("; sets nearby: ", folder.file("b/c"))));
+  EXPECT_THAT(complaint(folder.file("lone")),
+              EndsWith(concat("no ", folder.file("lone.idx beside "), folder.file("lone.bin"))));
+  EXPECT_THAT(complaint(folder.file("a.txt")), EndsWith("'retain data prepare' makes a set of a text"));
+  EXPECT_THAT(complaint(folder.file("none/a")), EndsWith("'retain data prepare' makes sets"));
+  EXPECT_THAT(complaint(""), HasSubstr("'' is no set of tokens"));
   for (int i = 0; i < 20; ++i) write_file(folder.file(concat("c", i, ".idx")), "");
-  EXPECT_TRUE(message("c").ends_with("c15, ...")) << message("c");
+  EXPECT_THAT(complaint(folder.file("c")), EndsWith("c15, ..."));
 }
 
 TEST(TokenSet, SaysWhichFileIsMissing) {
   const TestFolder folder;
   EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet(folder.file("a")); }),
-              testing::AllOf(HasSubstr("a.idx"), HasSubstr("'retain data prepare'")));
+              testing::AllOf(HasSubstr("a.idx"), HasSubstr("'retain data prepare' makes sets")));
   write_file(folder.file("a.idx"), from_hex(kGoldenIdx));
   EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet(folder.file("a")); }), HasSubstr("a.bin"));
   std::filesystem::create_directory(folder.file("a.bin"));

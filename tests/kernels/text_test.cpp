@@ -1,0 +1,27 @@
+#include "kernels/core/text.h"
+
+#include <gtest/gtest.h>
+
+namespace retain {
+namespace {
+
+TEST(Text, EscapesWhatWouldSteerATerminalOrIsNoUtf8) {
+  EXPECT_EQ(escape_controls("plain \xc3\xa9 \xf0\x9f\x98\x80"), "plain \xc3\xa9 \xf0\x9f\x98\x80");
+  EXPECT_EQ(escape_controls("a\nb\x1b[31m\x7f\xc2\x9b"), "a\\x0ab\\x1b[31m\\x7f\\xc2\\x9b");
+  EXPECT_EQ(escape_controls("\xff\xc3 \xed\xa0\x80 \xc0\x80"), "\\xff\\xc3 \\xed\\xa0\\x80 \\xc0\\x80");
+}
+
+TEST(Text, QuotesTheBeginningOfALongText) {
+  EXPECT_EQ(in_quotes(""), "''");
+  EXPECT_EQ(in_quotes(std::string(80, 'a')), "'" + std::string(80, 'a') + "'");
+  EXPECT_EQ(in_quotes(std::string(81, 'a')), "'" + std::string(80, 'a') + "...'");
+  EXPECT_EQ(in_quotes(std::string(79, 'a') + "\xc3\xa9 more"), "'" + std::string(79, 'a') + "...'");
+}
+
+TEST(Text, CountsCharactersNotBytes) {
+  EXPECT_EQ(count_characters(""), 0);
+  EXPECT_EQ(count_characters("a\xc3\xa9\xf0\x9f\x98\x80"), 3);
+}
+
+}  // namespace
+}  // namespace retain
