@@ -1,8 +1,6 @@
 // retain train: reads the configuration once for all ranks, builds the session, runs.
 #include <fmt/core.h>
-#include <unistd.h>
 
-#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +12,7 @@
 #include "launch/signals.h"
 #include "launch/verbs.h"
 #include "launch/version.h"
+#include "parallel/host_name.h"
 #include "trainer/training_run.h"
 
 namespace retain {
@@ -32,12 +31,6 @@ std::map<std::string, std::string> identity_values(const Config& config) {
     if (decides) values[field.path] = field.get(config);
   }
   return values;
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
 }
 
 std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) {

@@ -9,12 +9,12 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
-#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <string_view>
 
 #include "kernels/core/error.h"
+#include "parallel/host_name.h"
 #include "trainer/tensorboard.pb.h"
 
 namespace retain {
@@ -65,11 +65,6 @@ int64_t newest_second(const std::string& folder) {
     newest = std::max(newest, second);
   }
   return newest;
-}
-
-std::string host_name() {
-  char name[HOST_NAME_MAX + 1] = {};
-  return gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
 }
 
 }  // namespace

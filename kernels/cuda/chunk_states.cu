@@ -201,19 +201,9 @@ __global__ void __launch_bounds__(kBlockThreads, 1) chunk_states_kernel(const __
   extern __shared__ char memory[];
   const uint32_t tiles = tiles_at(memory);
   typename Tile::Stages ring(tiles + kGroups * Tile::kOutBytes, barriers_at(memory));
-  if (threadIdx.x == 0) {
-    ring.init();
-    fence_barrier_init();
-  }
-  __syncthreads();
-  const int group = __shfl_sync(0xFFFFFFFF, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
-  if (group == 0) {
-    fewer_registers<kFeederRegisters>();
-    if (threadIdx.x == 0) feed<kColumns, kChunk>(a, ring);
-  } else {
-    more_registers<kGroupRegisters>();
-    carry<kColumns, kChunk>(a, ring, tiles, group - 1);
-  }
+  feed_and_multiply([&] { ring.init(); },                      //
+                    [&] { feed<kColumns, kChunk>(a, ring); },  //
+                    [&](int group) { carry<kColumns, kChunk>(a, ring, tiles, group); });
 #else
   __trap();
 #endif

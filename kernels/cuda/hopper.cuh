@@ -127,22 +127,37 @@ __device__ __forceinline__ void products_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kUnderWay) : "memory");
 }
 
+// clang-format off
+// The registers of d: their names in an instruction, and the operands that they are.
+#define RETAIN_NAMES32 \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define RETAIN_NAMES64 \
+  RETAIN_NAMES32 ", " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define RETAIN_NAMES128 \
+  RETAIN_NAMES64 ", " \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
+  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define RETAIN_D4(i) "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3])
 #define RETAIN_D16(i) RETAIN_D4(i), RETAIN_D4((i) + 4), RETAIN_D4((i) + 8), RETAIN_D4((i) + 12)
+#define RETAIN_D32 RETAIN_D16(0), RETAIN_D16(16)
+#define RETAIN_D64 RETAIN_D32, RETAIN_D16(32), RETAIN_D16(48)
+#define RETAIN_D128 RETAIN_D64, RETAIN_D16(64), RETAIN_D16(80), RETAIN_D16(96), RETAIN_D16(112)
 
-// clang-format off
 template <bool kTransposeA, bool kTransposeB>
 __device__ __forceinline__ void multiply(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{\n"
       ".reg .pred accumulate;\n"
       "setp.ne.b32 accumulate, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" RETAIN_NAMES32
       "}, %32, %33, accumulate, 1, 1, %35, %36;\n"
       "}\n"
-      : RETAIN_D16(0), RETAIN_D16(16)
+      : RETAIN_D32
       : "l"(a), "l"(b), "r"(accumulate), "n"(kTransposeA ? 1 : 0), "n"(kTransposeB ? 1 : 0));
 }
 
@@ -152,14 +167,10 @@ __device__ __forceinline__ void multiply(float (&d)[64], uint64_t a, uint64_t b,
       "{\n"
       ".reg .pred accumulate;\n"
       "setp.ne.b32 accumulate, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" RETAIN_NAMES64
       "}, %64, %65, accumulate, 1, 1, %67, %68;\n"
       "}\n"
-      : RETAIN_D16(0), RETAIN_D16(16), RETAIN_D16(32), RETAIN_D16(48)
+      : RETAIN_D64
       : "l"(a), "l"(b), "r"(accumulate), "n"(kTransposeA ? 1 : 0), "n"(kTransposeB ? 1 : 0));
 }
 
@@ -169,14 +180,10 @@ __device__ __forceinline__ void multiply(float (&d)[64], const uint32_t (&a)[4],
       "{\n"
       ".reg .pred accumulate;\n"
       "setp.ne.b32 accumulate, %69, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" RETAIN_NAMES64
       "}, {%64, %65, %66, %67}, %68, accumulate, 1, 1, %70;\n"
       "}\n"
-      : RETAIN_D16(0), RETAIN_D16(16), RETAIN_D16(32), RETAIN_D16(48)
+      : RETAIN_D64
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(kTransposeB ? 1 : 0));
 }
 
@@ -186,18 +193,10 @@ __device__ __forceinline__ void multiply(float (&d)[128], uint64_t a, uint64_t b
       "{\n"
       ".reg .pred accumulate;\n"
       "setp.ne.b32 accumulate, %130, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
-      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
-      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
-      "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
-      "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" RETAIN_NAMES128
       "}, %128, %129, accumulate, 1, 1, %131, %132;\n"
       "}\n"
-      : RETAIN_D16(0), RETAIN_D16(16), RETAIN_D16(32), RETAIN_D16(48), RETAIN_D16(64), RETAIN_D16(80), RETAIN_D16(96), RETAIN_D16(112)
+      : RETAIN_D128
       : "l"(a), "l"(b), "r"(accumulate), "n"(kTransposeA ? 1 : 0), "n"(kTransposeB ? 1 : 0));
 }
 
@@ -207,24 +206,22 @@ __device__ __forceinline__ void multiply(float (&d)[128], const uint32_t (&a)[4]
       "{\n"
       ".reg .pred accumulate;\n"
       "setp.ne.b32 accumulate, %133, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
-      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
-      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
-      "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
-      "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" RETAIN_NAMES128
       "}, {%128, %129, %130, %131}, %132, accumulate, 1, 1, %134;\n"
       "}\n"
-      : RETAIN_D16(0), RETAIN_D16(16), RETAIN_D16(32), RETAIN_D16(48), RETAIN_D16(64), RETAIN_D16(80), RETAIN_D16(96), RETAIN_D16(112)
+      : RETAIN_D128
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(kTransposeB ? 1 : 0));
 }
 // clang-format on
 
+#undef RETAIN_D128
+#undef RETAIN_D64
+#undef RETAIN_D32
 #undef RETAIN_D16
 #undef RETAIN_D4
+#undef RETAIN_NAMES128
+#undef RETAIN_NAMES64
+#undef RETAIN_NAMES32
 
 /// Stores four 8 x 8 matrices of bf16, of which the warp's threads hold pairs in x; thread i gives the address of row i
 /// % 8 of matrix i / 8.

@@ -21,6 +21,25 @@ __device__ __forceinline__ uint32_t tiles_at(const void* memory) {
 }
 __device__ __forceinline__ uint32_t barriers_at(const void* memory) { return tiles_at(memory) + kTileBytes; }
 
+/// The thread block: feed() by one thread, with few registers, and multiply(group) by both warpgroups, with many.
+/// `init_barriers` by one thread before them.
+template <class Init, class Feed, class Multiply>
+__device__ __forceinline__ void feed_and_multiply(Init&& init_barriers, Feed&& feed, Multiply&& multiply) {
+  if (threadIdx.x == 0) {
+    init_barriers();
+    fence_barrier_init();
+  }
+  __syncthreads();
+  const int group = __shfl_sync(0xFFFFFFFF, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
+  if (group == 0) {
+    fewer_registers<kFeederRegisters>();
+    if (threadIdx.x == 0) feed();
+  } else {
+    more_registers<kGroupRegisters>();
+    multiply(group - 1);
+  }
+}
+
 /// Waits for all threads of the caller's warpgroup. Products bring its warps together by themselves; a warpgroup that
 /// gives something back without having multiplied needs this: a warp that had not yet seen the phase end could miss it.
 __device__ __forceinline__ void group_barrier(int group) {

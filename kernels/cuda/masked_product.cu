@@ -345,21 +345,14 @@ __global__ void __launch_bounds__(kBlockThreads, 1) masked_product_kernel(const 
   const SharedX<Tile> x{tiles_at(memory), barriers_at(memory)};
   typename Tile::Stages ring(x.tile + Tile::kXBoxes * Tile::kXBoxBytes, x.barriers + 8 * x.kBarriers);
   static_assert(8 * (SharedX<Tile>::kBarriers + Tile::Stages::kBarriers) <= kBarrierBytes);
-  if (threadIdx.x == 0) {
-    ring.init();
-    for (int i = 0; i < Tile::kXBoxes; ++i) barrier_init(x.full(i), 1);
-    barrier_init(x.empty(), kGroups);
-    fence_barrier_init();
-  }
-  __syncthreads();
-  const int group = __shfl_sync(0xFFFFFFFF, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
-  if (group == 0) {
-    fewer_registers<kFeederRegisters>();
-    if (threadIdx.x == 0) feed<Tile, kTransposed>(a, ring, x);
-  } else {
-    more_registers<kGroupRegisters>();
-    multiply_tiles<Tile, kTransposed>(a, ring, x, group - 1);
-  }
+  feed_and_multiply(
+      [&] {
+        ring.init();
+        for (int i = 0; i < Tile::kXBoxes; ++i) barrier_init(x.full(i), 1);
+        barrier_init(x.empty(), kGroups);
+      },
+      [&] { feed<Tile, kTransposed>(a, ring, x); },
+      [&](int group) { multiply_tiles<Tile, kTransposed>(a, ring, x, group); });
 #else
   __trap();
 #endif

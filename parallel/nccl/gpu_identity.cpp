@@ -1,13 +1,11 @@
 #include "parallel/nccl/gpu_identity.h"
 
-#include <unistd.h>
-
-#include <array>
 #include <cstring>
 #include <fstream>
 #include <map>
 
 #include "kernels/core/error.h"
+#include "parallel/host_name.h"
 
 namespace retain {
 namespace {
@@ -26,8 +24,7 @@ std::string get(const uint8_t* field) {
 
 GpuIdentity local_gpu(const std::string& bus_id) {
   GpuIdentity own;
-  std::array<char, 256> name{};
-  if (gethostname(name.data(), name.size() - 1) == 0) own.host = name.data();
+  own.host = host_name();
   std::ifstream boot("/proc/sys/kernel/random/boot_id");
   std::getline(boot, own.machine);
   own.bus_id = bus_id;

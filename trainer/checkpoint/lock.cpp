@@ -5,13 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <map>
 #include <sstream>
+
+#include "parallel/host_name.h"
 
 namespace retain {
 
@@ -47,12 +48,6 @@ std::string process_space() {
   std::error_code error;
   const Path space = std::filesystem::read_symlink("/proc/self/ns/pid", error);
   return line_of("/proc/sys/kernel/random/boot_id") + " " + space.string();
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  ::gethostname(name.data(), name.size() - 1);
-  return name.data();
 }
 
 std::map<std::string, std::string> fields_of(const std::string& text) {
