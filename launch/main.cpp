@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "launch/program.h"
-#include "launch/verbs.h"
+#include "launch/verbs/verbs.h"
 
 namespace retain {
 namespace {

@@ -5,7 +5,7 @@
 #include "launch/host_memory.h"
 #include "trainer/checkpoint/exchange.h"
 #include "trainer/data/loader.h"
-#include "trainer/memory_advice.h"
+#include "trainer/plan/memory_advice.h"
 
 namespace retain {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/command_line.h"
+#include "launch/command_line/command_line.h"
 
 namespace retain {
 

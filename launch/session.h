@@ -5,10 +5,10 @@
 #include <memory>
 
 #include "kernels/backend.h"
-#include "launch/config_reader.h"
+#include "launch/config/reader.h"
 #include "parallel/mesh.h"
 #include "parallel/mpi/mpi_environment.h"
-#include "trainer/plan.h"
+#include "trainer/plan/plan.h"
 
 namespace retain {
 

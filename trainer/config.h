@@ -1,5 +1,5 @@
 // The configuration of a run: plain structs nested by consumer. Who reads a value is its struct's namesake.
-// launch/config_yaml fills it from YAML; validate() checks values against each other. After that it never changes.
+// launch/config/yaml fills it from YAML; validate() checks values against each other. After that it never changes.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,7 @@
 
 #include "parallel/context_parallel.h"
 #include "parallel/tensor_parallel.h"
-#include "trainer/plan.h"
+#include "trainer/plan/plan.h"
 #include "trainer/step.h"
 
 namespace retain {

@@ -9,8 +9,8 @@
 // products with the scores are then added.
 #include <algorithm>
 
+#include "kernels/cuda/hopper/retention_hopper.h"
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/retention_hopper.h"
 #include "kernels/cuda/retention_scan.h"
 
 namespace retain::cuda {

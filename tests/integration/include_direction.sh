@@ -15,5 +15,5 @@ forbid launch 'tests/'
 for folder in kernels trainer launch; do forbid $folder 'mpi.h|nccl.h'; done
 for folder in kernels parallel trainer; do forbid $folder 'yaml-cpp/|CLI/'; done
 for folder in kernels parallel launch; do forbid $folder 'hdf5.h'; done
-forbid launch 'yaml-cpp/' config_yaml.cpp
+forbid launch 'yaml-cpp/' yaml.cpp
 exit $bad

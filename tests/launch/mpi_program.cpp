@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include "kernels/core/error.h"
-#include "launch/config_reader.h"
+#include "launch/config/reader.h"
 #include "launch/program.h"
 #include "parallel/mpi/mpi_environment.h"
 

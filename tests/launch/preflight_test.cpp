@@ -4,10 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/launch/config_support.h"
+#include "tests/launch/config/support.h"
 #include "tests/support/ranks.h"
 #include "tests/support/tiny_run.h"
-#include "trainer/memory_advice.h"
+#include "trainer/plan/memory_advice.h"
 
 namespace retain::testing {
 namespace {

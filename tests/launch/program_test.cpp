@@ -11,7 +11,7 @@
 #include <new>
 
 #include "kernels/core/error.h"
-#include "launch/config_reader.h"
+#include "launch/config/reader.h"
 #include "parallel/mpi/mpi_environment.h"
 
 namespace retain {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <ostream>
 
-#include "trainer/plan.h"
+#include "trainer/plan/plan.h"
 
 namespace retain::testing {
 

@@ -10,7 +10,7 @@
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_run.h"
 #include "trainer/checkpoint/trainer_state.h"
-#include "trainer/training_run.h"
+#include "trainer/run/training_run.h"
 
 namespace retain::testing {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "kernels/core/random.h"
 #include "tests/support/tiny_run.h"
-#include "trainer/generate.h"
+#include "trainer/inference/generate.h"
 
 namespace retain::testing {
 namespace {

@@ -1,0 +1,149 @@
+// retain bench step: whole optimizer steps on random tokens, without checkpoints, metrics or validation.
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "kernels/core/random.h"
+#include "launch/bench/report.h"
+#include "launch/preflight.h"
+#include "launch/session.h"
+#include "launch/verbs/verbs.h"
+#include "trainer/data/token_writer.h"
+#include "trainer/data/tokenizer.h"
+#include "trainer/trainer.h"
+
+namespace retain {
+
+namespace {
+
+using bench::Report;
+
+constexpr int64_t kMostTokens = int64_t{4} << 20;  // of the random text; longer runs read it again
+
+// From the kernel's record of this process: field 22 of its stat line is when it started, in ticks since boot.
+double seconds_since_process_start() {
+  std::ifstream file("/proc/self/stat");
+  std::string line;
+  std::getline(file, line);
+  std::istringstream fields(line.substr(std::min(line.size(), line.rfind(')') + 1)));  // the name may hold blanks
+  std::string word;
+  for (int field = 3; field <= 22; ++field) fields >> word;
+  timespec now{};
+  RETAIN_CHECK(fields && clock_gettime(CLOCK_BOOTTIME, &now) == 0, "/proc/self/stat: ", line);
+  const double begin = std::strtod(word.c_str(), nullptr) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - begin;
+}
+
+// A set of random tokens in a folder of this rank's own, gone with this object. One document, so that no state is
+// reset.
+class RandomText {
+ public:
+  RandomText(const Config& config, int64_t tokens) {
+    std::string pattern = std::filesystem::temp_directory_path() / "retain-bench-XXXXXX";
+    if (!mkdtemp(pattern.data())) throw Error(ErrorKind::kCannotCreate, "cannot make a folder such as " + pattern);
+    directory_ = pattern;
+    const int32_t border = make_tokenizer(config.data.tokenizer)->end_of_document();
+    const auto vocab = static_cast<uint64_t>(config.model.vocab_size);
+    TokenWriter writer(path(), config.model.vocab_size);
+    std::vector<int32_t> block;
+    for (int64_t i = 0; i < tokens; ++i) {
+      const auto token = static_cast<int32_t>(philox_bits(1, static_cast<uint64_t>(i)) % vocab);
+      block.push_back(token == border ? 0 : token);
+      if (block.size() < size_t{1} << 16 && i + 1 < tokens) continue;
+      writer.append(block);
+      block.clear();
+    }
+    writer.finish();
+  }
+  ~RandomText() {
+    std::error_code ignored;
+    std::filesystem::remove_all(directory_, ignored);
+  }
+  RandomText(const RandomText&) = delete;
+  RandomText& operator=(const RandomText&) = delete;
+
+  std::string path() const { return (directory_ / "text").string(); }
+
+ private:
+  std::filesystem::path directory_;
+};
+
+}  // namespace
+
+int run(const BenchStepOptions& options, const MpiEnvironment* mpi) {
+  std::unique_ptr<Communicator> host = make_host_communicator(mpi);
+  const int ranks = host->size();
+  Config config = parse_config(read_config_once(*host, options.config), options.sets, ranks).config;
+  const LocalPlace place = local_place(mpi);
+  const Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(place.ranks));
+  check_memory(*host, config, target, place);
+
+  const int64_t steps = int64_t{options.warmup} + options.steps;
+  config.train.tokens = std::max(config.train.tokens, steps * config.train.batch_tokens);
+  const RandomText text(config,
+                        std::max(config.data.seq_len, std::min(kMostTokens, steps * config.train.batch_tokens)) + 1);
+  config.data.train = {{.path = text.path(), .weight = 1}};
+  config.data.valid.clear();
+
+  Session session(target, config.mesh(ranks), mpi, std::move(host));
+  Backend& backend = session.backend();
+  Trainer trainer(backend, session.mesh(), config, target);
+
+  const auto timer = backend.make_timer();
+  std::vector<double> samples;
+  double first_step_seconds = 0;
+  for (int64_t i = 0; i < steps; ++i) {
+    timer->start();
+    trainer.step(i, {}, [] {});
+    timer->stop();
+    const double ms = timer->elapsed_ms();
+    if (i == 0) first_step_seconds = seconds_since_process_start();
+    if (i >= options.warmup) samples.push_back(ms);
+  }
+  std::array<double, 2> slowest = {bench::median(samples), first_step_seconds};
+  session.mesh().host().all_reduce(TensorView(slowest.data(), DType::kFloat64, {2}), ReduceOp::kMax).wait();
+  if (session.mesh().world_rank() != 0) return 0;
+
+  const RunPlan plan = make_plan(config, ranks, target);
+  const double rate = static_cast<double>(config.train.batch_tokens) / (slowest[0] * 1e-3);
+  Report report("step", {{"mesh"},
+                         {"seq_len"},
+                         {"tokens_a_step"},
+                         {"step_ms", 3},
+                         {"fastest_ms", 3},
+                         {"slowest_ms", 3},
+                         {"tokens_per_s", 1},
+                         {"mfu", 4},
+                         {"memory_bytes"},
+                         {"library_bytes"},
+                         {"first_step_s", 2}});
+  bench::describe(report, backend, target);
+  report.fact("parameters", plan.parameters.all);
+  report.fact("flops_per_token", plan.flops_per_token);
+  report.fact("micro_batches", plan.micro_batches);
+  report.fact("steps", options.steps);
+  report.fact("warmup", options.warmup);
+  report.fact(
+      "formula",
+      "mfu = tokens_per_s x flops_per_token / (ranks x peak); flops_per_token = 6 x matmul parameters + 12 x layers x "
+      "hidden x value head size; step_ms: median; memory: of one rank, as allocated; library: what is taken of its GPU "
+      "besides, by CUDA, cuBLAS and NCCL if by no other process; first_step_s: from process start to the end of step "
+      "1");
+  const auto [fastest, slow] = std::minmax_element(samples.begin(), samples.end());
+  Report::Value library_bytes;
+  if (const auto gpu = backend.gpu_memory())
+    library_bytes = gpu->total_bytes - gpu->free_bytes - backend.allocated_bytes();
+  report.row({plan.mesh.describe(), config.data.seq_len, config.train.batch_tokens, slowest[0], *fastest, *slow, rate,
+              bench::ratio(rate * plan.flops_per_token, peak_flops(target) * ranks), backend.allocated_bytes(),
+              library_bytes, slowest[1]});
+  report.print(options.json);
+  return 0;
+}
+
+}  // namespace retain

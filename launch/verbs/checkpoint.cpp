@@ -1,0 +1,145 @@
+// retain checkpoint list, verify, digest and diff: they only read, so a run may go on meanwhile.
+#include <fmt/core.h>
+
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "launch/verbs/verbs.h"
+#include "trainer/checkpoint/checksum.h"
+#include "trainer/checkpoint/inspect.h"
+
+namespace retain {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kDiffers = static_cast<int>(ErrorKind::kData);
+
+void print(const Json& json) { std::cout << json.dump(2) << "\n"; }
+
+Json describe(const Checkpoint& checkpoint) {
+  return {{"path", checkpoint.path().string()}, {"step", checkpoint.state().step}};
+}
+
+// Work on the step that a path means. A run may delete its newest step between being seen and being read only after it
+// has saved others; then the newest of those is meant.
+template <class Work>
+auto on_step(const Path& path, Work&& work) {
+  constexpr int kAttempts = 3;
+  for (int attempt = 1;; ++attempt) {
+    const Checkpoint checkpoint = open_unverified(path);
+    try {
+      return work(checkpoint);
+    } catch (const Error&) {
+      if (attempt == kAttempts || std::filesystem::exists(checkpoint.path())) throw;
+    }
+  }
+}
+
+}  // namespace
+
+int run(const CheckpointListOptions& options) {
+  if (!std::filesystem::is_directory(options.run)) {
+    throw Error(ErrorKind::kMissingInput, concat(options.run, ": no such run directory"));
+  }
+  Json json = Json::array();
+  for (const StepSummary& s : summarize_steps(options.run)) {
+    const std::string mesh = s.problem.empty() ? s.state.mesh.describe() : "";
+    json.push_back({{"step", s.step},
+                    {"tokens", s.state.tokens},
+                    {"bytes", s.bytes},
+                    {"mesh", mesh},
+                    {"valid_loss", s.state.valid_loss},
+                    {"problem", s.problem},
+                    {"path", s.path.string()}});
+    if (options.json) continue;
+    if (s.problem.empty()) {
+      fmt::print("step={} tokens={} bytes={} mesh=\"{}\" path={}\n", s.step, s.state.tokens, s.bytes, mesh,
+                 s.path.string());
+    } else {
+      fmt::print("step={} damaged path={} reason=\"{}\"\n", s.step, s.path.string(), s.problem);
+    }
+  }
+  if (options.json) print({{"schema", 1}, {"checkpoints", json}});
+  if (!options.json && json.empty())
+    fmt::print(stderr, "no checkpoints in {}\n", checkpoints_directory(options.run).string());
+  return 0;
+}
+
+int run(const CheckpointVerifyOptions& options) {
+  Json json = Json::array();
+  int damaged = 0;
+  for (const StepEntry& step : find_steps(options.path)) {
+    const VerifyReport report = verify_step(step.path);
+    if (!report.problems.empty() && !std::filesystem::exists(step.path)) continue;  // the run has deleted it meanwhile
+    damaged += report.problems.empty() ? 0 : 1;
+    json.push_back(
+        {{"step", step.step}, {"bytes", report.bytes}, {"problems", report.problems}, {"path", step.path.string()}});
+    if (options.json) continue;
+    fmt::print("{} step={} bytes={} path={}\n", report.problems.empty() ? "ok     " : "DAMAGED", step.step,
+               report.bytes, step.path.string());
+    for (const std::string& problem : report.problems) fmt::print("        {}\n", problem);
+  }
+  if (options.json) print({{"schema", 1}, {"checkpoints", json}, {"damaged", damaged}});
+  return damaged == 0 ? 0 : static_cast<int>(ErrorKind::kData);
+}
+
+int run(const CheckpointDigestOptions& options) {
+  return on_step(options.path, [&](const Checkpoint& checkpoint) {
+    const Digest digest = compute_digest(checkpoint);
+    if (!options.json) {
+      fmt::print("step={} digest={} path={}\n", checkpoint.state().step, digest.value, checkpoint.path().string());
+      return 0;
+    }
+    Json tensors = Json::array();
+    for (const TensorDigest& tensor : digest.tensors) {
+      Json entry = {{"name", tensor.name}, {"global_shape", tensor.global_shape}};
+      for (size_t i = 0; i < kStates; ++i) entry[kStateNames[i]] = to_hex(tensor.states[i]);
+      tensors.push_back(std::move(entry));
+    }
+    Json json = {{"schema", 1}, {"digest", digest.value}};
+    json.update(describe(checkpoint));
+    json["tensors"] = std::move(tensors);
+    print(json);
+    return 0;
+  });
+}
+
+int run(const CheckpointDiffOptions& options) {
+  return on_step(options.first, [&](const Checkpoint& first) {
+    return on_step(options.second, [&](const Checkpoint& second) {
+      const Difference difference = compare(first, second);
+      Json tensors = Json::array();
+      for (const TensorDifference& t : difference.tensors) {
+        tensors.push_back({{"name", t.name},
+                           {"state", t.state},
+                           {"elements", t.elements},
+                           {"largest", t.largest},
+                           {"relative", t.relative}});
+        if (options.json) continue;
+        fmt::print("differs: {} {} elements={} largest={:.3e} relative={:.3e}\n", t.name, t.state, t.elements,
+                   t.largest, t.relative);
+      }
+      if (options.json) {
+        print({{"schema", 1},
+               {"equal", difference.equal()},
+               {"first", describe(first)},
+               {"second", describe(second)},
+               {"keys", difference.keys},
+               {"only_first", difference.only_first},
+               {"only_second", difference.only_second},
+               {"tensors", tensors}});
+      } else {
+        for (const std::string& key : difference.keys) fmt::print("differs: {}\n", key);
+        for (const std::string& name : difference.only_first) fmt::print("only in the first: {}\n", name);
+        for (const std::string& name : difference.only_second) fmt::print("only in the second: {}\n", name);
+        if (difference.equal()) fmt::print("equal\n");
+      }
+      return difference.equal() ? 0 : kDiffers;
+    });
+  });
+}
+
+}  // namespace retain

@@ -1,0 +1,123 @@
+// retain plan: what a run is going to be, without a GPU and without starting anything.
+#include <fmt/core.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "launch/config/reader.h"
+#include "launch/session.h"
+#include "launch/verbs/verbs.h"
+#include "trainer/plan/memory_advice.h"
+
+namespace retain {
+
+namespace {
+
+std::string mebibytes(int64_t bytes) { return fmt::format("{:.2f} MiB", static_cast<double>(bytes) / (1 << 20)); }
+
+nlohmann::ordered_json to_json(const std::vector<PlanPart>& parts) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const PlanPart& part : parts) json[part.name] = part.bytes;
+  return json;
+}
+
+// The memory of a GPU of this machine, if the run is for GPUs and there is one that answers: to ask takes a context,
+// which a GPU that is full or another process's alone refuses.
+std::optional<GpuMemory> memory_here(const Target& target) {
+  if (target.device != DeviceKind::kCuda || cuda_device_count() == 0) return std::nullopt;
+  try {
+    return cuda_memory(0);
+  } catch (const Error& error) {
+    fmt::print(stderr, "retain: the plan is not compared with the GPU here: {}\n", error.what());
+    return std::nullopt;
+  }
+}
+
+nlohmann::ordered_json to_json(const RunPlan& plan, const std::optional<GpuMemory>& gpu) {
+  nlohmann::ordered_json here;  // null when there is no GPU to compare with
+  if (gpu) {
+    here = {{"gpus", cuda_device_count()},
+            {"total_bytes", gpu->total_bytes},
+            {"free_bytes", gpu->free_bytes},
+            {"fits", plan.needed_bytes() <= gpu->total_bytes}};
+  }
+  return {{"schema", 1},
+          {"device", plan.target.device == DeviceKind::kCuda ? "cuda" : "cpu"},
+          {"compute", dtype_name(plan.target.compute)},
+          {"mesh", {{"dp", plan.mesh.dp}, {"cp", plan.mesh.cp}, {"tp", plan.mesh.tp}}},
+          {"parameters", plan.parameters.all},
+          {"matmul_parameters", plan.parameters.matmul},
+          {"flops_per_token", plan.flops_per_token},
+          {"steps", plan.steps},
+          {"micro_batches", plan.micro_batches},
+          {"memory_bytes", to_json(plan.memory)},
+          {"memory_bytes_total", plan.memory_bytes()},
+          {"library_bytes", to_json(plan.libraries)},
+          {"library_bytes_total", plan.libraries_bytes()},
+          {"save_bytes", plan.save_bytes},
+          {"machine", here},
+          {"exchanged_bytes_per_step", to_json(plan.exchanged)}};
+}
+
+void print_memory(const RunPlan& plan) {
+  const auto line = [](const std::string& name, int64_t bytes) {
+    fmt::print("  {:<20}{:>16}  ({} bytes)\n", name, mebibytes(bytes), bytes);
+  };
+  fmt::print("memory of one rank\n");
+  for (const PlanPart& part : plan.memory) line(part.name, part.bytes);
+  line("total", plan.memory_bytes());
+  fmt::print("taken of the machine's memory besides\n");
+  line("copy to save from", plan.save_bytes);
+  if (plan.libraries.empty()) return;
+  fmt::print("taken of its GPU besides, about\n");
+  for (const PlanPart& part : plan.libraries) line(part.name, part.bytes);
+  line("with the total", plan.needed_bytes());
+}
+
+// Whether it fits, where that can be known, and what to do if not.
+void print_fit(const RunPlan& plan, const Config& config, const GpuMemory& gpu) {
+  const int64_t spare = gpu.total_bytes - plan.needed_bytes();
+  const int gpus = cuda_device_count(), ranks = plan.mesh.ranks();
+  fmt::print("GPU here     {} GiB{}: {}\n", gibibytes(gpu.total_bytes),
+             gpus < ranks ? fmt::format(" (one of this machine's {}, for {} ranks)", gpus, ranks) : "",
+             spare >= 0 ? fmt::format("fits, {} GiB to spare", gibibytes(spare))
+                        : fmt::format("{} GiB too small; {}", gibibytes(-spare),
+                                      memory_advice(config, plan.mesh.ranks(), plan.target, gpu.total_bytes)));
+}
+
+void print(const RunPlan& plan, const Config& config, const std::optional<GpuMemory>& gpu) {
+  const ModelConfig& m = config.model;
+  fmt::print("model        {} layers, hidden {}, {} heads {}/{}, ffn {}, vocabulary {}\n", m.layers, m.hidden_size,
+             m.heads, m.key_dim(), m.value_dim(), m.ffn_size, m.vocab_size);
+  fmt::print("parameters   {} ({} in matrix products)\n", plan.parameters.all, plan.parameters.matmul);
+  fmt::print("FLOPs/token  {:.4g} (6 x matmul parameters + 12 x layers x hidden x value head size)\n",
+             plan.flops_per_token);
+  fmt::print("training     {} steps of {} tokens, {:.4g} FLOPs in all\n", plan.steps, config.train.batch_tokens,
+             plan.flops_per_token * static_cast<double>(plan.steps * config.train.batch_tokens));
+  fmt::print("layout       {} on {}, {}; {} micro-batches of {} tokens a step and replica\n", plan.mesh.describe(),
+             plan.target.device == DeviceKind::kCuda ? "cuda" : "cpu", dtype_name(plan.target.compute),
+             plan.micro_batches, config.train.micro_batch_tokens);
+  print_memory(plan);
+  if (gpu) print_fit(plan, config, *gpu);
+  if (plan.exchanged.empty()) return;
+  fmt::print("exchanged by one rank in a step\n");
+  for (const PlanPart& part : plan.exchanged) fmt::print("  {:<20}{:>16}\n", part.name, mebibytes(part.bytes));
+}
+
+}  // namespace
+
+int run(const PlanOptions& options) {
+  const ParsedConfig parsed = load_config(options.config, options.sets, options.ranks);
+  const Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank(options.ranks));
+  const RunPlan plan = make_plan(parsed.config, options.ranks, target);
+  const std::optional<GpuMemory> gpu = memory_here(target);
+  if (options.json) {
+    std::cout << to_json(plan, gpu).dump(2) << "\n";
+  } else {
+    print(plan, parsed.config, gpu);
+  }
+  return 0;
+}
+
+}  // namespace retain

@@ -1,0 +1,122 @@
+// retain train: reads the configuration once for all ranks, builds the session, runs.
+#include <fmt/core.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "launch/config/reader.h"
+#include "launch/config/schema.h"
+#include "launch/preflight.h"
+#include "launch/session.h"
+#include "launch/signals.h"
+#include "launch/verbs/verbs.h"
+#include "launch/version.h"
+#include "parallel/host_name.h"
+#include "trainer/run/training_run.h"
+
+namespace retain {
+
+namespace {
+
+constexpr int kStoppedOnRequest = 75;
+
+// What a checkpoint must agree with to be continued: the model and everything that decides which tokens a step sees.
+std::map<std::string, std::string> identity_values(const Config& config) {
+  std::map<std::string, std::string> values;
+  for (const Field& field : config_fields()) {
+    const bool decides = field.section() == "model" || field.path == "run.seed" || field.path == "train.batch_tokens" ||
+                         field.path == "data.tokenizer" || field.path == "data.seq_len" ||
+                         field.path == "data.reset_state_at_documents";
+    if (decides) values[field.path] = field.get(config);
+  }
+  return values;
+}
+
+std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) {
+  const nlohmann::ordered_json json = {{"version", version()},
+                                       {"compiler", compiler()},
+                                       {"ranks", mpi ? mpi->world_size() : 1},
+                                       {"host", host_name()},
+                                       {"device", backend.device_description()}};
+  return json.dump(2) + "\n";
+}
+
+int train(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi, const ParsedConfig& parsed,
+          const Target& target, std::unique_ptr<Communicator> host, const RunDirectory& directory, const RunLock* lock,
+          Log& log) {
+  const bool first = host->rank() == 0;
+  const int ranks = host->size();
+  const Config& config = parsed.config;
+  if (first) {
+    for (const char* mark : {"DONE", "FAILED", "STOP"}) directory.remove(mark);
+  }
+
+  Session session(target, config.mesh(ranks), mpi, std::move(host));
+  const RunIdentity identity{.resolved_config = resolved_yaml(parsed),
+                             .values = identity_values(config),
+                             .build = version() + " " + compiler()};
+  if (first) {
+    directory.write("config.yaml", read_config_sources(options.config).files.front().text);
+    directory.write("resolved.yaml", identity.resolved_config);
+    directory.write("environment.json", environment_json(mpi, session.backend()));
+  }
+
+  const RunStart start{
+      .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
+  TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start, lock);
+  const RunOutcome outcome = training.run(
+      [&] {
+        return Wishes{.stop = signals.stop_requested() || (first && directory.stop_file_exists()),
+                      .save = signals.take_save_request()};
+      },
+      ProfiledSteps{.first = options.profile.first, .last = options.profile.last});
+  if (first) {
+    directory.remove("STOP");
+    if (outcome == RunOutcome::kFinished) directory.write("DONE", "");
+  }
+  return outcome == RunOutcome::kFinished ? 0 : kStoppedOnRequest;
+}
+
+}  // namespace
+
+int run(const TrainOptions& options, const MpiEnvironment* mpi) {
+  SignalWishes signals;
+  std::unique_ptr<Communicator> host = make_host_communicator(mpi);
+  const bool first = host->rank() == 0;
+  const LocalPlace place = local_place(mpi);
+  const ParsedConfig parsed = parse_config(read_config_once(*host, options.config), options.sets, host->size());
+  const Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place.ranks));
+  check_inputs(*host, parsed.config, target);
+
+  const RunDirectory directory(parsed.config.run.dir);
+  std::optional<RunLock> lock;
+  // Whoever holds the directory is named first: the memory may be missing because that run has it. A run that is
+  // refused makes no directory.
+  std::error_code error;  // a path that cannot be looked at is create()'s to report
+  if (first && std::filesystem::exists(directory.file("LOCK"), error)) lock.emplace(directory.path());
+  check_all_memory(*host, parsed.config, target, place);
+  if (first) {
+    directory.create();
+    if (!lock) lock.emplace(directory.path());
+  }
+  Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
+  const int world_rank = host->rank(), ranks = host->size();
+  // Only leaves the reason where the run's other files are; main prints it and ends the program.
+  const auto leave = [&](const std::string& reason) {
+    if (first) directory.write("FAILED", concat("rank ", world_rank, ": ", reason, "\n"));
+  };
+  try {
+    return train(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr, log);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kOutOfMemory) {
+      const std::string reason = explain_out_of_memory(error.what(), parsed.config, ranks, target, place);
+      leave(reason);
+      throw Error(error.kind(), reason, error.where());
+    }
+    if (error.kind() != ErrorKind::kCannotCreate) leave(error.what());
+    throw;
+  }
+}
+
+}  // namespace retain

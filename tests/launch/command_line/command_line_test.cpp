@@ -1,0 +1,308 @@
+#include "launch/command_line/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "kernels/core/error.h"
+
+namespace retain {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+using Arguments = std::vector<std::string>;
+
+template <class Options>
+Options parse(const Arguments& arguments) {
+  return std::get<Options>(parse_command_line(arguments));
+}
+
+/// What is said about a wrong command line; fails when it is accepted or the exit code is not 64.
+std::string complaint(const Arguments& arguments) {
+  try {
+    parse_command_line(arguments);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.exit_code(), 64);
+    return error.what();
+  }
+  ADD_FAILURE() << "accepted";
+  return "";
+}
+
+TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
+  std::string all;
+  for (const std::string& verb : verb_names()) {
+    all += verb + ":";
+    for (const std::string& option : option_names(verb)) all += " " + option;
+    all += "\n";
+  }
+  EXPECT_EQ(all,
+            "train: --allow-changed --init-from --profile --resume --set\n"
+            "plan: --json --ranks --set\n"
+            "eval: --data --json --mode --tokens\n"
+            "generate: --max-tokens --prompt --seed --temperature --top-p\n"
+            "data prepare: --holdout --out --text-key --tokenizer\n"
+            "data info: --json\n"
+            "checkpoint list: --json\n"
+            "checkpoint verify: --json\n"
+            "checkpoint digest: --json\n"
+            "checkpoint diff: --json\n"
+            "checkpoint check: --device --json --precision\n"
+            "bench gemm: --json --repeats --set --tokens\n"
+            "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
+            "bench collectives: --device --json --max-bytes --precision --repeats\n"
+            "bench step: --json --set --steps --warmup\n");
+}
+
+TEST(CommandLine, Train) {
+  const auto o = parse<TrainOptions>({"train", "a.yaml", "--set", "x.y=[1, 2]", "--resume", "never", "--set", "z=w"});
+  EXPECT_EQ(o.config, "a.yaml");
+  EXPECT_THAT(o.sets, ElementsAre("x.y=[1, 2]", "z=w"));
+  EXPECT_EQ(o.resume, "never");
+  EXPECT_EQ(parse<TrainOptions>({"train", "a.yaml"}).resume, "auto");
+  EXPECT_EQ(parse<TrainOptions>({"train", "--set", "a=b", "a.yaml"}).config, "a.yaml");
+  EXPECT_EQ(parse<TrainOptions>({"train", "--resume=runs/x", "a.yaml"}).resume, "runs/x");
+}
+
+TEST(CommandLine, TrainMayBeginWithOtherWeightsOrGoOnWithOtherData) {
+  const auto o = parse<TrainOptions>({"train", "a.yaml", "--init-from", "runs/x", "--allow-changed",
+                                      "run.seed,data.fingerprint", "--resume", "never"});
+  EXPECT_EQ(o.init_from, "runs/x");
+  EXPECT_THAT(o.allow_changed, ElementsAre("run.seed", "data.fingerprint"));
+  EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml"}).init_from.empty());
+  EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml"}).allow_changed.empty());
+}
+
+TEST(CommandLine, Plan) {
+  const auto o = parse<PlanOptions>({"plan", "a.yaml", "--ranks", "1k", "--json", "--set", "a=b"});
+  EXPECT_EQ(o.ranks, 1000);
+  EXPECT_TRUE(o.json);
+  EXPECT_THAT(o.sets, ElementsAre("a=b"));
+  EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml"}).ranks, 1);
+}
+
+TEST(CommandLine, Eval) {
+  const auto o = parse<EvalOptions>(
+      {"eval", "runs/x", "--data", "book=a=b", "--data", "wiki=w", "--mode", "recurrent", "--tokens", "1Mi", "--json"});
+  EXPECT_EQ(o.checkpoint, "runs/x");
+  ASSERT_EQ(o.data.size(), 2u);
+  EXPECT_EQ(o.data[0].name, "book");
+  EXPECT_EQ(o.data[0].path, "a=b");
+  EXPECT_EQ(o.mode, RetentionForm::kRecurrent);
+  EXPECT_EQ(o.tokens, 1 << 20);
+  EXPECT_TRUE(o.json);
+  EXPECT_EQ(parse<EvalOptions>({"eval", "c", "--data", "a=b"}).mode, RetentionForm::kChunkwise);
+  EXPECT_EQ(parse<EvalOptions>({"eval", "c", "--data", "a=b", "--mode", "parallel"}).mode, RetentionForm::kParallel);
+  EXPECT_EQ(parse<EvalOptions>({"eval", "--data", "a=b", "c"}).checkpoint, "c");
+}
+
+TEST(CommandLine, Generate) {
+  const auto o = parse<GenerateOptions>({"generate", "c", "--prompt", "train", "--max-tokens", "5", "--temperature",
+                                         "0.8", "--top-p", "0.5", "--seed", "7"});
+  EXPECT_EQ(o.prompt, "train");
+  EXPECT_EQ(o.max_tokens, 5);
+  EXPECT_EQ(o.temperature, 0.8);
+  EXPECT_EQ(o.top_p, 0.5);
+  EXPECT_EQ(o.seed, 7u);
+}
+
+TEST(CommandLine, PromptsAreTakenAsTheyAre) {
+  for (const char* text :
+       {"", " ", "-", "-x", "--json", "[a,b]", "a,b", "{}", "'q'", "\"q\"", "größe\n", "a=b", "%", "plan"})
+    EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--prompt", text}).prompt, text);
+}
+
+TEST(CommandLine, DataAndCheckpoint) {
+  const auto prepare =
+      parse<DataPrepareOptions>({"data", "prepare", "a.txt", "b.txt", "--out", "data/x", "--holdout", "5%", "c.txt"});
+  EXPECT_THAT(prepare.inputs, ElementsAre("a.txt", "b.txt", "c.txt"));
+  EXPECT_EQ(prepare.out, "data/x");
+  EXPECT_EQ(prepare.tokenizer, "bytes");
+  EXPECT_EQ(prepare.holdout, 0.05);
+  EXPECT_EQ(prepare.text_key, std::nullopt);
+  EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--holdout", "0.25"}).holdout, 0.25);
+  EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--text-key", "body"}).text_key, "body");
+  EXPECT_THAT(parse<DataPrepareOptions>({"data", "prepare", "--out", "b", "--", "--a"}).inputs, ElementsAre("--a"));
+  EXPECT_THAT(parse<DataInfoOptions>({"data", "info", "a", "b"}).paths, ElementsAre("a", "b"));
+  EXPECT_TRUE(parse<CheckpointListOptions>({"checkpoint", "list", "r", "--json"}).json);
+  EXPECT_TRUE(parse<CheckpointVerifyOptions>({"checkpoint", "verify", "r", "--json"}).json);
+  EXPECT_EQ(parse<CheckpointDigestOptions>({"checkpoint", "digest", "r"}).path, "r");
+  EXPECT_EQ(parse<CheckpointDiffOptions>({"checkpoint", "diff", "a", "b"}).second, "b");
+  const auto check =
+      parse<CheckpointCheckOptions>({"checkpoint", "check", "d", "--device", "cuda", "--precision", "bf16"});
+  EXPECT_EQ(check.directory, "d");
+  EXPECT_EQ(check.device, DeviceKind::kCuda);
+  EXPECT_EQ(check.precision, Precision::kBf16);
+}
+
+TEST(CommandLine, Bench) {
+  EXPECT_EQ(parse<BenchGemmOptions>({"bench", "gemm"}).config, "");
+  EXPECT_EQ(parse<BenchGemmOptions>({"bench", "gemm", "a.yaml", "--tokens", "4Ki"}).config, "a.yaml");
+  EXPECT_EQ(parse<BenchGemmOptions>({"bench", "gemm", "--set", "a=b", "--tokens", "4Ki"}).tokens, 4096);
+  const auto retention = parse<BenchRetentionOptions>({"bench", "retention"});
+  EXPECT_THAT(retention.seq_lens, ElementsAre(2048, 8192, 32768, 131072));
+  ASSERT_EQ(retention.shapes.size(), 2u);
+  EXPECT_EQ(retention.shapes[1].heads, 16);
+  const auto small = parse<BenchRetentionOptions>({"bench", "retention", "--key-dim", "64", "--seq-len", "1Ki,7"});
+  ASSERT_EQ(small.shapes.size(), 1u);
+  EXPECT_EQ(small.shapes[0].heads, 8);
+  EXPECT_EQ(small.shapes[0].key_dim, 64);
+  EXPECT_EQ(small.shapes[0].value_dim, 512);
+  EXPECT_THAT(small.seq_lens, ElementsAre(1024, 7));
+  EXPECT_EQ(parse<BenchCollectivesOptions>({"bench", "collectives"}).max_bytes, 1 << 30);
+  const auto step = parse<BenchStepOptions>({"bench", "step", "a.yaml", "--steps", "5", "--warmup", "2", "--json"});
+  EXPECT_EQ(step.steps, 5);
+  EXPECT_EQ(step.warmup, 2);
+}
+
+TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
+  const std::string list =
+      "\nverbs: train, plan, eval, generate, data prepare, data info, checkpoint list, checkpoint verify, "
+      "checkpoint digest, checkpoint diff, checkpoint check, bench gemm, bench retention, bench collectives, bench "
+      "step";
+  EXPECT_EQ(complaint({"trian"}), "no verb 'trian' (did you mean 'train'?)" + list);
+  EXPECT_EQ(complaint({}), "no verb given" + list);
+  EXPECT_EQ(complaint({"--json", "plan", "a"}), "options stand after the verb, got '--json'" + list);
+  EXPECT_EQ(complaint({"a\x1b[31m"}), "no verb 'a\\x1b[31m'" + list);
+  EXPECT_EQ(complaint({""}), "no verb ''" + list);
+}
+
+TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
+  const std::string list =
+      "\nverbs:\n"
+      "  data prepare      Turns text into token shards.\n"
+      "  data info         Says what files of tokens hold.";
+  EXPECT_EQ(complaint({"data"}), "retain data: no verb given" + list);
+  EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
+  EXPECT_EQ(complaint({"data", "--json"}), "options stand after the verb, got '--json'" + list);
+}
+
+TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {
+  for (const char* verb : {"doctor", "study", "launch", "top", "plot", "serve"})
+    EXPECT_THAT(complaint({verb}), HasSubstr("verbs: train, plan"));
+}
+
+TEST(CommandLine, MistakesAreNamed) {
+  const std::vector<std::pair<Arguments, std::string>> cases = {
+      {{"train"}, "retain train: CONFIG is required"},
+      {{"train", "a", "--st", "x=y"}, "retain train: no option '--st' (did you mean '--set'?)"},
+      {{"train", "a", "--json"}, "retain train: no option '--json'"},
+      {{"train", "a", "b"}, "b"},
+      {{"train", "a", "--set"}, "--set"},
+      {{"train", "a", "--resume", "x", "--resume", "y"}, "--resume"},
+      {{"train", "a", "--resume", ""}, "--resume: expected auto, never or a path"},
+      {{"train", "a", "--init-from", "x", "--resume", "y"}, "give one of the two"},
+      {{"train", "a", "--profile", "10..12"}, "--profile: expected steps=A..B"},
+      {{"train", "a", "--profile", "steps=12..10"}, "ends before it begins"},
+      {{"train", "a", "--profile", "steps=0..10"}, "--profile"},
+      {{"train", "a", "--allow-changed", "model.layers"},
+       "--allow-changed: expected one of run.seed, data.fingerprint"},
+      {{"train", "a", "--allow-changed", "data.fingerprnt"}, "did you mean 'data.fingerprint'?"},
+      {{"train", "a", "--allow-changed", "run.seed,run.seed"}, "'run.seed' is given twice"},
+      {{"train", "a", "--allow-changed", "run.seed,,"}, "--allow-changed: expected one of"},
+      {{"checkpoint", "verify"}, "PATH is required"},
+      {{"checkpoint", "diff", "a"}, "SECOND is required"},
+      {{"train", "a", "-x"}, "no option '-x'"},
+      {{"plan", "a", "--json", "--json"}, "--json"},
+      {{"plan", "a", "--ranks", "0"}, "--ranks: expected 1 to 1000000, got '0'"},
+      {{"plan", "a", "--ranks", "two"}, "--ranks: expected a whole number"},
+      {{"plan", "a", "--rank", "2"}, "did you mean '--ranks'?"},
+      {{"eval", "c"}, "--data is required"},
+      {{"eval", "c", "--data", "a"}, "--data: expected NAME=PATH, got 'a'"},
+      {{"eval", "c", "--data", "=a"}, "--data: expected NAME=PATH"},
+      {{"eval", "c", "--data", "a=x", "--data", "a=y"}, "--data: the name 'a' is given twice"},
+      {{"eval", "c", "--data", "a=x", "--mode", "chunk"}, "--mode: expected one of parallel, chunkwise, recurrent"},
+      {{"eval", "c", "--data", "a=x", "--tokens", "-1"}, "--tokens: expected 1 to"},
+      {{"generate", "c"}, "--prompt is required"},
+      {{"generate", "c", "--prompt", "x", "--top-p", "0"}, "--top-p: expected a number above 0"},
+      {{"generate", "c", "--prompt", "x", "--top-p", "1.1"}, "--top-p: expected 0 to 1"},
+      {{"generate", "c", "--prompt", "x", "--temperature", "nan"}, "--temperature: expected a finite number"},
+      {{"generate", "c", "--prompt", "x", "--temperature", "-1"}, "--temperature: expected 0 to"},
+      {{"generate", "c", "--prompt", "x", "--max-tokens", "0"}, "--max-tokens: expected 1 to"},
+      {{"data", "prepare", "a"}, "--out is required"},
+      {{"data", "prepare", "--out", "a"}, "INPUT is required"},
+      {{"data", "prepare", "a", "--out", "b", "--holdout", "100%"}, "--holdout: expected 0 to 99"},
+      {{"data", "prepare", "a", "--out", "b", "--tokenizer", "byte"}, "did you mean 'bytes'?"},
+      {{"data", "info"}, "PATH is required"},
+      {{"bench", "step"}, "CONFIG is required"},
+      {{"bench", "step", "a", "--warmup", "0"}, "--warmup: expected 1 to"},
+      {{"bench", "retention", "--seq-len", "1,,2"}, "--seq-len: expected a whole number"},
+      {{"bench", "retention", "--key-dim", "7"}, "--key-dim: expected an even number, got '7'"},
+      {{"bench", "collectives", "--max-bytes", "1Ki"}, "--max-bytes: expected 65536 to"},
+      {{"checkpoint", "check", "d", "--device", "gpu"}, "--device: expected one of auto, cpu, cuda, got 'gpu'"},
+      {{"checkpoint", "check", "d", "--precision", "fp16"}, "--precision: expected one of auto, bf16, fp32, fp64"},
+  };
+  for (const auto& [arguments, expected] : cases)
+    EXPECT_THAT(complaint(arguments), HasSubstr(expected)) << arguments.back();
+}
+
+TEST(CommandLine, HelpWorksAnywhereAtOnce) {
+  EXPECT_THAT(parse<ShowText>({"--help"}).text, HasSubstr("Usage: retain VERB"));
+  EXPECT_THAT(parse<ShowText>({"trian", "--help"}).text, HasSubstr("Usage: retain VERB"));
+  EXPECT_THAT(parse<ShowText>({"--help", "train"}).text, HasSubstr("Usage: retain VERB"));
+  EXPECT_THAT(parse<ShowText>({"train", "--nonsense", "--help"}).text, HasSubstr("Usage: retain train CONFIG"));
+  EXPECT_THAT(parse<ShowText>({"train", "--version", "x"}).text, HasSubstr("retain 0."));
+}
+
+TEST(CommandLine, HelpOfAGroupExplainsItsVerbsAlone) {
+  const std::string text = parse<ShowText>({"data", "--help"}).text;
+  EXPECT_THAT(text, HasSubstr("Usage: retain data VERB ARGUMENTS [--options]\n\nVerbs:\n"
+                              "  data prepare      Turns text into token shards.\n"
+                              "  data info         Says what files of tokens hold.\n\n"));
+  EXPECT_THAT(text, HasSubstr("\nretain data VERB --help explains a verb.\n"));
+  EXPECT_EQ(parse<ShowText>({"data", "prepaer", "--help"}).text, text);
+  for (const char* group : {"checkpoint", "bench"}) {
+    const std::string help = parse<ShowText>({group, "--help"}).text;
+    for (const std::string& verb : verb_names())
+      EXPECT_EQ(help.find("\n  " + verb + " ") != std::string::npos, verb.starts_with(group)) << verb;
+  }
+}
+
+TEST(CommandLine, HelpFitsAndHoldsExamplesAndExitCodes) {
+  std::vector<Arguments> all = {{"--help"}, {"data", "--help"}, {"checkpoint", "--help"}, {"bench", "--help"}};
+  for (const std::string& verb : verb_names()) {
+    const size_t blank = verb.find(' ');
+    all.push_back({verb.substr(0, blank), "--help"});
+    if (blank != std::string::npos) all.back().insert(all.back().begin() + 1, verb.substr(blank + 1));
+  }
+  for (const Arguments& arguments : all) {
+    const std::string text = parse<ShowText>(arguments).text;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
+    EXPECT_THAT(text, HasSubstr("\nExamples:\n  "));
+    EXPECT_THAT(text, HasSubstr("78 bad configuration"));
+    EXPECT_EQ(text.back(), '\n');
+  }
+  for (const std::string& option : option_names("generate"))
+    EXPECT_THAT(parse<ShowText>({"generate", "--help"}).text, HasSubstr("\n  " + option + " "));
+}
+
+TEST(CommandLine, ExamplesInTheHelpAreLegal) {
+  for (const std::string& verb : verb_names()) {
+    Arguments help;
+    std::istringstream words(verb + " --help");
+    for (std::string word; words >> word;) help.push_back(word);
+    std::istringstream lines(parse<ShowText>(help).text);
+    int examples = 0;
+    bool inside = false;
+    for (std::string line; std::getline(lines, line);) {
+      if (line == "Examples:") inside = true;
+      const size_t at = line.find("retain " + verb + " ");
+      if (!inside || at == std::string::npos) continue;
+      Arguments arguments;
+      std::istringstream in(line.substr(at + 7));
+      for (std::string word; in >> word;) arguments.push_back(word);
+      if (line.find('"') == std::string::npos) {  // quotes are for the shell
+        EXPECT_NO_THROW(parse_command_line(arguments)) << line;
+      }
+      ++examples;
+    }
+    EXPECT_GE(examples, 2) << verb;
+  }
+}
+
+}  // namespace
+}  // namespace retain

@@ -1,0 +1,301 @@
+#include "launch/config/reader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tests/launch/config/support.h"
+
+namespace retain {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::sources_of;
+
+Config read(const std::string& text, const std::vector<std::string>& sets = {}, int ranks = 1) {
+  return parse_config(sources_of(text), sets, ranks).config;
+}
+
+/// A folder for one test.
+class ConfigFiles : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ =
+        std::filesystem::path(::testing::TempDir()) /
+        concat("retain_config_", ::getpid(), "_", ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::string write(const std::string& name, const std::string& text) {
+    const std::filesystem::path path = folder_ / name;
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::binary) << text;
+    return path.string();
+  }
+
+  /// The error that loading gives.
+  static std::pair<int, std::string> failure(const std::string& path) {
+    try {
+      load_config(path, {}, 1);
+    } catch (const ConfigError& error) {
+      return {error.exit_code(), error.what()};
+    }
+    return {0, ""};
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST(ConfigReader, EveryKindOfValueArrivesInItsPlace) {
+  const Config c = read(R"(
+run: {dir: out/../runs/x, seed: 9223372036854775807}
+model: {layers: 3, hidden_size: 96, heads: 4, key_expansion: 0.5, value_expansion: 1.5, ffn_size: 80, ffn: gelu,
+        vocab_size: 1k, tie_embeddings: true, embedding_scale: 2.5, embedding_norm: true, norm_eps: 1e-5, decay: paper_exp,
+        rotary: torchscale, group_norm_eps: rowsum, group_norm_affine: false, init_std: 0.1}
+data:
+  tokenizer: bytes
+  train:
+    - path: a/
+    - {path: /abs/b, weight: 0.25}
+  valid: {book: c, wiki: d}
+  seq_len: 64
+  reset_state_at_documents: false
+train: {tokens: 1.5M, batch_tokens: 1Ki, micro_batch_tokens: 256, chunk: 16}
+eval: {every: 7, tokens: 2k}
+optimizer: {lr: 1e-3, betas: [0.8, 0.7], eps: 1e-9, weight_decay: 0, clip: 0.5}
+schedule: {kind: wsd, warmup: 5, final: 0.1, decay_fraction: 0.2}
+parallel: {dp: 2, cp: 2, tp: 2, zero: 0}
+checkpoint: {every: 10, keep: 4, keep_every: 100, keep_best: 2, async: false, on_error: stop}
+log: {every: 3}
+device: cuda
+precision: bf16
+)",
+                        {}, 8);
+  EXPECT_EQ(c.run.dir, "/base/runs/x");
+  EXPECT_EQ(c.run.seed, 9223372036854775807u);
+  EXPECT_EQ(c.model.layers, 3);
+  EXPECT_EQ(c.model.hidden_size, 96);
+  EXPECT_EQ(c.model.heads, 4);
+  EXPECT_EQ(c.model.key_expansion, 0.5);
+  EXPECT_EQ(c.model.value_expansion, 1.5);
+  EXPECT_EQ(c.model.ffn_size, 80);
+  EXPECT_EQ(c.model.ffn, FfnKind::kGelu);
+  EXPECT_EQ(c.model.vocab_size, 1000);
+  EXPECT_TRUE(c.model.tie_embeddings);
+  EXPECT_EQ(c.model.embedding_scale, 2.5);
+  EXPECT_TRUE(c.model.embedding_norm);
+  EXPECT_EQ(c.model.norm_eps, 1e-5);
+  EXPECT_EQ(c.model.decay, Decay::kPaperExp);
+  EXPECT_EQ(c.model.rotary, Rotary::kTorchscale);
+  EXPECT_EQ(c.model.group_norm_eps, GroupNormEps::kRowsum);
+  EXPECT_FALSE(c.model.group_norm_affine);
+  EXPECT_EQ(c.model.init_std, 0.1);
+  EXPECT_EQ(c.data.tokenizer, "bytes");
+  ASSERT_EQ(c.data.train.size(), 2u);
+  EXPECT_EQ(c.data.train[0].path, "/base/a");
+  EXPECT_EQ(c.data.train[0].weight, 1);
+  EXPECT_EQ(c.data.train[1].path, "/abs/b");
+  EXPECT_EQ(c.data.train[1].weight, 0.25);
+  EXPECT_EQ(c.data.valid, (std::map<std::string, std::string>{{"book", "/base/c"}, {"wiki", "/base/d"}}));
+  EXPECT_EQ(c.data.seq_len, 64);
+  EXPECT_FALSE(c.data.reset_state_at_documents);
+  EXPECT_EQ(c.train.tokens, 1500000);
+  EXPECT_EQ(c.train.batch_tokens, 1024);
+  EXPECT_EQ(c.train.micro_batch_tokens, 256);
+  EXPECT_EQ(c.train.chunk, 16);
+  EXPECT_EQ(c.eval.every, 7);
+  EXPECT_EQ(c.eval.tokens, 2000);
+  EXPECT_EQ(c.optimizer.lr, 1e-3);
+  EXPECT_EQ(c.optimizer.beta1, 0.8);
+  EXPECT_EQ(c.optimizer.beta2, 0.7);
+  EXPECT_EQ(c.optimizer.eps, 1e-9);
+  EXPECT_EQ(c.optimizer.weight_decay, 0);
+  EXPECT_EQ(c.optimizer.clip, 0.5);
+  EXPECT_EQ(c.schedule.kind, ScheduleKind::kWsd);
+  EXPECT_EQ(c.schedule.warmup_steps, 5);
+  EXPECT_EQ(c.schedule.final, 0.1);
+  EXPECT_EQ(c.schedule.decay_fraction, 0.2);
+  EXPECT_EQ(c.parallel.dp, 2);
+  EXPECT_EQ(c.parallel.cp, 2);
+  EXPECT_EQ(c.parallel.tp, 2);
+  EXPECT_EQ(c.parallel.zero, 0);
+  EXPECT_EQ(c.checkpoint.every, 10);
+  EXPECT_EQ(c.checkpoint.keep, 4);
+  EXPECT_EQ(c.checkpoint.keep_every, 100);
+  EXPECT_EQ(c.checkpoint.keep_best, 2);
+  EXPECT_FALSE(c.checkpoint.async);
+  EXPECT_EQ(c.checkpoint.on_error, OnSaveError::kStop);
+  EXPECT_EQ(c.log.every, 3);
+  EXPECT_EQ(c.device, DeviceKind::kCuda);
+  EXPECT_EQ(c.precision, Precision::kBf16);
+  EXPECT_EQ(c.mesh(8).describe(), "dp=2 cp=2 tp=2");
+}
+
+TEST(ConfigReader, LaterSourcesWinOverEarlierOnes) {
+  ConfigSources sources = sources_of("base: [good.yaml, other.yaml]\noptimizer: {eps: 3}\nlog: {every: 3}\n");
+  sources.files.push_back({"other.yaml", "optimizer: {lr: 2, eps: 2, clip: 2}\ndata: {valid: {wiki: w}}\n"});
+  const ParsedConfig parsed = parse_config(sources, {"log.every=4", "log.every=5", "data.valid.play=p"}, 1);
+  EXPECT_EQ(parsed.config.optimizer.lr, 2);               // base
+  EXPECT_EQ(parsed.config.optimizer.eps, 3);              // file over base
+  EXPECT_EQ(parsed.config.log.every, 5);                  // the last --set over all
+  EXPECT_EQ(parsed.config.optimizer.weight_decay, 0.05);  // default
+  EXPECT_EQ(parsed.config.data.valid, (std::map<std::string, std::string>{
+                                          {"book", "/base/data/book"}, {"play", "/base/p"}, {"wiki", "/base/w"}}));
+  EXPECT_EQ(parsed.origins.at("optimizer.lr"), (Origin{Origin::Kind::kFile, 2, 1, 17}));
+  EXPECT_EQ(parsed.origins.at("optimizer.eps"), (Origin{Origin::Kind::kFile, 0, 2, 18}));
+  EXPECT_EQ(parsed.origins.at("log.every"), (Origin{Origin::Kind::kSet, 2, 1, 11}));
+  EXPECT_FALSE(parsed.origins.contains("optimizer.weight_decay"));
+}
+
+TEST(ConfigReader, AnEmptyMapEmptiesTheValidationSets) {
+  EXPECT_TRUE(read("base: [good.yaml]\n", {"data.valid={}"}).data.valid.empty());
+}
+
+TEST(ConfigReader, ASectionWithoutKeysIsAsIfItWereNotThere) {
+  EXPECT_EQ(read("base: [good.yaml]\neval:\nlog: {}\n").eval.every, 500);
+}
+
+TEST(ConfigReader, SetTakesWhatTheFileTakes) {
+  const Config c = read("base: [good.yaml]\n",
+                        {"optimizer={lr: 1, betas: [0.5, 0.6]}", "data.train=[{path: x}, {path: y, weight: 2}]",
+                         "train.chunk=auto", "parallel.dp=auto", "train.tokens=2M", "run.dir=a=b", "device=cpu"});
+  EXPECT_EQ(c.optimizer.beta2, 0.6);
+  EXPECT_EQ(c.data.train.at(1).path, "/base/y");
+  EXPECT_EQ(c.train.tokens, 2000000);
+  EXPECT_EQ(c.run.dir, "/base/a=b");
+  EXPECT_EQ(c.device, DeviceKind::kCpu);
+}
+
+TEST(ConfigReader, WindowsLineEndsAndAByteOrderMarkAreRead) {
+  EXPECT_EQ(read("\xef\xbb\xbf"
+                 "base: [good.yaml]\r\nlog:\r\n  every: 3\r\n")
+                .log.every,
+            3);
+}
+
+TEST(ConfigReader, WithoutRanksValuesAreNotCheckedAgainstThem) {
+  EXPECT_EQ(read("base: [good.yaml]\nparallel: {dp: 64}\n", {}, 0).parallel.dp, 64);
+  EXPECT_NE(testing::complaint("base: [good.yaml]\nparallel: {dp: 64}\n"), "");
+}
+
+TEST(ConfigReader, TheResolvedConfigurationIsReadBackAsItself) {
+  ConfigSources sources = sources_of(
+      "base: [good.yaml]\nrun: {dir: \"dir with blank: and # größe\"}\noptimizer: {lr: 0.1, eps: 1e-300}\n"
+      "train: {tokens: 1.3M}\ndata: {train: [{path: a, weight: 0.1}, {path: b}], valid: {x-1: \"y z\"}}\n");
+  const ParsedConfig first = parse_config(sources, {"log.every=3", "schedule.final=0.3"}, 1);
+  const std::string resolved = resolved_yaml(first);
+  ConfigSources again;
+  again.files = {{"resolved.yaml", resolved}};
+  again.working_directory = "/elsewhere";
+  const ParsedConfig second = parse_config(again, {}, 1);
+  EXPECT_EQ(second.config.optimizer.lr, 0.1);
+  EXPECT_EQ(second.config.run.dir, "/base/dir with blank: and # größe");
+  // All values by their text; origins differ.
+  const auto values = [](const std::string& text) {
+    std::string out;
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line); out += "\n") out += line.substr(0, line.rfind("  # "));
+    return out;
+  };
+  EXPECT_EQ(values(resolved), values(resolved_yaml(second)));
+  const std::vector<std::pair<std::string, std::string>> lines = {
+      {"  seed: 1", "default"},
+      {"  lr: 0.1", "run.yaml:3:17"},
+      {"  layers: 2", "good.yaml:3:17"},
+      {"  every: 3", "--set 1"},
+      {"  tokens: 1300000", "run.yaml:4:17"},
+      {"  valid: {book: /base/data/book, x-1: \"/base/y z\"}", "book: good.yaml:4:51, x-1: run.yaml:5:65"}};
+  for (const auto& [value, origin] : lines) {
+    const size_t at = resolved.find("\n" + value + "  ");
+    ASSERT_NE(at, std::string::npos) << value;
+    EXPECT_THAT(resolved.substr(at + 1, resolved.find('\n', at + 1) - at - 1), ::testing::EndsWith("  # " + origin));
+  }
+}
+
+TEST(ConfigSources, PackAndUnpackKeepEveryByte) {
+  ConfigSources sources = sources_of(std::string("a\0b\xff\n", 5));
+  sources.failure = "x";
+  sources.failure_kind = ErrorKind::kConfig;
+  const std::string bytes = sources.serialize();
+  const ConfigSources back = ConfigSources::deserialize(bytes);
+  ASSERT_EQ(back.files.size(), 2u);
+  EXPECT_EQ(back.files[0].name, "run.yaml");
+  EXPECT_EQ(back.files[0].text, sources.files[0].text);
+  EXPECT_EQ(back.working_directory, "/base");
+  EXPECT_EQ(back.failure, "x");
+  EXPECT_EQ(back.failure_kind, ErrorKind::kConfig);
+  EXPECT_EQ(back.serialize(), bytes);
+  for (size_t cut : {size_t{1}, size_t{12}, bytes.size() - 1})
+    EXPECT_THROW(ConfigSources::deserialize(std::string_view(bytes).substr(0, cut)), Error);
+}
+
+TEST_F(ConfigFiles, BaseFilesAreFoundBesideTheFileThatNamesThem) {
+  write("common/deep.yaml", "log: {every: 77}\n");
+  write("common/base.yaml", "base: [deep.yaml]\n" + sources_of("").files[1].text);
+  const std::string path = write("exp/run.yaml", "base: [../common/base.yaml]\nrun: {dir: here}\n");
+  const ParsedConfig parsed = load_config(path, {}, 1);
+  EXPECT_EQ(parsed.config.log.every, 77);
+  EXPECT_EQ(parsed.config.run.dir, (std::filesystem::current_path() / "here").string());
+  EXPECT_EQ(parsed.file_names.at(1), (folder_ / "common/base.yaml").string());
+}
+
+TEST_F(ConfigFiles, AMissingFileIsNamedAndEndsWith66) {
+  const auto [code, text] = failure((folder_ / "none.yaml").string());
+  EXPECT_EQ(code, 66);
+  EXPECT_THAT(text, HasSubstr("none.yaml': No such file or directory"));
+  const auto [base_code, base_text] = failure(write("run.yaml", "\nbase: [gone.yaml]\n"));
+  EXPECT_EQ(base_code, 66);
+  EXPECT_THAT(base_text, HasSubstr("gone.yaml' (base of "));
+  EXPECT_THAT(base_text, HasSubstr("run.yaml:2): No such file"));
+}
+
+TEST_F(ConfigFiles, AFolderIsNoConfiguration) {
+  const auto [code, text] = failure(folder_.string());
+  EXPECT_EQ(code, 66);
+  EXPECT_THAT(text, HasSubstr("Is a directory"));
+}
+
+TEST_F(ConfigFiles, AHugeFileIsRefusedBeforeItIsRead) {
+  const auto [code, text] = failure(write("huge.yaml", std::string((128 << 10) + 1, '#')));
+  EXPECT_EQ(code, 78);
+  EXPECT_THAT(text, HasSubstr("at most 131072 bytes"));
+}
+
+TEST_F(ConfigFiles, BaseFilesCountTowardsTheLargestSize) {
+  write("base.yaml", "log: {every: 3}\n" + std::string(64 << 10, '#'));
+  EXPECT_EQ(failure(write("small.yaml", "base: [base.yaml]\n" + std::string(60 << 10, '#'))).second.find("at most"),
+            std::string::npos);
+  EXPECT_THAT(failure(write("large.yaml", "base: [base.yaml]\n" + std::string(64 << 10, '#'))).second,
+              HasSubstr("at most 131072 bytes"));
+}
+
+TEST_F(ConfigFiles, ALongChainOfBaseFilesIsCutOff) {
+  for (int i = 0; i < 70; ++i) write(concat("l", i, ".yaml"), concat("base: [l", i + 1, ".yaml]\n"));
+  const auto [code, text] = failure((folder_ / "l0.yaml").string());
+  EXPECT_EQ(code, 78);
+  EXPECT_THAT(text, HasSubstr("more than 63 base files"));
+}
+
+TEST_F(ConfigFiles, AFolderThatHoldsItselfEndsWithAnError) {
+  std::filesystem::create_directory_symlink(".", folder_ / "x");
+  EXPECT_NE(failure(write("run.yaml", "base: [x/run.yaml]\n")).first, 0);
+}
+
+TEST_F(ConfigFiles, ADiamondOfBaseFilesDoesNotExplode) {
+  for (int i = 0; i < 40; ++i) {
+    const std::string next = concat("l", i + 1, ".yaml");
+    write(concat("l", i, ".yaml"), concat("base: [", next, ", ", next, "]\n"));
+  }
+  write("l40.yaml", "log: {every: 3}\n");
+  const auto [code, text] = failure((folder_ / "l0.yaml").string());
+  EXPECT_EQ(code, 78);
+  EXPECT_THAT(text, HasSubstr("name each other too often"));
+}
+
+}  // namespace
+}  // namespace retain

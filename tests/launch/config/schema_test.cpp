@@ -1,0 +1,147 @@
+#include "launch/config/schema.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <filesystem>
+#include <set>
+#include <sstream>
+
+#include "launch/config/problems.h"
+#include "launch/config/suggest.h"
+#include "tests/launch/config/support.h"
+
+namespace retain {
+namespace {
+
+TEST(ConfigSchema, ReferenceYamlIsWrittenFromTheTable) {
+  testing::expect_golden(reference_yaml(), "configs/reference.yaml");
+}
+
+TEST(ConfigSchema, ReferenceYamlHoldsEveryDefault) {
+  ConfigSources sources;
+  sources.files = {{"reference.yaml", reference_yaml()}};
+  const ParsedConfig parsed = parse_config(sources, {}, 1);
+  const Config defaults;
+  for (const Field& field : config_fields()) {
+    if (field.example.empty()) {
+      EXPECT_EQ(field.get(parsed.config), field.get(defaults)) << field.path;
+    } else {
+      EXPECT_NE(field.get(parsed.config), field.get(defaults)) << field.path;
+    }
+    EXPECT_TRUE(parsed.origins.contains(field.path)) << field.path;
+  }
+}
+
+TEST(ConfigSchema, EveryKeyIsExplainedOnceInALineThatFits) {
+  std::set<std::string> paths;
+  for (const Field& field : config_fields()) {
+    EXPECT_TRUE(paths.insert(field.path).second) << field.path;
+    EXPECT_FALSE(field.doc.empty()) << field.path;
+    EXPECT_FALSE(field.type.empty()) << field.path;
+  }
+  std::istringstream lines(reference_yaml());
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 120u) << line;
+}
+
+TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
+  std::string keys;
+  for (const Field& field : config_fields()) keys += field.path + " ";
+  EXPECT_EQ(
+      keys,
+      "run.dir run.seed "
+      "model.layers model.hidden_size model.heads model.key_expansion model.value_expansion model.ffn_size model.ffn "
+      "model.vocab_size model.tie_embeddings model.embedding_scale model.embedding_norm model.norm_eps model.decay "
+      "model.rotary model.group_norm_eps model.group_norm_affine model.init_std "
+      "data.tokenizer data.train data.valid data.seq_len data.reset_state_at_documents "
+      "train.tokens train.batch_tokens train.micro_batch_tokens train.chunk "
+      "eval.every eval.tokens "
+      "optimizer.lr optimizer.betas optimizer.eps optimizer.weight_decay optimizer.clip "
+      "schedule.kind schedule.warmup schedule.final schedule.decay_fraction "
+      "parallel.dp parallel.cp parallel.tp parallel.zero "
+      "checkpoint.every checkpoint.keep checkpoint.keep_every checkpoint.keep_best checkpoint.async "
+      "checkpoint.on_error "
+      "log.every device precision ");
+}
+
+TEST(ConfigSchema, NamesOfOthersAreNoneOfOurs) {
+  std::set<std::string> paths;
+  for (const Field& field : config_fields()) paths.insert(field.path);
+  for (const Field& field : config_fields())
+    for (const std::string& name : field.other_names)
+      EXPECT_FALSE(paths.contains(field.section() + "." + name)) << field.path << " " << name;
+}
+
+TEST(SuggestKey, FindsWhatWasMeant) {
+  const std::vector<Field> fields = config_fields();
+  const std::vector<std::array<const char*, 3>> cases = {
+      {"model", "hiden_size", "model.hidden_size"},
+      {"model", "d_model", "model.hidden_size"},
+      {"model", "num_hidden_layers", "model.layers"},
+      {"optimizer", "beta2", "optimizer.betas"},
+      {"train", "lr", "optimizer.lr"},
+      {"train", "max_grad_norm", "optimizer.clip"},
+      {"data", "sequence_length", "data.seq_len"},
+      {"checkpoint", "save_interval", "checkpoint.every"},
+      {"log", "interval", "log.every"},
+      {"", "seed", "run.seed"},
+      {"run", "devcie", "device"},
+      {"schedule", "xyzzy", ""},
+  };
+  for (const auto& [section, name, meant] : cases) EXPECT_EQ(suggest_key(fields, section, name), meant) << name;
+}
+
+TEST(EditDistance, CountsInsertionsDeletionsReplacementsAndSwaps) {
+  EXPECT_EQ(edit_distance("", ""), 0);
+  EXPECT_EQ(edit_distance("abc", ""), 3);
+  EXPECT_EQ(edit_distance("", "ab"), 2);
+  EXPECT_EQ(edit_distance("layers", "layer"), 1);
+  EXPECT_EQ(edit_distance("trian", "train"), 1);
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
+}
+
+class ShippedConfig : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(ShippedConfig, IsReadAndLegal) {
+  const std::string path = testing::source_path("configs/" + GetParam());
+  const ParallelConfig asked = load_config(path, {}, 0).config.parallel;
+  const Config config = load_config(path, {}, std::max(asked.dp, 1) * asked.cp * asked.tp).config;
+  EXPECT_TRUE(validate(config.model).empty());
+}
+
+std::vector<std::string> shipped_configs() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(testing::source_path("configs")))
+    if (entry.path().extension() == ".yaml") names.push_back(entry.path().filename().string());
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Configs, ShippedConfig, ::testing::ValuesIn(shipped_configs()), [](const auto& info) {
+  std::string name = info.param;
+  for (char& c : name)
+    if (!isalnum(static_cast<unsigned char>(c))) c = '_';
+  return name;
+});
+
+/// Parameters: vocabulary · width · (2 or 1 when tied) + width + layers · (2 d·keys + 3 d·values + 3 d·ffn + 2 d + V).
+int64_t parameters(const ModelConfig& m) {
+  const int64_t d = m.hidden_size, keys = m.key_dim() * m.heads, values = m.value_dim() * m.heads;
+  return m.vocab_size * d * (m.tie_embeddings ? 1 : 2) + d +
+         m.layers * (2 * d * keys + 3 * d * values + 3 * d * m.ffn_size + 2 * d + m.value_dim());
+}
+
+TEST(ShippedConfig, HasTheSizeItsNameSays) {
+  const std::vector<std::pair<const char*, double>> sizes = {{"125m", 125e6},     {"350m", 350e6}, {"1.3b", 1.3e9},
+                                                             {"1.4b_fla", 1.4e9}, {"2.7b", 2.7e9}, {"6.7b", 6.7e9},
+                                                             {"13b", 13e9}};
+  for (const auto& [name, size] : sizes) {
+    const std::string path = testing::source_path(std::string("configs/retnet_") + name + ".yaml");
+    const auto count = static_cast<double>(parameters(load_config(path, {}, 0).config.model));
+    EXPECT_NEAR(count / size, 1, 0.05) << name << " has " << count;
+  }
+}
+
+}  // namespace
+}  // namespace retain

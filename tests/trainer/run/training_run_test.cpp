@@ -1,0 +1,229 @@
+// Saves of a whole run over backends whose copies to the host are late, or fail.
+#include "trainer/run/training_run.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+
+#include "tests/support/tiny_checkpoint.h"
+#include "tests/support/tiny_run.h"
+#include "tests/support/wrapped_backend.h"
+#include "trainer/checkpoint/store.h"
+
+namespace retain::testing {
+namespace {
+
+constexpr int64_t kSteps = 5;
+constexpr Target kTarget{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
+
+/// A run of kSteps updates with a save after each.
+class Run : public ::testing::Test {
+ protected:
+  void SetUp() override { write_tiny_text(directory_.path()); }
+
+  Config config(const std::string& name) const {
+    Config config = tiny_config(directory_.path());
+    config.optimizer.lr = 0.01;  // so that every step changes everything
+    config.schedule.warmup_steps = 1;
+    config.train.tokens = kSteps * config.train.batch_tokens;
+    config.data.valid.clear();
+    config.checkpoint.every = 1;
+    config.checkpoint.keep = kSteps;
+    config.run.dir = directory_.path() + "/" + name;
+    return config;
+  }
+
+  static void train(Backend& backend, const Config& config) {
+    RunDirectory(config.run.dir).create();
+    const auto mesh = make_single_mesh();
+    Log log({});
+    TrainingRun run(backend, *mesh, log, config, kTarget, {.resolved_config = "", .values = {}, .build = "test"}, {},
+                    nullptr);
+    run.run([] { return Wishes{}; });
+  }
+
+  static std::vector<std::string> digests(const Config& config) {
+    std::vector<std::string> digests;
+    const Path checkpoints = checkpoints_directory(config.run.dir);
+    for (const StepEntry& entry : list_steps(checkpoints)) digests.push_back(digest_of(entry.path));
+    return digests;
+  }
+
+  /// Nothing where nothing was thrown.
+  template <class F>
+  static std::optional<ErrorKind> kind_of(const F& f) {
+    try {
+      f();
+    } catch (const Error& e) {
+      return e.kind();
+    }
+    return std::nullopt;
+  }
+
+  TemporaryDirectory directory_;
+};
+
+/// What a late copy waits for.
+class Updates {
+ public:
+  void done(int64_t step) {
+    const std::scoped_lock lock(mutex_);
+    newest_ = step;
+    changed_.notify_all();
+  }
+  int64_t newest() {
+    const std::scoped_lock lock(mutex_);
+    return newest_;
+  }
+  /// Until there was an update after `step`, or kSteps are done, or `enough`, which wake() has looked at again.
+  template <class Enough>
+  void wait_beyond(int64_t step, const Enough& enough) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return newest_ > step || newest_ == kSteps || enough(); });
+  }
+  void wake() {
+    const std::scoped_lock lock(mutex_);
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t newest_ = 0;
+};
+
+/// Copies as late as the contract allows: in hold_queue(); where that is not called, after the next update.
+class LateBuffer final : public HostBuffer {
+ public:
+  LateBuffer(std::unique_ptr<HostBuffer> inner, Updates& updates) : inner_(std::move(inner)), updates_(updates) {}
+
+  std::byte* data() const override { return inner_->data(); }
+  int64_t bytes() const override { return inner_->bytes(); }
+  void begin_copy(std::span<const TensorView> tensors) override {
+    const std::scoped_lock lock(mutex_);
+    tensors_.assign(tensors.begin(), tensors.end());
+    begun_after_ = updates_.newest();
+    copied_ = false;
+  }
+  void hold_queue() override {
+    copy();
+    updates_.wake();
+  }
+  double wait() override {
+    updates_.wait_beyond(begun_after_, [this] { return copied_.load(); });
+    copy();
+    return 0;
+  }
+
+ private:
+  void copy() {
+    const std::scoped_lock lock(mutex_);
+    if (copied_) return;
+    inner_->begin_copy(tensors_);
+    inner_->wait();
+    copied_ = true;
+  }
+
+  std::unique_ptr<HostBuffer> inner_;
+  Updates& updates_;
+  std::mutex mutex_;
+  std::vector<TensorView> tensors_;
+  std::atomic<int64_t> begun_after_ = 0;
+  std::atomic<bool> copied_ = true;
+};
+
+class LateBackend final : public WrappedBackend {
+ public:
+  LateBackend() : WrappedBackend(make_cpu_backend(1)) {}
+  std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override {
+    return std::make_unique<LateBuffer>(WrappedBackend::make_host_buffer(bytes), updates_);
+  }
+
+ private:
+  void do_adamw(const AdamwArgs& a) override {
+    WrappedBackend::do_adamw(a);
+    updates_.done(a.step);
+  }
+  Updates updates_;
+};
+
+TEST_F(Run, SavesInTheBackgroundAreThoseInTheForegroundHoweverLateTheCopyIs) {
+  Config foreground = config("foreground");
+  foreground.checkpoint.async = false;
+  train(*make_cpu_backend(1), foreground);
+  LateBackend late;
+  const Config background = config("background");
+  train(late, background);
+  const std::vector<std::string> want = digests(foreground);
+  ASSERT_EQ(want.size(), static_cast<size_t>(kSteps));
+  EXPECT_EQ(digests(background), want);
+}
+
+/// The first copy fails, as if the device did.
+class FailingBuffer final : public HostBuffer {
+ public:
+  FailingBuffer(std::unique_ptr<HostBuffer> inner, ErrorKind kind) : inner_(std::move(inner)), kind_(kind) {}
+
+  std::byte* data() const override { return inner_->data(); }
+  int64_t bytes() const override { return inner_->bytes(); }
+  void begin_copy(std::span<const TensorView> tensors) override { inner_->begin_copy(tensors); }
+  void hold_queue() override { inner_->hold_queue(); }
+  double wait() override {
+    if (!failed_.exchange(true)) throw Error(kind_, "the copy is lost");
+    return inner_->wait();
+  }
+
+ private:
+  std::unique_ptr<HostBuffer> inner_;
+  ErrorKind kind_;
+  std::atomic<bool> failed_ = false;
+};
+
+class FailingBackend final : public WrappedBackend {
+ public:
+  explicit FailingBackend(ErrorKind kind) : WrappedBackend(make_cpu_backend(1)), kind_(kind) {}
+  std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override {
+    return std::make_unique<FailingBuffer>(WrappedBackend::make_host_buffer(bytes), kind_);
+  }
+
+ private:
+  ErrorKind kind_;
+};
+
+TEST_F(Run, AFolderThatCannotBeMadeForASaveIsAFailedSaveAndNoRunThatCannotBegin) {
+  Config config = this->config("run");
+  config.checkpoint.async = false;
+  config.checkpoint.on_error = OnSaveError::kStop;
+  FailingBackend fails(ErrorKind::kCannotCreate);
+  EXPECT_EQ(kind_of([&] { train(fails, config); }), ErrorKind::kIo);
+}
+
+TEST_F(Run, EndsWithTheErrorOfTheDeviceThatASaveSees) {
+  for (const bool async : {true, false}) {
+    SCOPED_TRACE(async);
+    Config config = this->config(async ? "background" : "foreground");
+    config.checkpoint.async = async;
+    FailingBackend backend(ErrorKind::kDevice);
+    EXPECT_EQ(kind_of([&] { train(backend, config); }), ErrorKind::kDevice);
+  }
+}
+
+TEST_F(Run, EndsWithTheErrorOfASaveThatItNeeds) {
+  Config config = this->config("needed");
+  config.checkpoint.every = kSteps;
+  FailingBackend backend(ErrorKind::kOutOfMemory);
+  EXPECT_EQ(kind_of([&] { train(backend, config); }), ErrorKind::kOutOfMemory);
+}
+
+TEST_F(Run, GoesOnAfterASaveThatFailedOtherwise) {
+  const Config config = this->config("other");
+  FailingBackend backend(ErrorKind::kIo);
+  train(backend, config);
+  EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps - 1));
+}
+
+}  // namespace
+}  // namespace retain::testing

@@ -1,0 +1,63 @@
+#include "trainer/inference/evaluate.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "trainer/step.h"
+
+namespace retain {
+
+double EvalResult::perplexity() const { return std::exp(loss); }
+
+EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, const DeviceBatch& memory,
+                    RetentionForm form) {
+  const BatchShape shape = model.dims().batch;
+  const int64_t window_tokens = shape.tokens * shape.segments;
+  const auto bucket_of = [](int64_t position) {
+    return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(position)));
+  };
+  const size_t buckets = bucket_of(window_tokens - 1) + 1;
+
+  // Sums of losses and counts by bucket; tp ranks hold the same values, so only the first adds its own.
+  std::vector<double> sums(2 * buckets, 0.0);
+  std::vector<float> narrow(shape.rows());
+  std::vector<double> losses(shape.rows());
+  for (int64_t i = 0; i < windows.count(); ++i) {
+    const HostBatch host = windows.load(i);
+    const DeviceBatch batch = upload_batch(backend, host, memory);
+    model.forward(batch, form);
+    const TensorView loss = model.loss(batch);
+    if (loss.dtype == DType::kFloat64) {
+      backend.download(losses.data(), loss);
+    } else {
+      backend.download(narrow.data(), loss);
+      losses.assign(narrow.begin(), narrow.end());
+    }
+    if (mesh.at().tp != 0) continue;
+    for (int64_t row = 0; row < shape.rows(); ++row) {
+      if (host.targets[row] < 0) continue;
+      const size_t bucket = bucket_of(host.position_offset + row % shape.tokens);
+      sums[bucket] += losses[row];
+      sums[buckets + bucket] += 1;
+    }
+  }
+  mesh.host()
+      .all_reduce(TensorView(sums.data(), DType::kFloat64, {static_cast<int64_t>(sums.size())}), ReduceOp::kSum)
+      .wait();
+
+  EvalResult result;
+  double total = 0, count = 0;
+  for (size_t b = 0; b < buckets; ++b) {
+    const double n = sums[buckets + b];
+    result.loss_by_position.push_back(n > 0 ? sums[b] / n : std::numeric_limits<double>::quiet_NaN());
+    total += sums[b];
+    count += n;
+  }
+  result.tokens = static_cast<int64_t>(count);
+  result.loss = total / std::max(1.0, count);
+  return result;
+}
+
+}  // namespace retain

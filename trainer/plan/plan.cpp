@@ -1,0 +1,136 @@
+#include "trainer/plan/plan.h"
+
+#include <numeric>
+
+#include "kernels/workspace.h"
+#include "trainer/checkpoint/trainer_state.h"
+#include "trainer/step.h"
+
+namespace retain {
+
+namespace {
+
+constexpr int64_t kMebibyte = int64_t{1} << 20;
+
+// What a process takes of a GPU beside the memory that this program allocates there, rounded up to 50 MiB. On H200s
+// with CUDA 13.0 and NCCL 2.28 the 1.4 B model took 527 MiB for the context, 16 more with its kernels, which are loaded
+// when they are first launched, and on two GPUs 610 (cp=2) to 672 (dp=2, tp=2) for each of NCCL's groups. To measure
+// again: on an idle GPU `retain plan CONFIG --json` says total_bytes and free_bytes, `retain bench step --json`
+// library_bytes.
+constexpr int64_t kKernelsBytes = 50 * kMebibyte;     // of this program and cuBLAS, and handles
+constexpr int64_t kNcclGroupBytes = 700 * kMebibyte;  // NCCL's buffers and channels of one group
+
+// Groups of more than one rank that a Mesh makes: the world's and one for each axis.
+int64_t nccl_groups(const MeshShape& mesh) {
+  return (mesh.ranks() > 1) + (mesh.tp > 1) + (mesh.cp > 1) + (mesh.dp * mesh.cp > 1);
+}
+
+int64_t sum(const std::vector<PlanPart>& parts) {
+  return std::accumulate(parts.begin(), parts.end(), int64_t{0},
+                         [](int64_t bytes, const PlanPart& part) { return bytes + part.bytes; });
+}
+
+}  // namespace
+
+const int64_t kCudaContextBytes = 550 * kMebibyte;
+
+Target resolve_target(const Config& config, bool gpu_available, int threads) {
+  Target target;
+  target.threads = threads;
+  target.device = config.device != DeviceKind::kAuto ? config.device
+                  : gpu_available                    ? DeviceKind::kCuda
+                                                     : DeviceKind::kCpu;
+  const bool cuda = target.device == DeviceKind::kCuda;
+  switch (config.precision) {
+    case Precision::kAuto: target.compute = cuda ? DType::kBfloat16 : DType::kFloat32; break;
+    case Precision::kBf16: target.compute = DType::kBfloat16; break;
+    case Precision::kFp32: target.compute = DType::kFloat32; break;
+    case Precision::kFp64: target.compute = DType::kFloat64; break;
+  }
+  if (cuda && target.compute == DType::kFloat64) {
+    throw ConfigError(ErrorKind::kConfig, "precision: fp64 exists on the CPU only (set device: cpu)");
+  }
+  if (!cuda && target.compute == DType::kBfloat16) {
+    throw ConfigError(ErrorKind::kConfig, "precision: bf16 exists on GPUs only (set precision: fp32 or auto)");
+  }
+  return target;
+}
+
+int64_t RunPlan::memory_bytes() const { return sum(memory); }
+int64_t RunPlan::libraries_bytes() const { return sum(libraries); }
+
+BatchShape batch_shape(const Config& config, const MeshShape& mesh) {
+  return {.sequences = config.train.micro_batch_tokens / config.data.seq_len,
+          .tokens = config.data.seq_len / mesh.cp,
+          .segments = mesh.cp};
+}
+
+Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target) {
+  const int64_t fold =
+      target.device == DeviceKind::kCuda ? cuda_fold_chunk(config.model.key_dim(), config.model.value_dim()) : 0;
+  return Dimensions(config.model, batch_shape(config, mesh), target.compute, tp_rank, mesh.tp, config.train.chunk,
+                    fold);
+}
+
+Range optimizer_slice(const Config& config, const ParameterLayout& layout, int replica, int replicas) {
+  if (config.parallel.zero == 0) return {0, layout.flat_elements};
+  return even_shard(layout.flat_elements, replica, replicas);
+}
+
+RunPlan make_plan(const Config& config, int ranks, const Target& target) {
+  RunPlan plan;
+  plan.mesh = config.mesh(ranks);
+  plan.target = target;
+  plan.parameters = count_parameters(config.model);
+  plan.flops_per_token = flops_per_token(config.model);
+  plan.steps = config.steps();
+  plan.micro_batches = config.train.batch_tokens / (plan.mesh.dp * config.train.micro_batch_tokens);
+
+  const int replicas = plan.mesh.dp * plan.mesh.cp;
+  const ParameterLayout layout(config.model, 0, plan.mesh.tp, replicas);
+  const Dimensions dims = make_dimensions(config, plan.mesh, 0, target);
+  const Range slice = optimizer_slice(config, layout, 0, replicas);
+  const ParameterStore::Plan store = ParameterStore::plan(layout, target.compute, slice, Residency::kTraining);
+  const WorkspaceShape workspace = dims.workspace(layout.flat_elements);
+  plan.memory = {
+      {"weights", store.weights_bytes},
+      {"gradients", store.gradients_bytes},
+      {"master weights", store.master_bytes},
+      {"optimizer moments", store.moments_bytes},
+      {"activations", RetNet::memory_bytes(dims, plan.mesh.tp, Residency::kTraining)},
+      {"batch", TrainingStep::memory_bytes(dims.batch)},
+      {"workspace", target.device == DeviceKind::kCuda ? cuda_workspace_bytes(workspace)
+                                                       : cpu_workspace_bytes(workspace, target.threads)},
+  };
+
+  plan.save_bytes = HostState::memory_bytes(even_shard(layout.flat_elements, 0, replicas), dims.accumulate());
+  if (target.device == DeviceKind::kCuda) {
+    plan.libraries = {{"CUDA context", kCudaContextBytes}, {"kernels and cuBLAS", kKernelsBytes}};
+    plan.nccl_bytes = nccl_groups(plan.mesh) * kNcclGroupBytes;
+    if (plan.nccl_bytes > 0) plan.libraries.push_back({"NCCL", plan.nccl_bytes});
+  }
+
+  const int64_t wide = dtype_bytes(dims.accumulate()), narrow = dtype_bytes(target.compute);
+  const int64_t stream_bytes = dims.rows() * config.model.hidden_size * narrow;
+  if (plan.mesh.tp > 1) {
+    // Per micro-batch: two all-reduces a layer in each direction, the embedding's, and that of the head's input
+    // gradient.
+    plan.exchanged.push_back({"tp activations", plan.micro_batches * (4 * config.model.layers + 2) * stream_bytes});
+  }
+  if (plan.mesh.cp > 1) {
+    const int64_t state = dims.batch.sequences * dims.heads * dims.key_dim * dims.value_dim * wide;
+    plan.exchanged.push_back({"cp states", plan.micro_batches * 2 * config.model.layers * state});
+  }
+  if (replicas > 1) {
+    plan.exchanged.push_back({"gradients", layout.flat_elements * wide});
+    if (config.parallel.zero == 1) plan.exchanged.push_back({"weights", slice.size() * narrow});
+  }
+  return plan;
+}
+
+double peak_flops(const Target& target) {
+  if (target.device != DeviceKind::kCuda) return 0;
+  return target.compute == DType::kBfloat16 ? 989e12 : 67e12;
+}
+
+}  // namespace retain

@@ -1,0 +1,297 @@
+#include "trainer/run/training_run.h"
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <limits>
+
+namespace retain {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Updates skipped in a row, because the gradient was not finite, after which the run has diverged.
+constexpr int kMostSkipped = 10;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+std::string tuning_file(int world_rank) { return fmt::format("ranks/tuning-{:05d}.txt", world_rank); }
+
+}  // namespace
+
+TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
+                         const RunIdentity& identity, const RunStart& start, const RunLock* lock)
+    : mesh_(mesh),
+      log_(log),
+      config_(config),
+      identity_(identity),
+      plan_(make_plan(config, mesh.shape().ranks(), target)),
+      directory_(config.run.dir),
+      trainer_(backend, mesh, config, target),
+      metrics_(mesh.world_rank() == 0 ? directory_.file("metrics.jsonl") : "",
+               mesh.world_rank() == 0 ? directory_.file("tensorboard") : ""),
+      host_state_(backend, trainer_.parameters(), trainer_.share()),
+      writer_(mesh.host(), directory_.path(),
+              Retention{.keep = config.checkpoint.keep,
+                        .keep_every = config.checkpoint.keep_every,
+                        .keep_best = config.checkpoint.keep_best},
+              lock),
+      lock_(lock),
+      valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
+  identity_.values["data.fingerprint"] = fmt::format("{:016x}", trainer_.loader().fingerprint());
+  for (const auto& [name, path] : config.data.valid) {
+    validation_.emplace(
+        name, EvalWindows(TokenSet(path, config.model.vocab_size), config.data, config.model.vocab_size,
+                          trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens));
+  }
+  load_tuning();
+  check_can_save(mesh.host(), directory_.path(), host_state_.bytes());
+  begin_from(start);
+}
+
+void TrainingRun::begin_from(const RunStart& start) {
+  const auto say = [this](const std::string& line) { log_.warn(line); };
+  std::optional<Checkpoint> checkpoint;
+  if (start.resume != "never") {
+    StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_);
+    const LoadTarget target = load.target(
+        [&](const RunState& state) { check_identity(state.identity, identity_.values, start.allow_changed); });
+    if (start.resume == "auto") {
+      checkpoint = open_newest(mesh_.host(), directory_.path(), true, say, &target);
+    } else {
+      checkpoint = open_verified(mesh_.host(), start.resume, say, &target);
+    }
+    if (checkpoint) load.finish(trainer_.backend(), mesh_.replicas());
+  }
+  std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
+  if (checkpoint) {
+    continue_from(*checkpoint, start.allow_changed);
+    about["from"] = checkpoint->path().string();
+  } else {
+    if (!list_steps(checkpoints_directory(directory_.path())).empty())
+      log_.warn("starting anew: the checkpoints in ", directory_.checkpoints(), " are set aside");
+    if (!start.init_from.empty()) {
+      take_weights_from(start.init_from);
+      about["weights"] = start.init_from;
+    }
+  }
+  // A run that goes on from an older step, or from the start, makes its own future.
+  if (mesh_.world_rank() == 0) set_aside_newer(checkpoints_directory(directory_.path()), step_);
+  mesh_.host().barrier();
+  event(checkpoint ? "resume" : "start", about);
+}
+
+void TrainingRun::continue_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed) {
+  const std::map<std::string, std::string>&saved = checkpoint.state().identity, &here = identity_.values;
+  for (const std::string& key : allow_changed) {
+    const auto then = saved.find(key), now = here.find(key);
+    if (then == saved.end() || now == here.end() || then->second == now->second) continue;
+    log_.warn(key, " was ", then->second, " and is ", now->second, " from step ", checkpoint.state().step,
+              " on, as allowed");
+    event("changed", {{"key", key}, {"from", then->second}, {"to", now->second}}, checkpoint.state().step);
+  }
+  step_ = saved_step_ = checkpoint.state().step;
+  log_.info("resumed from ", checkpoint.path().string(), ": ", step_, " of ", config_.steps(), " steps done");
+}
+
+void TrainingRun::take_weights_from(const std::string& path) {
+  const Checkpoint checkpoint = open_verified(mesh_.host(), path, [this](const std::string& line) { log_.warn(line); });
+  // The model must be the same; how its weights were first drawn, and on which data it was trained, may differ.
+  const auto model_of = [](std::map<std::string, std::string> values) {
+    std::erase_if(values, [](const auto& entry) {
+      return !entry.first.starts_with("model.") || entry.first == "model.init_std";
+    });
+    return values;
+  };
+  check_identity(model_of(checkpoint.state().identity), model_of(identity_.values));
+  load_weights(checkpoint, trainer_.parameters());
+  log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", checkpoint.state().step,
+            " steps");
+}
+
+RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
+  if (step_ >= config_.steps()) {
+    log_.info("this run is finished (", step_, " of ", config_.steps(),
+              " steps): nothing to train; raise train.tokens, or choose another run.dir for another run");
+    return RunOutcome::kFinished;
+  }
+  log_.info("training ", plan_.parameters.all, " parameters for ", config_.steps(), " steps of ",
+            config_.train.batch_tokens, " tokens on ", trainer_.backend().device_description(), ", ",
+            plan_.mesh.describe(), ", ", fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)),
+            " MiB a rank");
+  const int64_t first_step = step_ + 1;
+  int skipped = 0;
+  while (step_ < config_.steps()) {
+    const auto begin = Clock::now();
+    if (lock_ && lock_->lost()) lock_->check_held();
+    const Wishes mine = poll_wishes();
+    valid_loss_ = std::numeric_limits<double>::quiet_NaN();
+    if (step_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
+    // The update waits for a save that still copies what it is going to change.
+    const StepResult result = trainer_.step(step_, mine, [this] { host_state_.hold_queue(); });
+    ++step_;
+    if (step_ == profiled.last) trainer_.backend().set_profiling(false);
+    store_tuning();
+    if (step_ == first_step) report_memory();
+    report(result, seconds_since(begin));
+    skipped = result.skipped ? skipped + 1 : 0;
+    if (skipped > 0) log_.warn("step ", step_, ": the gradient is not finite; nothing was updated");
+    if (skipped >= kMostSkipped) {
+      throw Error(
+          ErrorKind::kDiverged,
+          fmt::format(
+              "step {}: {} updates in a row had no finite gradient; resume from an older checkpoint with a lower "
+              "optimizer.lr or another run.seed",
+              step_, skipped));
+    }
+    const bool last = step_ == config_.steps();
+    const bool due = config_.eval.every > 0 && step_ % config_.eval.every == 0;
+    if (due || (last && !validation_.empty())) validate();
+    settle_save(false, false);
+    const bool save_due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
+    if (save_due || last || result.wishes.stop || result.wishes.save) begin_save();
+    if (result.wishes.stop && !last) {
+      settle_save(true, true);
+      event("stop", {});
+      log_.info("stopped on request after ", step_, " of ", config_.steps(),
+                " steps; the same command goes on from here");
+      return RunOutcome::kStopped;
+    }
+  }
+  begin_save();
+  settle_save(true, true);
+  event("done", {});
+  return RunOutcome::kFinished;
+}
+
+void TrainingRun::report(const StepResult& result, double seconds) {
+  if (mesh_.world_rank() != 0) return;
+  StepMetrics metrics{.step = step_,
+                      .tokens = step_ * config_.train.batch_tokens,
+                      .loss = result.loss,
+                      .grad_norm = result.grad_norm,
+                      .lr = result.lr,
+                      .tokens_per_second = static_cast<double>(config_.train.batch_tokens) / seconds,
+                      .mfu = 0,
+                      .memory_bytes = plan_.memory_bytes(),
+                      .step_seconds = seconds};
+  if (const double peak = peak_flops(plan_.target); peak > 0) {
+    metrics.mfu = metrics.tokens_per_second * plan_.flops_per_token / (peak * plan_.mesh.ranks());
+  }
+  metrics_.record(metrics);
+  if (step_ == 1 || step_ % config_.log.every == 0 || step_ == config_.steps()) {
+    std::puts(step_line(metrics, config_.steps()).c_str());
+    std::fflush(stdout);
+  }
+}
+
+void TrainingRun::report_memory() {
+  const Backend& backend = trainer_.backend();
+  const std::optional<GpuMemory> gpu = backend.gpu_memory();
+  if (!gpu) return;
+  const auto mebibytes = [](int64_t bytes) {
+    return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+  };
+  const int64_t ours = backend.allocated_bytes(), used = gpu->total_bytes - gpu->free_bytes;
+  log_.info("memory of the GPU: ", mebibytes(ours), " as planned, ", mebibytes(used - ours),
+            " for CUDA, cuBLAS, NCCL and other processes (expected ", mebibytes(plan_.libraries_bytes()), "), ",
+            mebibytes(gpu->free_bytes), " free");
+}
+
+void TrainingRun::validate() {
+  std::map<std::string, double> values;
+  double sum = 0;
+  for (const auto& [name, windows] : validation_) {
+    const EvalResult result =
+        evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(), RetentionForm::kChunkwise);
+    values["valid/" + name + "/loss"] = result.loss;
+    sum += result.loss;
+  }
+  if (!values.empty()) valid_loss_ = sum / static_cast<double>(values.size());
+  if (mesh_.world_rank() != 0 || values.empty()) return;
+  metrics_.record(step_, values);
+  std::string line = fmt::format("step={}/{}", step_, config_.steps());
+  for (const auto& [name, value] : values) line += fmt::format(" {}={:.4f}", name, value);
+  std::puts(line.c_str());
+  std::fflush(stdout);
+}
+
+void TrainingRun::begin_save() {
+  if (saved_step_ == step_) return;
+  settle_save(true, false);
+  const auto begin = Clock::now();
+  host_state_.begin_copy();
+  RunState state;
+  state.step = step_;
+  state.tokens = step_ * config_.train.batch_tokens;
+  state.seed = config_.run.seed;
+  state.next_sample = state.tokens / config_.data.seq_len;
+  state.mesh = mesh_.shape();
+  state.zero = config_.parallel.zero;
+  state.valid_loss = valid_loss_;
+  state.build = identity_.build;
+  state.config_text = identity_.resolved_config;
+  state.identity = identity_.values;
+  writer_.begin(state, placements_of(trainer_.parameters().layout(), mesh_.at().tp), host_state_.flat(),
+                [this] { host_state_.wait(); });
+  saved_step_ = step_;
+  stall_seconds_ = seconds_since(begin);
+  if (!config_.checkpoint.async) settle_save(true, false);
+}
+
+void TrainingRun::settle_save(bool wait, bool needed) {
+  const auto begin = Clock::now();
+  const std::optional<SaveResult> result = wait ? writer_.finish() : writer_.poll();
+  stall_seconds_ += seconds_since(begin);
+  if (!result) return;
+  if (!result->committed) {
+    event("save_failed", {{"reason", result->message}}, result->step);
+    writer_.check_lock();  // whoever lost the run to another job has no business going on
+    saved_step_ = -1;
+    // A device that cannot be copied from cannot be trained on.
+    if (needed || config_.checkpoint.on_error == OnSaveError::kStop || result->kind == ErrorKind::kDevice) {
+      // 73 is for a run that could not begin: a folder that cannot be made now is a failed save like others.
+      throw Error(result->kind == ErrorKind::kCannotCreate ? ErrorKind::kIo : result->kind,
+                  "the run ends because a checkpoint could not be saved: " + result->message);
+    }
+    log_.error(result->message, "; training goes on");
+    return;
+  }
+  if (!result->message.empty()) log_.warn(result->message);
+  log_.info("committed step ", result->step, " (", result->bytes, " bytes in ", fmt::format("{:.2f}", result->seconds),
+            " s)");
+  event("checkpoint",
+        {{"bytes", std::to_string(result->bytes)},
+         {"seconds", fmt::format("{:.6f}", result->seconds)},
+         {"copy_seconds", fmt::format("{:.6f}", host_state_.wait())},
+         {"stall_seconds", fmt::format("{:.6f}", stall_seconds_)}},
+        result->step);
+}
+
+void TrainingRun::load_tuning() {
+  std::ifstream in(directory_.file(tuning_file(mesh_.world_rank())), std::ios::binary);
+  tuning_.assign(std::istreambuf_iterator<char>(in), {});
+  if (tuning_.empty()) return;
+  const std::string refusal = trainer_.backend().set_tuning(tuning_);
+  if (!refusal.empty())
+    log_.warn(tuning_file(mesh_.world_rank()), " is ignored and products are measured anew: ", refusal);
+}
+
+void TrainingRun::store_tuning() {
+  std::string now = trainer_.backend().tuning();
+  if (now == tuning_) return;
+  directory_.write(tuning_file(mesh_.world_rank()), now);
+  tuning_ = std::move(now);
+}
+
+void TrainingRun::event(const std::string& kind, const std::map<std::string, std::string>& values,
+                        std::optional<int64_t> step) {
+  if (mesh_.world_rank() == 0) append_event(directory_.file("events.jsonl"), step.value_or(step_), kind, values);
+}
+
+}  // namespace retain

@@ -1,0 +1,92 @@
+// A run from its start or its newest checkpoint to its end: steps, metrics, validation, checkpoints, and stopping when
+// asked. What one step does is in step.cpp.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "parallel/log.h"
+#include "trainer/checkpoint/trainer_state.h"
+#include "trainer/checkpoint/writer.h"
+#include "trainer/inference/evaluate.h"
+#include "trainer/run/metrics.h"
+#include "trainer/run/run_directory.h"
+#include "trainer/trainer.h"
+
+namespace retain {
+
+/// What the launcher knows about a run and its checkpoints keep.
+struct RunIdentity {
+  std::string resolved_config;                ///< YAML that retain reads again
+  std::map<std::string, std::string> values;  ///< what must not change when the run goes on: "model.layers" -> "4"
+  std::string build;                          ///< program version and compiler
+};
+
+/// How a run begins.
+struct RunStart {
+  std::string resume = "auto";  ///< "auto" (the newest checkpoint, if any), "never", or a checkpoint's path
+  std::string init_from = {};   ///< "", or where the weights of a new run come from: a checkpoint or a run
+  std::vector<std::string> allow_changed = {};  ///< keys of RunIdentity::values that may differ from the checkpoint's
+};
+
+/// Steps [first, last] that a waiting profiler records (1-based, as the step lines count); none when last is 0.
+struct ProfiledSteps {
+  int64_t first = 0, last = 0;
+};
+
+enum class RunOutcome : uint8_t { kFinished, kStopped };
+
+class TrainingRun {
+ public:
+  /// The lock is rank 0's (null elsewhere). Throws Error(kData) when there are checkpoints and none can be used, or
+  /// when the one to continue is of another model or other data. Collective.
+  TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
+              const RunIdentity& identity, const RunStart& start, const RunLock* lock);
+
+  /// Collective. Throws Error(kDiverged) after ten updates in a row whose gradient was not finite, Error(kCannotCreate)
+  /// when another job took the run over, Error(kDevice) when the device fails, under a save too, and the error of a
+  /// save (Error(kIo) when the disk is full) that the run cannot end without or that checkpoint.on_error ends it for.
+  RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
+
+ private:
+  void begin_from(const RunStart& start);
+  void continue_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed);
+  void take_weights_from(const std::string& path);
+  void report(const StepResult& result, double seconds);
+  /// What is taken of a GPU after the first step, beside what was planned.
+  void report_memory();
+  void validate();
+  void begin_save();
+  /// Learns how the save in flight ended, if it has. `wait`: until it has. `needed`: a failure ends the run.
+  void settle_save(bool wait, bool needed);
+  /// What the backend learned by measuring is kept for each rank, so that a run that goes on computes the same bits.
+  void load_tuning();
+  void store_tuning();
+  /// A line of events.jsonl, about `step` if that is not the current one.
+  void event(const std::string& kind, const std::map<std::string, std::string>& values,
+             std::optional<int64_t> step = std::nullopt);
+
+  Mesh& mesh_;
+  Log& log_;
+  const Config& config_;
+  RunIdentity identity_;
+  RunPlan plan_;
+  RunDirectory directory_;
+  Trainer trainer_;
+  std::map<std::string, EvalWindows> validation_;
+  Metrics metrics_;
+  std::string tuning_;  ///< as it is on disk
+  HostState host_state_;
+  CheckpointWriter writer_;
+  const RunLock* lock_;
+  int64_t step_ = 0;          ///< finished updates
+  int64_t saved_step_ = -1;   ///< of the newest save begun, or resumed from
+  double stall_seconds_ = 0;  ///< of the host alone, which queued no step because of the newest save
+  double valid_loss_;         ///< after this step, the mean of all sets; NaN when it was not validated
+};
+
+}  // namespace retain
