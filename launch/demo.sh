@@ -27,10 +27,11 @@ if [ -n "$text" ]; then run=runs/demo-$(basename "$text" | tr -c 'A-Za-z0-9\n' '
 
 began=$SECONDS
 say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - began)); }
+. launch/system.sh
 launch/setup.sh
 
 say "Building"
-cmake --preset cpu -G Ninja >/dev/null
+configure_preset cpu >/dev/null
 cmake --build --preset cpu --target retain
 retain=build/cpu/bin/retain
 

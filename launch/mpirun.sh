@@ -3,11 +3,12 @@
 #   launch/mpirun.sh -n RANKS [--program PATH] [mpirun options --] VERB ARGUMENTS…
 #   launch/mpirun.sh -n 4 train configs/demo.yaml --set parallel.tp=2 --set parallel.cp=2
 #   launch/mpirun.sh -n 16 --hostfile hosts --map-by ppr:8:node -- train run.yaml
-# The program is the one under build/ that was built last, unless --program names another.
+# The program is the one under build/ that was built last, unless --program names another; mpirun is that of the MPI which the
+# program was built with, where its build folder tells, and else the first in PATH.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
 refuse() { echo "mpirun.sh: $1" >&2; usage >&2; exit 64; }
 
 # Everything up to `--` is mpirun's; without `--` the first word that is no option of ours begins the command.
@@ -47,8 +48,9 @@ if [ "$(id -u)" -eq 0 ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
 cores=$(nproc)
-# Binding is left to the operating system: two jobs started on one machine would both be bound to its first cores.
-arguments=(-n "$ranks" --bind-to none)
+# Binding is left to the operating system: two jobs started on one machine would both be bound to its first cores. Like nproc,
+# mpirun counts hardware threads: a machine of one core with two of them takes two ranks.
+arguments=(-n "$ranks" --bind-to none --use-hwthread-cpus)
 if [ "$ranks" -gt "$cores" ]; then
   arguments+=(--oversubscribe --mca mpi_yield_when_idle 1)
 fi
@@ -56,4 +58,6 @@ fi
 if [ -f /.dockerenv ] || [ -f /run/.containerenv ] || grep -qsE 'docker|containerd|lxc|kubepods' /proc/1/cgroup; then
   arguments+=(--mca btl_vader_single_copy_mechanism none)
 fi
-exec mpirun "${arguments[@]}" ${options[@]+"${options[@]}"} "$program" "$@"
+mpirun=$(sed -n 's/^MPIEXEC_EXECUTABLE:[A-Z]*=//p' "$(dirname "$program")/../CMakeCache.txt" 2>/dev/null || true)
+[ -x "$mpirun" ] || mpirun=mpirun
+exec "$mpirun" "${arguments[@]}" ${options[@]+"${options[@]}"} "$program" "$@"

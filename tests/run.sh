@@ -4,9 +4,10 @@
 #   tests/run.sh [ctest arguments]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. launch/system.sh
 launch/setup.sh
 preset=cpu
 if command -v nvcc >/dev/null 2>&1 || [ -x /usr/local/cuda/bin/nvcc ]; then preset=cuda; fi
-cmake --preset "$preset" -G Ninja
+configure_preset "$preset"
 cmake --build --preset "$preset"
 ctest --test-dir "build/$preset" --output-on-failure --no-tests=error "$@"

@@ -21,7 +21,7 @@ compare() {
 while [ $kills -lt $want ]; do
   before=$(lines run/metrics.jsonl)
   steps=$((RANDOM % 30 - 5))  # before the kill; less than none: in the start
-  mpirun -n 2 --oversubscribe --bind-to none "$retain" train tiny.yaml >/dev/null 2>log &
+  "$source_dir/launch/mpirun.sh" --program "$retain" -n 2 train tiny.yaml >/dev/null 2>log &
   launcher=$!
   alive() { kill -0 $launcher 2>/dev/null; }
   until [ "$(pgrep -c -P $launcher || true)" = 2 ] || ! alive; do sleep 0.01; done
