@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 
 #include "kernels/core/error.h"
@@ -30,6 +31,15 @@ MpiEnvironment::MpiEnvironment() : uncaught_(std::uncaught_exceptions()) {
   }
   MPI_CHECK(MPI_Comm_rank(MPI_COMM_WORLD, &world_rank_));
   MPI_CHECK(MPI_Comm_size(MPI_COMM_WORLD, &world_size_));
+
+  // Processes of another MPI's launcher do not see each other: each would be the one rank of a run of its own.
+  if (const char* started = std::getenv("PMI_SIZE"); started && std::strcmp(started, "1") != 0 && world_size_ == 1) {
+    throw Error(
+        ErrorKind::kDevice,
+        concat("the launcher started ", started,
+               " processes, but it is not of the MPI that this program is built with, and each of them is alone; "
+               "start them with launch/mpirun.sh or srun --mpi=pmix"));
+  }
 
   MPI_Comm node = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, world_rank_, MPI_INFO_NULL, &node));

@@ -9,7 +9,8 @@ namespace retain {
 
 class MpiEnvironment {
  public:
-  /// Initialises MPI (one thread calls it). Throws Error(kDevice).
+  /// Initialises MPI (one thread calls it). Throws Error(kDevice), also where another MPI's launcher started this
+  /// process.
   MpiEnvironment();
   ~MpiEnvironment();
   MpiEnvironment(const MpiEnvironment&) = delete;

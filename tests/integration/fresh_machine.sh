@@ -40,6 +40,7 @@ in_root() {
     mount --rbind /dev "$1/dev"
     mount -t tmpfs shm "$1/dev/shm"
     mount -t proc proc "$1/proc"
+    mount --rbind /sys "$1/sys"
     mount --bind "$2/packages" "$1/var/cache/apt/archives"
     mount --bind "$2/ccache" "$1/ccache"
     exec chroot --userspec="$3" "$1" "${@:4}"' _ "$1" "$work" "$user" /usr/bin/env -i "${environment[@]}" \

@@ -20,9 +20,7 @@ struct Outcome {
   std::string output;
 };
 
-Outcome mpirun(int ranks, const std::string& mode) {
-  const std::string command = concat("timeout 60 " RETAIN_MPIEXEC " -n ", ranks, " --oversubscribe --bind-to none ",
-                                     RETAIN_MPI_EXIT_PROGRAM " ", mode, " 2>&1");
+Outcome shell(const std::string& command) {
   Outcome outcome;
   std::FILE* pipe = popen(command.c_str(), "r");
   std::array<char, 512> line{};
@@ -30,6 +28,11 @@ Outcome mpirun(int ranks, const std::string& mode) {
   const int status = pipe ? pclose(pipe) : -1;
   if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
   return outcome;
+}
+
+Outcome mpirun(int ranks, const std::string& mode) {
+  return shell(concat("timeout 60 " RETAIN_MPIEXEC " -n ", ranks, " --oversubscribe --bind-to none ",
+                      RETAIN_MPI_EXIT_PROGRAM " ", mode, " 2>&1"));
 }
 
 TEST(MpiEnvironment, RanksKnowTheirPlace) {
@@ -45,6 +48,12 @@ TEST(MpiEnvironment, AnExceptionOfOneRankEndsAllWithItsCodeInsteadOfHanging) {
   const Outcome outcome = mpirun(3, "throw");
   EXPECT_EQ(outcome.exit_code, 65) << outcome.output;
   EXPECT_THAT(outcome.output, HasSubstr("rank 1: shard 7 is damaged"));
+}
+
+TEST(MpiEnvironment, RefusesTheLauncherOfAnotherMpi) {
+  const Outcome outcome = shell("PMI_RANK=0 PMI_SIZE=2 " RETAIN_MPI_EXIT_PROGRAM " place 2>&1");
+  EXPECT_EQ(outcome.exit_code, 69) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("the launcher started 2 processes"));
 }
 
 TEST(MpiEnvironment, AFailedCallThrowsItsTextAndMpisMessage) {
