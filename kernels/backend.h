@@ -1,7 +1,7 @@
-// The narrow interface to all arithmetic and memory: the table of contents of the model's mathematics.
-// A Backend is one device and one ordered queue of work: operations take effect in the order of the calls, the host
-// may run ahead of them (CUDA) or not (CPU), and synchronize() waits for all of them. Not thread-safe: one thread uses
-// one backend. Argument contracts are in ops.h; every operation is checked before it reaches the implementation.
+// The one interface to all arithmetic and memory of a device; operations.inc is the table of contents of its
+// arithmetic. A Backend is one device and one ordered queue of work: operations take effect in the order of the calls,
+// the host may run ahead of them (CUDA) or not (CPU), and synchronize() waits for all of them. Not thread-safe: one
+// thread uses one backend.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,8 @@
 
 namespace retain {
 
+enum class Device : uint8_t { kCpu, kCuda };
+
 /// The largest shapes a run will ask for, from which a backend plans its workspace.
 struct WorkspaceShape {
   int64_t batch = 1;   ///< sequences of a micro-batch
@@ -27,7 +29,7 @@ struct WorkspaceShape {
   int64_t vocab = 1;                   ///< columns of the logits on this rank
   int64_t logits_rows = 1;             ///< rows of the logits computed at once
   int64_t parameters = 1;              ///< elements of the flat gradient on this rank
-  int64_t chunk = 64;                  ///< C of chunkwise retention
+  int64_t chunk = 64;                  ///< C of chunkwise retention (retention_plan.h)
   DType compute = DType::kFloat32;
 };
 
@@ -72,12 +74,8 @@ class Backend {
   virtual ~Backend() = default;
 
   // ---- device ----
-  virtual const char* name() const = 0;                ///< "cpu", "cuda"
+  virtual Device device() const = 0;
   virtual std::string device_description() const = 0;  ///< for logs: "NVIDIA H200, 132 SMs, 139.8 GiB"
-  /// True when host code may read and write the memory that allocate() gives.
-  virtual bool host_accessible() const = 0;
-  /// The chunk by which rotate folds the decay into q and k for this backend's retention; 0: no folding.
-  virtual int64_t fold_chunk(int64_t key_dim, int64_t value_dim) const = 0;
   /// The compute stream as the device's own handle (cudaStream_t), for communicators; null on CPU.
   virtual void* stream() const = 0;
   virtual std::unique_ptr<DeviceTimer> make_timer() = 0;
@@ -104,6 +102,10 @@ class Backend {
   /// be reused, download when `host` holds the data.
   virtual void upload(const TensorView& device, const void* host) = 0;
   virtual void download(void* host, const TensorView& device) = 0;
+  /// dst = src, elementwise, converting between floating types (round to nearest even); shapes equal, strides free.
+  virtual void copy(const TensorView& dst, const TensorView& src) = 0;
+  /// Every element = value.
+  virtual void fill(const TensorView& x, double value) = 0;
   virtual void synchronize() = 0;
   /// Throws Error(kOutOfMemory) when the host has not that much, or not that much that can be page-locked.
   virtual std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) = 0;
@@ -112,66 +114,19 @@ class Backend {
   /// Nothing where there is no driver that counts (the CPU).
   virtual std::optional<GpuMemory> gpu_memory() const { return std::nullopt; }
 
-  // The lists below are read as tables: one operation a line.
-  // clang-format off
-
-  // ---- moving and filling ----
-  /// dst = src, elementwise, converting between floating types (round to nearest even); shapes equal, strides free.
-  void copy(const TensorView& dst, const TensorView& src);
-  /// Every element = value.
-  void fill(const TensorView& x, double value);
-  void fill_normal(const FillNormalArgs& a) { check(a); do_fill_normal(a); }
-
-  // ---- the model, forward beside backward ----
-  void matmul(const MatmulArgs& a) { check(a); do_matmul(a); }
-  void embedding(const EmbeddingArgs& a) { check(a); do_embedding(a); }
-  void embedding_backward(const EmbeddingBackwardArgs& a) { check(a); do_embedding_backward(a); }
-  void rms_norm(const RmsNormArgs& a) { check(a); do_rms_norm(a); }
-  void rms_norm_backward(const RmsNormBackwardArgs& a) { check(a); do_rms_norm_backward(a); }
-  void rotate(const RotateArgs& a) { check(a); do_rotate(a); }
-  void retention(const RetentionArgs& a) { check(a); do_retention(a); }
-  void retention_backward(const RetentionBackwardArgs& a) { check(a); do_retention_backward(a); }
-  void retention_state(const RetentionStateArgs& a) { check(a); do_retention_state(a); }
-  void retention_state_gradient(const RetentionStateGradientArgs& a) { check(a); do_retention_state_gradient(a); }
-  void segment_scan(const SegmentScanArgs& a) { check(a); do_segment_scan(a); }
-  void head_norm_gate(const HeadNormGateArgs& a) { check(a); do_head_norm_gate(a); }
-  void head_norm_gate_backward(const HeadNormGateBackwardArgs& a) { check(a); do_head_norm_gate_backward(a); }
-  void ffn_activation(const FfnActivationArgs& a) { check(a); do_ffn_activation(a); }
-  void ffn_activation_backward(const FfnActivationBackwardArgs& a) { check(a); do_ffn_activation_backward(a); }
-  void cross_entropy_statistics(const CrossEntropyStatisticsArgs& a) { check(a); do_cross_entropy_statistics(a); }
-  void cross_entropy(const CrossEntropyArgs& a) { check(a); do_cross_entropy(a); }
-
-  // ---- the step ----
-  void reduce(const ReduceArgs& a) { check(a); do_reduce(a); }
-  void clip_scale(const ClipScaleArgs& a) { check(a); do_clip_scale(a); }
-  void adamw(const AdamwArgs& a) { check(a); do_adamw(a); }
-  // clang-format on
+  // ---- operations: operations.inc lists them ----
+  // void matmul(const MatmulArgs&); and so on. Each checks its arguments, then calls the implementation.
+#define RETAIN_OPERATION(name, Args) \
+  void name(const Args& args) {      \
+    check(args);                     \
+    do_##name(args);                 \
+  }
+#include "kernels/operations.inc"
 
  protected:
   virtual int64_t reserved_bytes() const = 0;  ///< of the workspace
-  virtual void do_copy(const TensorView& dst, const TensorView& src) = 0;
-  virtual void do_fill(const TensorView& x, double value) = 0;
-  virtual void do_fill_normal(const FillNormalArgs&) = 0;
-  virtual void do_matmul(const MatmulArgs&) = 0;
-  virtual void do_embedding(const EmbeddingArgs&) = 0;
-  virtual void do_embedding_backward(const EmbeddingBackwardArgs&) = 0;
-  virtual void do_rms_norm(const RmsNormArgs&) = 0;
-  virtual void do_rms_norm_backward(const RmsNormBackwardArgs&) = 0;
-  virtual void do_rotate(const RotateArgs&) = 0;
-  virtual void do_retention(const RetentionArgs&) = 0;
-  virtual void do_retention_backward(const RetentionBackwardArgs&) = 0;
-  virtual void do_retention_state(const RetentionStateArgs&) = 0;
-  virtual void do_retention_state_gradient(const RetentionStateGradientArgs&) = 0;
-  virtual void do_segment_scan(const SegmentScanArgs&) = 0;
-  virtual void do_head_norm_gate(const HeadNormGateArgs&) = 0;
-  virtual void do_head_norm_gate_backward(const HeadNormGateBackwardArgs&) = 0;
-  virtual void do_ffn_activation(const FfnActivationArgs&) = 0;
-  virtual void do_ffn_activation_backward(const FfnActivationBackwardArgs&) = 0;
-  virtual void do_cross_entropy_statistics(const CrossEntropyStatisticsArgs&) = 0;
-  virtual void do_cross_entropy(const CrossEntropyArgs&) = 0;
-  virtual void do_reduce(const ReduceArgs&) = 0;
-  virtual void do_clip_scale(const ClipScaleArgs&) = 0;
-  virtual void do_adamw(const AdamwArgs&) = 0;
+#define RETAIN_OPERATION(name, Args) virtual void do_##name(const Args& args) = 0;
+#include "kernels/operations.inc"
 
  private:
   friend class Buffer;

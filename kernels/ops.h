@@ -7,7 +7,8 @@
 // Types: "compute" is the type of activations and weights (float32 or float64 on CPU; bfloat16 or float32 on CUDA),
 // "accumulate" that of gradients, states, statistics and master weights: float32, or float64 when compute is float64.
 // Every view has stride 1 in its last dim; other strides are free unless "contiguous" is said.
-// Law: backward assigns activation gradients and accumulates parameter gradients.
+// Law: a backward operation assigns the gradients of activations and adds to those of parameters (dweight). Gradients
+// of matrices are products: matmul adds or assigns as its beta says, and assigns in the first micro-batch of a step.
 #pragma once
 
 #include <cstdint>
@@ -229,26 +230,11 @@ struct FillNormalArgs {
   int64_t global_columns = 0, first_row = 0, first_column = 0;
 };
 
-void check(const MatmulArgs&);
-void check(const EmbeddingArgs&);
-void check(const EmbeddingBackwardArgs&);
-void check(const RmsNormArgs&);
-void check(const RmsNormBackwardArgs&);
-void check(const RotateArgs&);
-void check(const RetentionArgs&);
-void check(const RetentionBackwardArgs&);
-void check(const RetentionStateArgs&);
-void check(const RetentionStateGradientArgs&);
-void check(const SegmentScanArgs&);
-void check(const HeadNormGateArgs&);
-void check(const HeadNormGateBackwardArgs&);
-void check(const FfnActivationArgs&);
-void check(const FfnActivationBackwardArgs&);
-void check(const CrossEntropyStatisticsArgs&);
-void check(const CrossEntropyArgs&);
-void check(const ReduceArgs&);
-void check(const ClipScaleArgs&);
-void check(const AdamwArgs&);
-void check(const FillNormalArgs&);
+/// Of Backend::copy(): equal shapes; equal types or both floating.
+void check_copy(const TensorView& dst, const TensorView& src);
+
+// void check(const MatmulArgs&); and so on: throws Error(kInternal) that names the operation and the argument.
+#define RETAIN_OPERATION(name, Args) void check(const Args&);
+#include "kernels/operations.inc"
 
 }  // namespace retain

@@ -11,7 +11,4 @@ int64_t cpu_workspace_bytes(const WorkspaceShape& shape, int threads);
 /// Bytes of scratch of the CUDA backend, cuBLASLt's workspace included.
 int64_t cuda_workspace_bytes(const WorkspaceShape& shape);
 
-/// What the CUDA backend's fold_chunk() answers, for plans without a device.
-int64_t cuda_fold_chunk(int64_t key_dim, int64_t value_dim);
-
 }  // namespace retain

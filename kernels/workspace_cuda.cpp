@@ -3,16 +3,13 @@
 
 namespace retain {
 
-int64_t cuda_fold_chunk(int64_t key_dim, int64_t value_dim) { return cuda::fold_chunk(key_dim, value_dim); }
-
 int64_t cuda_workspace_bytes(const WorkspaceShape& s) {
   using namespace cuda;
-  const int64_t fold = cuda::fold_chunk(s.key_dim, s.value_dim), chunk = fold > 0 ? fold : s.chunk;
-  const RetentionScratch lane(s.batch, s.tokens, chunk, s.key_dim, s.value_dim, dtype_bytes(s.compute));
+  const RetentionScratch lane(s.batch, s.tokens, s.chunk, s.key_dim, s.value_dim, dtype_bytes(s.compute));
   const int64_t columns = std::max(s.hidden_size, s.value_dim);
   // Also for other GPUs, which do not use it: a plan does not know the device.
-  const bool hopper = s.compute == DType::kBfloat16 && hopper_serves(chunk, s.key_dim, s.value_dim);
-  const int64_t states = hopper ? hopper_states_bytes(s.batch, s.tokens, chunk, s.heads, s.key_dim, s.value_dim) : 0;
+  const bool hopper = s.compute == DType::kBfloat16 && hopper_serves(s.chunk, s.key_dim, s.value_dim);
+  const int64_t states = hopper ? hopper_states_bytes(s.batch, s.tokens, s.chunk, s.heads, s.key_dim, s.value_dim) : 0;
   const int64_t operation =
       std::max({kLanes * lane.bytes, states, column_partials_bytes(columns), reduce_partials_bytes(),
                 embedding_partials_bytes(s.batch * s.tokens, s.hidden_size)});

@@ -35,6 +35,9 @@ constexpr const char* dtype_name(DType dtype) {
   return "unknown";
 }
 
+/// The type of gradients, states, statistics and master weights beside activations and weights of a type.
+constexpr DType accumulate_of(DType compute) { return compute == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
+
 /// The upper half of a float32; conversion rounds to nearest, ties to even; NaN stays NaN.
 struct Bfloat16 {
   uint16_t bits = 0;

@@ -1,6 +1,5 @@
-// Ownership of memory: a Buffer owns one block of a backend's memory, an Arena hands out parts of one
-// Buffer. A Planner makes the same requests as an Arena but only counts, so that the plan and the
-// allocation are one piece of code.
+// Ownership of memory: a Buffer owns one block of a backend's memory, an Arena hands out parts of one Buffer. An Arena
+// without a Buffer only counts, so that the plan and the allocation are one piece of code.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +47,7 @@ class Buffer {
 };
 
 /// Hands out aligned parts of one block, first to last. Without a block it only counts: views then have
-/// a null data pointer and the right shape. One code path thus plans and allocates.
+/// a null data pointer and the right shape.
 class Arena {
  public:
   Arena() = default;

@@ -48,6 +48,9 @@ struct TensorView {
   std::string describe() const;
 };
 
+/// describe(), for messages that are formatted only when they are needed.
+inline std::ostream& operator<<(std::ostream& out, const TensorView& x) { return out << x.describe(); }
+
 /// True if both are absent or have the same shape.
 bool same_shape(const TensorView& a, const TensorView& b);
 

@@ -183,12 +183,10 @@ void CpuBackend::download(void* host, const TensorView& device) {
   std::memcpy(host, device.data, static_cast<size_t>(device.bytes()));
 }
 
-void CpuBackend::do_copy(const TensorView& dst, const TensorView& src) {
+void CpuBackend::copy(const TensorView& dst, const TensorView& src) {
+  check_copy(dst, src);
   if (dst.rank == 0) return;
   const int threads = threads_for(dst.elements());
-  const auto floating = [](DType t) { return t != DType::kInt32 && t != DType::kUint8; };
-  RETAIN_CHECK(dst.dtype == src.dtype || (floating(dst.dtype) && floating(src.dtype)), "copy ", src.describe(), " to ",
-               dst.describe());
   dispatch_any(dst.dtype, [&]<class To>(To) {
     dispatch_any(src.dtype, [&]<class From>(From) {
       constexpr bool kIntegers = std::is_integral_v<To> || std::is_integral_v<From>;
@@ -197,7 +195,8 @@ void CpuBackend::do_copy(const TensorView& dst, const TensorView& src) {
   });
 }
 
-void CpuBackend::do_fill(const TensorView& x, double value) {
+void CpuBackend::fill(const TensorView& x, double value) {
+  RETAIN_CHECK(x, "fill of an absent tensor");
   if (x.rank == 0) return;
   dispatch_any(x.dtype, [&]<class T>(T) {
     T typed{};

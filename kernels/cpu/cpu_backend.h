@@ -118,10 +118,8 @@ class CpuBackend final : public Backend {
   CpuBackend(const CpuBackend&) = delete;
   CpuBackend& operator=(const CpuBackend&) = delete;
 
-  const char* name() const override { return "cpu"; }
+  Device device() const override { return Device::kCpu; }
   std::string device_description() const override;
-  bool host_accessible() const override { return true; }
-  int64_t fold_chunk(int64_t, int64_t) const override { return 0; }
   void* stream() const override { return nullptr; }
   std::unique_ptr<DeviceTimer> make_timer() override;
 
@@ -131,33 +129,14 @@ class CpuBackend final : public Backend {
   int64_t reserved_bytes() const override { return workspace_bytes_; }
   void upload(const TensorView& device, const void* host) override;
   void download(void* host, const TensorView& device) override;
+  void copy(const TensorView& dst, const TensorView& src) override;
+  void fill(const TensorView& x, double value) override;
   void synchronize() override {}
   std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override;
 
  protected:
-  void do_copy(const TensorView& dst, const TensorView& src) override;
-  void do_fill(const TensorView& x, double value) override;
-  void do_fill_normal(const FillNormalArgs&) override;
-  void do_matmul(const MatmulArgs&) override;
-  void do_embedding(const EmbeddingArgs&) override;
-  void do_embedding_backward(const EmbeddingBackwardArgs&) override;
-  void do_rms_norm(const RmsNormArgs&) override;
-  void do_rms_norm_backward(const RmsNormBackwardArgs&) override;
-  void do_rotate(const RotateArgs&) override;
-  void do_retention(const RetentionArgs&) override;
-  void do_retention_backward(const RetentionBackwardArgs&) override;
-  void do_retention_state(const RetentionStateArgs&) override;
-  void do_retention_state_gradient(const RetentionStateGradientArgs&) override;
-  void do_segment_scan(const SegmentScanArgs&) override;
-  void do_head_norm_gate(const HeadNormGateArgs&) override;
-  void do_head_norm_gate_backward(const HeadNormGateBackwardArgs&) override;
-  void do_ffn_activation(const FfnActivationArgs&) override;
-  void do_ffn_activation_backward(const FfnActivationBackwardArgs&) override;
-  void do_cross_entropy_statistics(const CrossEntropyStatisticsArgs&) override;
-  void do_cross_entropy(const CrossEntropyArgs&) override;
-  void do_reduce(const ReduceArgs&) override;
-  void do_clip_scale(const ClipScaleArgs&) override;
-  void do_adamw(const AdamwArgs&) override;
+#define RETAIN_OPERATION(name, Args) void do_##name(const Args& args) override;
+#include "kernels/operations.inc"
 
  private:
   /// Threads worth using for so many elementary operations.

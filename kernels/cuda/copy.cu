@@ -1,7 +1,7 @@
 // copy, fill and fill_normal: contracts in kernels/backend.h and kernels/ops.h.
 #include "kernels/core/random.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dispatch.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector.cuh"
 
 namespace retain::cuda {
@@ -138,7 +138,9 @@ void launch_copy(const TensorView& dst, const TensorView& src, cudaStream_t stre
 
 }  // namespace
 
-void copy(Queue& queue, const TensorView& dst, const TensorView& src) {
+void CudaBackend::copy(const TensorView& dst, const TensorView& src) {
+  check_copy(dst, src);
+  Queue& queue = current();
   if (dst.elements() == 0) return;
   if (dst.dtype == src.dtype && dst.contiguous() && src.contiguous()) {
     CUDA_CHECK(
@@ -159,7 +161,9 @@ void copy(Queue& queue, const TensorView& dst, const TensorView& src) {
   LAUNCH_CHECK("copy of ", src.describe(), " to ", dst.describe());
 }
 
-void fill(Queue& queue, const TensorView& x, double value) {
+void CudaBackend::fill(const TensorView& x, double value) {
+  RETAIN_CHECK(x, "fill of an absent tensor");
+  Queue& queue = current();
   const int64_t items = x.elements();
   if (items == 0) return;
   if (value == 0 && x.contiguous()) {
@@ -182,7 +186,8 @@ void fill(Queue& queue, const TensorView& x, double value) {
   LAUNCH_CHECK("fill of ", x.describe());
 }
 
-void fill_normal(Queue& queue, const FillNormalArgs& args) {
+void CudaBackend::do_fill_normal(const FillNormalArgs& args) {
+  Queue& queue = current();
   const TensorView& x = args.x;
   if (x.elements() == 0) return;
   RETAIN_CHECK(x.dtype == DType::kFloat32, "fill_normal of ", x.describe());

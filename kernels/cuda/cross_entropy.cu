@@ -4,9 +4,9 @@
 // instructions: the arithmetic would otherwise take longer than the bytes.
 #include <cmath>
 
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/fast_math.cuh"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
 
@@ -217,7 +217,8 @@ Arguments<T> arguments(const Args& args) {
 
 }  // namespace
 
-void cross_entropy_statistics(Queue& queue, const CrossEntropyStatisticsArgs& args) {
+void CudaBackend::do_cross_entropy_statistics(const CrossEntropyStatisticsArgs& args) {
+  Queue& queue = current();
   if (args.logits.shape[0] == 0) return;
   dispatch_compute("cross_entropy_statistics", args.logits.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -232,7 +233,8 @@ void cross_entropy_statistics(Queue& queue, const CrossEntropyStatisticsArgs& ar
   LAUNCH_CHECK("cross_entropy_statistics");
 }
 
-void cross_entropy(Queue& queue, const CrossEntropyArgs& args) {
+void CudaBackend::do_cross_entropy(const CrossEntropyArgs& args) {
+  Queue& queue = current();
   if (args.logits.shape[0] == 0) return;
   dispatch_compute("cross_entropy", args.logits.dtype, [&](auto zero) {
     using T = decltype(zero);

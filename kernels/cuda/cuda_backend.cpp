@@ -9,7 +9,6 @@
 #include <sstream>
 
 #include "kernels/cuda/host_buffer.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/workspace.h"
 
 namespace retain {
@@ -74,10 +73,6 @@ CudaBackend::~CudaBackend() {
 Queue& CudaBackend::current() {
   queue_.activate();
   return queue_;
-}
-
-int64_t CudaBackend::fold_chunk(int64_t key_dim, int64_t value_dim) const {
-  return cuda::fold_chunk(key_dim, value_dim);
 }
 
 std::unique_ptr<DeviceTimer> CudaBackend::make_timer() { return std::make_unique<EventTimer>(current()); }
@@ -151,42 +146,6 @@ void CudaBackend::synchronize() { current().synchronize(); }
 std::unique_ptr<HostBuffer> CudaBackend::make_host_buffer(int64_t bytes) {
   return std::make_unique<PinnedBuffer>(current(), bytes);
 }
-
-void CudaBackend::do_copy(const TensorView& dst, const TensorView& src) { cuda::copy(current(), dst, src); }
-void CudaBackend::do_fill(const TensorView& x, double value) { cuda::fill(current(), x, value); }
-void CudaBackend::do_fill_normal(const FillNormalArgs& args) { cuda::fill_normal(current(), args); }
-void CudaBackend::do_matmul(const MatmulArgs& args) { cuda::matmul(current(), args); }
-void CudaBackend::do_embedding(const EmbeddingArgs& args) { cuda::embedding(current(), args); }
-void CudaBackend::do_embedding_backward(const EmbeddingBackwardArgs& args) {
-  cuda::embedding_backward(current(), args);
-}
-void CudaBackend::do_rms_norm(const RmsNormArgs& args) { cuda::rms_norm(current(), args); }
-void CudaBackend::do_rms_norm_backward(const RmsNormBackwardArgs& args) { cuda::rms_norm_backward(current(), args); }
-void CudaBackend::do_rotate(const RotateArgs& args) { cuda::rotate(current(), args); }
-void CudaBackend::do_retention(const RetentionArgs& args) { cuda::retention(current(), args); }
-void CudaBackend::do_retention_backward(const RetentionBackwardArgs& args) {
-  cuda::retention_backward(current(), args);
-}
-void CudaBackend::do_retention_state(const RetentionStateArgs& args) { cuda::retention_state(current(), args); }
-void CudaBackend::do_retention_state_gradient(const RetentionStateGradientArgs& args) {
-  cuda::retention_state_gradient(current(), args);
-}
-void CudaBackend::do_segment_scan(const SegmentScanArgs& args) { cuda::segment_scan(current(), args); }
-void CudaBackend::do_head_norm_gate(const HeadNormGateArgs& args) { cuda::head_norm_gate(current(), args); }
-void CudaBackend::do_head_norm_gate_backward(const HeadNormGateBackwardArgs& args) {
-  cuda::head_norm_gate_backward(current(), args);
-}
-void CudaBackend::do_ffn_activation(const FfnActivationArgs& args) { cuda::ffn_activation(current(), args); }
-void CudaBackend::do_ffn_activation_backward(const FfnActivationBackwardArgs& args) {
-  cuda::ffn_activation_backward(current(), args);
-}
-void CudaBackend::do_cross_entropy_statistics(const CrossEntropyStatisticsArgs& args) {
-  cuda::cross_entropy_statistics(current(), args);
-}
-void CudaBackend::do_cross_entropy(const CrossEntropyArgs& args) { cuda::cross_entropy(current(), args); }
-void CudaBackend::do_reduce(const ReduceArgs& args) { cuda::reduce(current(), args); }
-void CudaBackend::do_clip_scale(const ClipScaleArgs& args) { cuda::clip_scale(current(), args); }
-void CudaBackend::do_adamw(const AdamwArgs& args) { cuda::adamw(current(), args); }
 
 }  // namespace cuda
 

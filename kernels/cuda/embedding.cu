@@ -1,6 +1,6 @@
 // embedding and embedding_backward: contracts in kernels/ops.h.
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dispatch.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector.cuh"
 
 namespace retain::cuda {
@@ -138,7 +138,8 @@ void launch_backward(const Gradient<T>& a, cudaStream_t stream) {
 
 }  // namespace
 
-void embedding(Queue& queue, const EmbeddingArgs& args) {
+void CudaBackend::do_embedding(const EmbeddingArgs& args) {
+  Queue& queue = current();
   const int64_t n = args.x.shape[0], width = args.x.shape[1];
   if (n == 0) return;
   dispatch_compute("embedding", args.x.dtype, [&](auto zero) {
@@ -165,7 +166,8 @@ void embedding(Queue& queue, const EmbeddingArgs& args) {
   LAUNCH_CHECK("embedding");
 }
 
-void embedding_backward(Queue& queue, const EmbeddingBackwardArgs& args) {
+void CudaBackend::do_embedding_backward(const EmbeddingBackwardArgs& args) {
+  Queue& queue = current();
   const int64_t n = args.dx.shape[0], width = args.dx.shape[1];
   if (n == 0) return;
   auto* partials = static_cast<float*>(queue.scratch("embedding_backward", embedding_partials_bytes(n, width)));

@@ -1,6 +1,6 @@
 // ffn_activation and ffn_activation_backward: contracts in kernels/ops.h.
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dispatch.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector.cuh"
 
 namespace retain::cuda {
@@ -101,7 +101,8 @@ void launch(FfnKind kind, const Arguments<T>& p, cudaStream_t stream) {
 
 }  // namespace
 
-void ffn_activation(Queue& queue, const FfnActivationArgs& args) {
+void CudaBackend::do_ffn_activation(const FfnActivationArgs& args) {
+  Queue& queue = current();
   if (args.a.elements() == 0) return;
   dispatch_compute("ffn_activation", args.a.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -118,7 +119,8 @@ void ffn_activation(Queue& queue, const FfnActivationArgs& args) {
   LAUNCH_CHECK("ffn_activation");
 }
 
-void ffn_activation_backward(Queue& queue, const FfnActivationBackwardArgs& args) {
+void CudaBackend::do_ffn_activation_backward(const FfnActivationBackwardArgs& args) {
+  Queue& queue = current();
   if (args.a.elements() == 0) return;
   dispatch_compute("ffn_activation_backward", args.a.dtype, [&](auto zero) {
     using T = decltype(zero);

@@ -1,6 +1,6 @@
 // head_norm_gate and head_norm_gate_backward: contracts in kernels/ops.h. A row is one head of one token.
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/fast_math.cuh"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/row.cuh"
 
 namespace retain::cuda {
@@ -213,7 +213,8 @@ uint32_t row_count(const char* operation, const TensorView& x) {
 
 }  // namespace
 
-void head_norm_gate(Queue& queue, const HeadNormGateArgs& args) {
+void CudaBackend::do_head_norm_gate(const HeadNormGateArgs& args) {
+  Queue& queue = current();
   const TensorView& o = args.o;
   const uint32_t rows = row_count("head_norm_gate", o);
   if (rows == 0) return;
@@ -246,7 +247,8 @@ void head_norm_gate(Queue& queue, const HeadNormGateArgs& args) {
   LAUNCH_CHECK("head_norm_gate");
 }
 
-void head_norm_gate_backward(Queue& queue, const HeadNormGateBackwardArgs& args) {
+void CudaBackend::do_head_norm_gate_backward(const HeadNormGateBackwardArgs& args) {
+  Queue& queue = current();
   const TensorView& o = args.o;
   const uint32_t rows = row_count("head_norm_gate_backward", o);
   const int64_t width = o.shape[3];

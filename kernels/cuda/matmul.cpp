@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/matmul_choice.h"
 #include "kernels/cuda/matmul_table.h"
 #include "kernels/cuda/workspace_layout.h"
@@ -230,7 +230,8 @@ std::string Matmul::set_plans(const std::string& text) {
   return reading.refusal;
 }
 
-void matmul(Queue& queue, const MatmulArgs& args) {
+void CudaBackend::do_matmul(const MatmulArgs& args) {
+  Queue& queue = current();
   Product p;
   p.type = args.a.dtype;
   p.c_type = args.c.dtype;

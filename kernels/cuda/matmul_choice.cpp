@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "kernels/cuda/handles.h"
-#include "kernels/cuda/launch.h"
 
 namespace retain::cuda {
 

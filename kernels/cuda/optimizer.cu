@@ -1,8 +1,8 @@
 // reduce, clip_scale and adamw: contracts in kernels/ops.h. All three are one pass over memory.
 #include <algorithm>
 
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dispatch.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
 
@@ -116,7 +116,8 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(const Adamw<T> a) {
 
 }  // namespace
 
-void reduce(Queue& queue, const ReduceArgs& args) {
+void CudaBackend::do_reduce(const ReduceArgs& args) {
+  Queue& queue = current();
   auto* partials = static_cast<double*>(queue.scratch("reduce", reduce_partials_bytes()));
   const int64_t n = args.x.elements();
   unsigned blocks = 1;
@@ -142,13 +143,15 @@ void reduce(Queue& queue, const ReduceArgs& args) {
   LAUNCH_CHECK("reduce: partial sums");
 }
 
-void clip_scale(Queue& queue, const ClipScaleArgs& args) {
+void CudaBackend::do_clip_scale(const ClipScaleArgs& args) {
+  Queue& queue = current();
   clip_scale_kernel<<<1, 1, 0, queue.stream()>>>(pointer<double>(args.sum_of_squares), args.max_norm,
                                                  pointer<double>(args.norm), pointer<double>(args.scale));
   LAUNCH_CHECK("clip_scale");
 }
 
-void adamw(Queue& queue, const AdamwArgs& args) {
+void CudaBackend::do_adamw(const AdamwArgs& args) {
+  Queue& queue = current();
   const int64_t n = args.master.elements();
   if (n == 0) return;
   dispatch_compute("adamw", args.weight.dtype, [&](auto zero) {

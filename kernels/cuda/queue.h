@@ -1,5 +1,5 @@
-// The device side of the CUDA backend that every operation's launcher gets: one ordered queue of work on one GPU with
-// its streams, its scratch memory and its matrix products. Used by one thread.
+// What every operation of the CUDA backend works with: one ordered queue of work on one GPU with its streams, its
+// scratch memory and its matrix products. Used by one thread.
 #pragma once
 
 #include <array>

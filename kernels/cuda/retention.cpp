@@ -9,8 +9,9 @@
 // products with the scores are then added.
 #include <algorithm>
 
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/hopper/retention_hopper.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/retention_plain.h"
 #include "kernels/cuda/retention_scan.h"
 
 namespace retain::cuda {
@@ -32,7 +33,7 @@ struct Head {
   Queue& queue;
   Lane lane;
   int64_t first_sequence;
-  Segments segments;  // of this part's sequences
+  Sequences sequences;  // this part's
   DType type;
   int64_t key_dim, value_dim;
   const double* log2_gamma;
@@ -41,7 +42,7 @@ struct Head {
   /// c = [c +] op(a) op(b) for every chunk; a row count of 0 stands for the chunk's length.
   void product(const Chunks& a, bool transpose_a, const Chunks& b, bool transpose_b, const Chunks& c, int64_t m,
                int64_t n, int64_t k, bool add) const {
-    const int64_t full = segments.tokens / segments.chunk, rest = segments.tokens % segments.chunk;
+    const int64_t full = sequences.tokens / sequences.chunk, rest = sequences.tokens % sequences.chunk;
     Product p;
     p.type = p.c_type = type;
     p.transpose_a = transpose_a;
@@ -65,19 +66,19 @@ struct Head {
     };
     const auto merges = [&](const Chunks& x) { return x.batch == x.chunk * full; };
     if (full > 0) {
-      if (rest == 0 && (segments.batch == 1 || (merges(a) && merges(b) && merges(c)))) {
-        run(0, 0, segments.chunk, segments.batch * full, true);
+      if (rest == 0 && (sequences.batch == 1 || (merges(a) && merges(b) && merges(c)))) {
+        run(0, 0, sequences.chunk, sequences.batch * full, true);
       } else {
-        for (int64_t s = 0; s < segments.batch; ++s) run(s, 0, segments.chunk, full, true);
+        for (int64_t s = 0; s < sequences.batch; ++s) run(s, 0, sequences.chunk, full, true);
       }
     }
-    if (rest > 0) run(0, full, rest, segments.batch, false);
+    if (rest > 0) run(0, full, rest, sequences.batch, false);
   }
 
   /// The tensor's head as chunk matrices.
   Chunks chunks(const TensorView& x, int64_t head) const {
     const int64_t offset = first_sequence * x.stride[0] + head * x.stride[2];
-    return {static_cast<char*>(x.data) + offset * dtype_bytes(type), x.stride[0], x.stride[1] * segments.chunk,
+    return {static_cast<char*>(x.data) + offset * dtype_bytes(type), x.stride[0], x.stride[1] * sequences.chunk,
             x.stride[1], type};
   }
   /// The chunks of the kept states [B,N,H,K,V] of one head, or scratch.
@@ -94,16 +95,16 @@ struct Head {
   }
   /// Scratch with `rows` x `columns` elements a chunk.
   Chunks scratch(char* data, int64_t rows, int64_t columns) const {
-    return {data, segments.chunks * rows * columns, rows * columns, columns, type};
+    return {data, sequences.chunks * rows * columns, rows * columns, columns, type};
   }
   /// x, or a copy without the rows that the mask takes out of products over the chunk's tokens.
   Chunks masked(const Chunks& x, char* copy, RowMask mask) const {
     if (!documents) return x;
-    copy_masked_rows(operation, type, copy, x.data, x.batch, x.leading, key_dim, mask, segments, lane.stream);
-    return {copy, segments.tokens * key_dim, segments.chunk * key_dim, key_dim, type};
+    copy_masked_rows(operation, type, copy, x.data, x.batch, x.leading, key_dim, mask, sequences, lane.stream);
+    return {copy, sequences.tokens * key_dim, sequences.chunk * key_dim, key_dim, type};
   }
   void zero(const Chunks& x, int64_t width, RowMask mask) const {
-    if (documents) zero_rows(operation, type, x.data, x.batch, x.leading, width, mask, segments, lane.stream);
+    if (documents) zero_rows(operation, type, x.data, x.batch, x.leading, width, mask, sequences, lane.stream);
   }
 
   StateScan state_scan(const Chunks& states) const {
@@ -124,7 +125,7 @@ struct Head {
     scan.result = state_out;
     scan.boundary_stride = boundary_stride;
     scan.store = store;
-    scan_states(operation, type, scan, segments, lane.stream);
+    scan_states(operation, type, scan, sequences, lane.stream);
   }
   /// Puts the gradient of each chunk's product K̂ᵀV into `dstates`.
   void backward_states(const Chunks& q, const Chunks& dout, const Chunks& dstates, char* copy, const float* dstate_out,
@@ -135,7 +136,7 @@ struct Head {
     scan.result = dstate_in;
     scan.boundary_stride = boundary_stride;
     scan.store = store;
-    scan_states_reverse(operation, type, scan, segments, lane.stream);
+    scan_states_reverse(operation, type, scan, sequences, lane.stream);
   }
 };
 
@@ -147,7 +148,7 @@ struct Shape {
 template <class Body>
 void for_each_head(const char* operation, Queue& queue, const RetentionContext& context, const Shape& shape, DType type,
                    Body&& body) {
-  const Segments all = segments_of(context, shape.batch, shape.tokens);
+  const Sequences all = sequences_of(context, shape.batch, shape.tokens);
   const RetentionScratch part(shape.batch, shape.tokens, all.chunk, shape.key_dim, shape.value_dim, dtype_bytes(type));
   auto* memory = static_cast<char*>(queue.scratch(operation, kLanes * part.bytes));
   const int64_t together =
@@ -155,15 +156,15 @@ void for_each_head(const char* operation, Queue& queue, const RetentionContext& 
   int lane = 0;
   queue.fork();
   for (int64_t first = 0; first < shape.batch; first += together) {
-    Segments segments = all;
-    segments.batch = std::min(together, shape.batch - first);
-    if (all.document) segments.document += first * all.document_stride;
+    Sequences sequences = all;
+    sequences.batch = std::min(together, shape.batch - first);
+    if (all.document) sequences.document += first * all.document_stride;
     for (int64_t h = 0; h < shape.heads; ++h) {
       const Head head{operation,
                       queue,
                       queue.lane(lane),
                       first,
-                      segments,
+                      sequences,
                       type,
                       shape.key_dim,
                       shape.value_dim,
@@ -194,7 +195,8 @@ bool batched(const RetentionContext& context, int64_t key_dim, int64_t value_dim
 
 }  // namespace
 
-void retention(Queue& queue, const RetentionArgs& args) {
+void CudaBackend::do_retention(const RetentionArgs& args) {
+  Queue& queue = current();
   const Shape shape{args.q.shape[0], args.q.shape[1], args.q.shape[2], args.q.shape[3], args.v.shape[3]};
   if (!batched(args.context, shape.key_dim, shape.value_dim, args.q, args.k, args.v, args.o, args.states, args.state_in,
                args.state_out)) {
@@ -206,7 +208,7 @@ void retention(Queue& queue, const RetentionArgs& args) {
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
   for_each_head("retention", queue, args.context, shape, args.q.dtype,
                 [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
-                  const int64_t c = head.segments.chunk, k = head.key_dim, v = head.value_dim;
+                  const int64_t c = head.sequences.chunk, k = head.key_dim, v = head.value_dim;
                   const Chunks queries = head.chunks(args.q, h), keys = head.chunks(args.k, h);
                   const Chunks values = head.chunks(args.v, h), out = head.chunks(args.o, h);
                   const Chunks scores = head.scratch(scratch + part.scores, c, c);
@@ -214,14 +216,15 @@ void retention(Queue& queue, const RetentionArgs& args) {
                   head.forward_states(keys, values, states, scratch + part.masked, head.boundary(args.state_in, h),
                                       head.boundary(args.state_out, h), boundary, true);
                   head.product(queries, false, keys, true, scores, 0, 0, k, false);
-                  mask_scores(head.operation, head.type, scores.data, 1, head.segments, head.lane.stream);
+                  mask_scores(head.operation, head.type, scores.data, 1, head.sequences, head.lane.stream);
                   head.product(queries, false, states, false, out, 0, v, k, false);
                   head.zero(out, v, RowMask::kSeesState);
                   head.product(scores, false, values, false, out, 0, v, 0, true);
                 });
 }
 
-void retention_backward(Queue& queue, const RetentionBackwardArgs& args) {
+void CudaBackend::do_retention_backward(const RetentionBackwardArgs& args) {
+  Queue& queue = current();
   const Shape shape{args.q.shape[0], args.q.shape[1], args.q.shape[2], args.q.shape[3], args.v.shape[3]};
   RetentionContext context = args.context;
   context.form = RetentionForm::kChunkwise;
@@ -235,13 +238,13 @@ void retention_backward(Queue& queue, const RetentionBackwardArgs& args) {
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
   for_each_head("retention_backward", queue, context, shape, args.q.dtype,
                 [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
-                  const int64_t c = head.segments.chunk, k = head.key_dim, v = head.value_dim;
+                  const int64_t c = head.sequences.chunk, k = head.key_dim, v = head.value_dim;
                   const Chunks queries = head.chunks(args.q, h), keys = head.chunks(args.k, h);
                   const Chunks values = head.chunks(args.v, h), dout = head.chunks(args.dout, h);
                   const Chunks dq = head.chunks(args.dq, h), dk = head.chunks(args.dk, h);
                   const Chunks dv = head.chunks(args.dv, h);
                   const Chunks scores = head.scratch(scratch + part.scores, c, c);
-                  const Chunks dscores = head.scratch(scores.at(head.segments.batch, 0), c, c);
+                  const Chunks dscores = head.scratch(scores.at(head.sequences.batch, 0), c, c);
                   const Chunks states = head.states(args.states, h, scratch + part.states);
                   const Chunks dstates = head.scratch(scratch + part.dstates, k, v);
                   if (!args.states) {
@@ -252,7 +255,7 @@ void retention_backward(Queue& queue, const RetentionBackwardArgs& args) {
                                        head.boundary(args.dstate_in, h), boundary, true);
                   head.product(queries, false, keys, true, scores, 0, 0, k, false);
                   head.product(dout, false, values, true, dscores, 0, 0, v, false);
-                  mask_scores(head.operation, head.type, scores.data, 2, head.segments, head.lane.stream);
+                  mask_scores(head.operation, head.type, scores.data, 2, head.sequences, head.lane.stream);
 
                   head.product(keys, false, dstates, false, dv, 0, v, k, false);
                   head.zero(dv, v, RowMask::kLeavesState);
@@ -268,7 +271,8 @@ void retention_backward(Queue& queue, const RetentionBackwardArgs& args) {
                 });
 }
 
-void retention_state(Queue& queue, const RetentionStateArgs& args) {
+void CudaBackend::do_retention_state(const RetentionStateArgs& args) {
+  Queue& queue = current();
   const Shape shape{args.k.shape[0], args.k.shape[1], args.k.shape[2], args.k.shape[3], args.v.shape[3]};
   if (!batched(args.context, shape.key_dim, shape.value_dim, args.k, args.v, args.state))
     return retention_plain_state(queue, args);
@@ -284,7 +288,8 @@ void retention_state(Queue& queue, const RetentionStateArgs& args) {
                 });
 }
 
-void retention_state_gradient(Queue& queue, const RetentionStateGradientArgs& args) {
+void CudaBackend::do_retention_state_gradient(const RetentionStateGradientArgs& args) {
+  Queue& queue = current();
   const Shape shape{args.q.shape[0], args.q.shape[1], args.q.shape[2], args.q.shape[3], args.dout.shape[3]};
   if (!batched(args.context, shape.key_dim, shape.value_dim, args.q, args.dout, args.dstate)) {
     return retention_plain_state_gradient(queue, args);

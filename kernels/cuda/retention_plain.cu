@@ -1,13 +1,11 @@
-// Retention token by token, the state in fp32 registers: the oracle on the GPU, decoding (T = 1), and the shapes that
-// the batched products do not take. Contracts in kernels/ops.h.
-//
-// One recurrence gives everything. With state S and roles query, key, value,
+// The state is in fp32 registers. One recurrence gives everything. With state S and roles query, key, value,
 //   forward:  S ← γ S + key_tᵀ value_t,  out_t = query_t S          t = 0 … T−1
 //   reverse:  S ← S + key_tᵀ value_t,  out_t = query_t S,  S ← γ S   t = T−1 … 0
 //   o  = forward(q, k, v; S),    dq = forward(do, v, k; Sᵀ),
 //   dv = reverse(k, q, do; G),   dk = reverse(v, do, q; Gᵀ).
+#include "kernels/cuda/retention_plain.h"
+
 #include "kernels/cuda/dispatch.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector.cuh"
 
 namespace retain::cuda {

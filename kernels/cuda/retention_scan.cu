@@ -2,7 +2,7 @@
 
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/dispatch.h"
-#include "kernels/cuda/segments.cuh"
+#include "kernels/cuda/sequences.cuh"
 #include "kernels/cuda/vector.cuh"
 
 namespace retain::cuda {
@@ -16,7 +16,7 @@ constexpr int kMaskRows = 64;  // of one block: four blocks a matrix of 256 rows
 /// Grid x: groups of kMaskRows rows of a chunk's [C,C] scores; y: chunks of all sequences and copies. Block: y rows of
 /// x vectors. Only what is zeroed is touched, and only the vectors across an edge are read.
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) mask_scores_kernel(T* scores, int64_t matrices, const Segments s) {
+__global__ void __launch_bounds__(kThreads) mask_scores_kernel(T* scores, int64_t matrices, const Sequences s) {
   const int chunk = static_cast<int>(s.chunk), begin = static_cast<int>(blockIdx.x) * kMaskRows;
   const int end = begin + kMaskRows < chunk ? begin + kMaskRows : chunk;
   for (int64_t matrix = blockIdx.y; matrix < matrices; matrix += gridDim.y) {
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) mask_scores_kernel(T* scores, int64_
 }
 
 /// True if the mask keeps token t: the tokens kept are the first or the last of their chunk.
-__device__ __forceinline__ bool holds(const Segments& s, RowMask mask, int64_t b, int64_t t) {
+__device__ __forceinline__ bool holds(const Sequences& s, RowMask mask, int64_t b, int64_t t) {
   const int64_t first = t / s.chunk * s.chunk;
   if (mask == RowMask::kSeesState) return document_start(s, b, t) < first;
   const int64_t last = first + chunk_rows(s, t / s.chunk) - 1;
@@ -66,7 +66,7 @@ __device__ __forceinline__ bool holds(const Segments& s, RowMask mask, int64_t b
 template <class T, int N, bool kCopy>
 __global__ void __launch_bounds__(kThreads)
     mask_rows_kernel(T* out, int64_t out_batch, int64_t out_token, const T* x, int64_t batch_stride,
-                     int64_t token_stride, int width, RowMask mask, const Segments s) {
+                     int64_t token_stride, int width, RowMask mask, const Sequences s) {
   const int64_t row = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   if (row >= s.batch * s.tokens) return;
   const int64_t b = row / s.tokens, t = row % s.tokens;
@@ -100,7 +100,7 @@ struct Scan {
 /// Walks the chunks of one sequence, A at a time. Step(chunk, product, where) gives what replaces the product. The
 /// loads of the next A do not wait for the carried value, only for the stores before them.
 template <int A, class T, class Step>
-__device__ __forceinline__ void walk(const Scan<T>& a, const Segments& s, T* at, bool reverse, Step&& step) {
+__device__ __forceinline__ void walk(const Scan<T>& a, const Sequences& s, T* at, bool reverse, Step&& step) {
   constexpr int kN = kVectorOf<T>;
   const auto chunks = static_cast<int>(s.chunks);
   const int64_t stride = reverse ? -a.chunk_stride : a.chunk_stride;
@@ -123,7 +123,7 @@ __device__ __forceinline__ void walk(const Scan<T>& a, const Segments& s, T* at,
 }
 
 template <class T, int A>
-__global__ void __launch_bounds__(kThreads, 2) scan_states_kernel(const Scan<T> a, const Segments s) {
+__global__ void __launch_bounds__(kThreads, 2) scan_states_kernel(const Scan<T> a, const Sequences s) {
   constexpr int kN = kVectorOf<T>;
   const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kN;
   const int64_t b = blockIdx.y;
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kThreads, 2) scan_states_kernel(const Scan<T> 
   walk<A>(a, s, a.states + b * a.batch_stride + element, false, [&](int64_t c, const float(&product)[kN], T* at) {
     if (a.store) store(at, state);
     const float decay = c + 1 < s.chunks ? full : last;
-    const float keep = carries(s, b, c) ? 1.0F : 0.0F;
+    const float keep = reaches_back(s, b, c) ? 1.0F : 0.0F;
 #pragma unroll
     for (int j = 0; j < kN; ++j) state[j] = decay * (keep * state[j] + product[j]);
   });
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(kThreads, 2) scan_states_kernel(const Scan<T> 
 }
 
 template <class T, int A>
-__global__ void __launch_bounds__(kThreads, 2) scan_states_reverse_kernel(const Scan<T> a, const Segments s) {
+__global__ void __launch_bounds__(kThreads, 2) scan_states_reverse_kernel(const Scan<T> a, const Sequences s) {
   constexpr int kN = kVectorOf<T>;
   const int64_t element = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kN;
   const int64_t b = blockIdx.y;
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kThreads, 2) scan_states_reverse_kernel(const 
   walk<A>(a, s, a.states + b * a.batch_stride + element, true, [&](int64_t c, const float(&product)[kN], T* at) {
     if (a.store) store(at, gradient);
     const float decay = c == 0 ? gamma : full;  // every chunk but the last is full
-    const float keep = carries(s, b, c) ? 1.0F : 0.0F;
+    const float keep = reaches_back(s, b, c) ? 1.0F : 0.0F;
 #pragma unroll
     for (int j = 0; j < kN; ++j) gradient[j] = decay * (product[j] + keep * gradient[j]);
   });
@@ -182,7 +182,7 @@ Scan<T> typed(const StateScan& x) {
 }
 
 template <class T>
-dim3 scan_grid(const StateScan& x, const Segments& s) {
+dim3 scan_grid(const StateScan& x, const Sequences& s) {
   RETAIN_CHECK(s.batch <= 65535, "batch ", s.batch);
   return dim3(block_count(x.elements, int64_t{kThreads} * kVectorOf<T>), static_cast<unsigned>(s.batch));
 }
@@ -196,7 +196,7 @@ dim3 row_block(int64_t vectors) {
 
 template <class T, bool kCopy>
 void launch_mask_rows(T* out, int64_t out_batch, int64_t out_token, const T* x, int64_t batch_stride,
-                      int64_t token_stride, int64_t width, RowMask mask, const Segments& s, cudaStream_t stream) {
+                      int64_t token_stride, int64_t width, RowMask mask, const Sequences& s, cudaStream_t stream) {
   constexpr int kN = kVectorOf<T>;
   const dim3 block = row_block(width / kN);
   mask_rows_kernel<T, kN, kCopy><<<block_count(s.batch * s.tokens, block.y), block, 0, stream>>>(
@@ -205,7 +205,7 @@ void launch_mask_rows(T* out, int64_t out_batch, int64_t out_token, const T* x, 
 
 }  // namespace
 
-void mask_scores(const char* operation, DType type, void* scores, int64_t copies, const Segments& s,
+void mask_scores(const char* operation, DType type, void* scores, int64_t copies, const Sequences& s,
                  cudaStream_t stream) {
   dispatch_compute(operation, type, [&](auto zero) {
     using T = decltype(zero);
@@ -218,7 +218,7 @@ void mask_scores(const char* operation, DType type, void* scores, int64_t copies
 }
 
 void zero_rows(const char* operation, DType type, void* x, int64_t batch_stride, int64_t token_stride, int64_t width,
-               RowMask mask, const Segments& s, cudaStream_t stream) {
+               RowMask mask, const Sequences& s, cudaStream_t stream) {
   dispatch_compute(operation, type, [&](auto zero) {
     using T = decltype(zero);
     launch_mask_rows<T, false>(static_cast<T*>(x), batch_stride, token_stride, nullptr, 0, 0, width, mask, s, stream);
@@ -227,7 +227,7 @@ void zero_rows(const char* operation, DType type, void* x, int64_t batch_stride,
 }
 
 void copy_masked_rows(const char* operation, DType type, void* out, const void* x, int64_t batch_stride,
-                      int64_t token_stride, int64_t width, RowMask mask, const Segments& s, cudaStream_t stream) {
+                      int64_t token_stride, int64_t width, RowMask mask, const Sequences& s, cudaStream_t stream) {
   dispatch_compute(operation, type, [&](auto zero) {
     using T = decltype(zero);
     launch_mask_rows<T, true>(static_cast<T*>(out), s.tokens * width, width, static_cast<const T*>(x), batch_stride,
@@ -236,7 +236,7 @@ void copy_masked_rows(const char* operation, DType type, void* out, const void* 
   LAUNCH_CHECK(operation, ": masked copy");
 }
 
-void scan_states(const char* operation, DType type, const StateScan& scan, const Segments& s, cudaStream_t stream) {
+void scan_states(const char* operation, DType type, const StateScan& scan, const Sequences& s, cudaStream_t stream) {
   dispatch_compute(operation, type, [&](auto zero) {
     using T = decltype(zero);
     if (s.chunks <= kFewChunks) {
@@ -248,7 +248,7 @@ void scan_states(const char* operation, DType type, const StateScan& scan, const
   LAUNCH_CHECK(operation, ": scan of the states");
 }
 
-void scan_states_reverse(const char* operation, DType type, const StateScan& scan, const Segments& s,
+void scan_states_reverse(const char* operation, DType type, const StateScan& scan, const Sequences& s,
                          cudaStream_t stream) {
   dispatch_compute(operation, type, [&](auto zero) {
     using T = decltype(zero);

@@ -13,16 +13,17 @@
 
 namespace retain::cuda {
 
-/// Which tokens share a document; document null: all of them, with everything that came before.
-struct Segments {
+/// What this rank holds of some sequences: their chunks, and which tokens share a document; document null: all of them,
+/// with everything that came before.
+struct Sequences {
   const int32_t* document = nullptr;  ///< [B,T] positions at which the tokens' documents start
   int64_t document_stride = 0, position_offset = 0;
   int64_t batch = 0, tokens = 0, chunk = 0, chunks = 0;  ///< chunks of one sequence
 };
 
 /// Of `batch` sequences of `tokens` tokens, in the chunks that are folded in.
-inline Segments segments_of(const RetentionContext& context, int64_t batch, int64_t tokens) {
-  Segments s;
+inline Sequences sequences_of(const RetentionContext& context, int64_t batch, int64_t tokens) {
+  Sequences s;
   s.document = static_cast<const int32_t*>(context.document_start.data);
   s.document_stride = context.document_start.stride[0];
   s.position_offset = context.position_offset;
@@ -36,16 +37,17 @@ inline Segments segments_of(const RetentionContext& context, int64_t batch, int6
 enum class RowMask : uint8_t { kSeesState, kLeavesState };
 
 /// scores [copies][B·N][C][C], row-major: zero where column > row or the column lies in an earlier document.
-void mask_scores(const char* operation, DType type, void* scores, int64_t copies, const Segments& segments,
+void mask_scores(const char* operation, DType type, void* scores, int64_t copies, const Sequences& sequences,
                  cudaStream_t stream);
 
 /// Rows [B,T,width] of one head: zero where the mask does not hold.
 void zero_rows(const char* operation, DType type, void* x, int64_t batch_stride, int64_t token_stride, int64_t width,
-               RowMask mask, const Segments& segments, cudaStream_t stream);
+               RowMask mask, const Sequences& sequences, cudaStream_t stream);
 
 /// out [B,T,width] contiguous = x where the mask holds, else zero.
 void copy_masked_rows(const char* operation, DType type, void* out, const void* x, int64_t batch_stride,
-                      int64_t token_stride, int64_t width, RowMask mask, const Segments& segments, cudaStream_t stream);
+                      int64_t token_stride, int64_t width, RowMask mask, const Sequences& sequences,
+                      cudaStream_t stream);
 
 /// One head's chunk products, turned in place into chunk states (kept as the compute type, carried in fp32).
 struct StateScan {
@@ -60,12 +62,12 @@ struct StateScan {
 };
 
 /// S_0 = γ·boundary; the product U_c at c is replaced by S_c; S_(c+1) = γ^len (S_c + U_c); result = S_N / γ.
-void scan_states(const char* operation, DType type, const StateScan& scan, const Segments& segments,
+void scan_states(const char* operation, DType type, const StateScan& scan, const Sequences& sequences,
                  cudaStream_t stream);
 
 /// R_last = γ^(len−1)·boundary; the product D_c at c is replaced by R_c; R_(c−1) = γ^len (D_c + R_c); result = γ (D_0 +
 /// R_0).
-void scan_states_reverse(const char* operation, DType type, const StateScan& scan, const Segments& segments,
+void scan_states_reverse(const char* operation, DType type, const StateScan& scan, const Sequences& sequences,
                          cudaStream_t stream);
 
 }  // namespace retain::cuda

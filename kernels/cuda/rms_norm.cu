@@ -1,5 +1,5 @@
 // rms_norm and rms_norm_backward: contracts in kernels/ops.h.
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/row.cuh"
 
 namespace retain::cuda {
@@ -123,7 +123,8 @@ __global__ void __launch_bounds__(R::kBlock) rms_norm_backward_kernel(const Back
 
 }  // namespace
 
-void rms_norm(Queue& queue, const RmsNormArgs& args) {
+void CudaBackend::do_rms_norm(const RmsNormArgs& args) {
+  Queue& queue = current();
   const int64_t rows = args.x.shape[0], width = args.x.shape[1];
   if (rows == 0) return;
   dispatch_compute("rms_norm", args.x.dtype, [&](auto zero) {
@@ -150,7 +151,8 @@ void rms_norm(Queue& queue, const RmsNormArgs& args) {
   LAUNCH_CHECK("rms_norm");
 }
 
-void rms_norm_backward(Queue& queue, const RmsNormBackwardArgs& args) {
+void CudaBackend::do_rms_norm_backward(const RmsNormBackwardArgs& args) {
+  Queue& queue = current();
   const int64_t rows = args.x.shape[0], width = args.x.shape[1];
   if (rows == 0) return;
   auto* partials = static_cast<float*>(queue.scratch("rms_norm_backward", column_partials_bytes(width)));

@@ -1,8 +1,8 @@
 // rotate: contract in kernels/ops.h. A thread takes one vector of pairs of one token through a few heads: the table is
 // read once for all of them, and all their loads are in flight before the first store (y may be x, so the compiler
 // would not move a load over a store).
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dispatch.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector.cuh"
 
 namespace retain::cuda {
@@ -67,7 +67,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks) rotate_kernel(const Rotatio
 
 }  // namespace
 
-void rotate(Queue& queue, const RotateArgs& args) {
+void CudaBackend::do_rotate(const RotateArgs& args) {
+  Queue& queue = current();
   const TensorView &x = args.x, &y = args.y;
   const int64_t half = x.shape[3] / 2;
   if (x.elements() == 0) return;

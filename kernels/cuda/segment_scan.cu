@@ -1,6 +1,6 @@
 // segment_scan: contract in kernels/ops.h.
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dispatch.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector.cuh"
 
 namespace retain::cuda {
@@ -40,7 +40,8 @@ __global__ void __launch_bounds__(kThreads) segment_scan_kernel(const Scan a) {
 
 }  // namespace
 
-void segment_scan(Queue& queue, const SegmentScanArgs& args) {
+void CudaBackend::do_segment_scan(const SegmentScanArgs& args) {
+  Queue& queue = current();
   const TensorView& g = args.gathered;
   if (args.state.elements() == 0) return;
   const Scan a{pointer<float>(g),

@@ -19,13 +19,6 @@ inline constexpr int64_t kMatmulWorkspaceBytes = int64_t{64} << 20;
 /// do not depend on the device.
 inline constexpr int64_t kPartialBlocks = 528;
 
-/// The chunk whose decay rotate folds into q and k; 0 for heads that only the plain kernel serves. Large states are
-/// worth a larger chunk: their traffic falls with 1/C, while the work on scores grows with C.
-constexpr int64_t fold_chunk(int64_t key_dim, int64_t value_dim) {
-  if (key_dim % 8 != 0 || value_dim % 8 != 0) return 0;
-  return key_dim >= 256 ? 256 : 128;
-}
-
 /// Elements of the states and of the scores of the chunks of one head that a lane works on at once. Together they fill
 /// the multiprocessors twice (64 products of 256 x 512 are 256 tiles of 128 x 256); smaller parts cost more in launches
 /// than the L2 cache gives back.

@@ -53,7 +53,7 @@ int run(const BenchGemmOptions& options) {
   const int tp = std::max(1, config.parallel.tp);
   const int64_t tokens =
       options.tokens > 0 ? options.tokens : config.train.micro_batch_tokens / std::max(1, config.parallel.cp);
-  const Dimensions dims(config.model, {.sequences = 1, .tokens = tokens}, target.compute, 0, tp, 0, 0);
+  const Dimensions dims(config.model, {.sequences = 1, .tokens = tokens}, target.compute, 0, tp, 0, backend->device());
   const double peak = peak_flops(target);
 
   Report report("gemm", {{"product"}, {"pass"}, {"m"}, {"n"}, {"k"}, {"ms", 4}, {"tflops", 2}, {"of_peak", 3}});

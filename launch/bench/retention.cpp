@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/retention_plan.h"
 #include "launch/bench/report.h"
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
@@ -13,7 +14,15 @@ namespace {
 using bench::Operand;
 using bench::Report;
 
-DType accumulate_of(DType compute) { return compute == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
+std::vector<double> decays(const HeadShape& shape) { return log2_gammas(Decay::kEq8, shape.heads, 0, shape.heads); }
+
+RetentionPlan plan_of(const Backend& backend, const HeadShape& shape) {
+  const std::vector<double> all = decays(shape);
+  return retention_plan({.device = backend.device(),
+                         .key_dim = shape.key_dim,
+                         .value_dim = shape.value_dim,
+                         .least_log2_gamma = *std::min_element(all.begin(), all.end())});
+}
 
 // One layer's retention with B sequences of T tokens: q, k, v, g are columns of one matrix, and so are their gradients.
 class RetentionLoad {
@@ -23,24 +32,23 @@ class RetentionLoad {
         shape_(shape),
         sequences_(sequences),
         seq_len_(seq_len),
-        fold_chunk_(backend.fold_chunk(shape.key_dim, shape.value_dim)),
-        chunk_(auto_chunk(fold_chunk_)),
+        plan_(plan_of(backend, shape)),
         qkvg_(bench::make_random(backend, compute, rows(), columns(), 1, 1.0)),
         dqkvg_(bench::make_operand(backend, compute, {rows(), columns()})),
         o_(bench::make_operand(backend, compute, {rows(), values()})),
         dout_(bench::make_random(backend, compute, rows(), values(), 2, 1.0)),
         states_(bench::make_operand(
             backend, compute,
-            {sequences, (seq_len + chunk_ - 1) / chunk_, shape.heads, shape.key_dim, shape.value_dim})),
+            {sequences, (seq_len + chunk() - 1) / chunk(), shape.heads, shape.key_dim, shape.value_dim})),
         table_(bench::make_operand(backend, accumulate_of(compute), {seq_len, shape.key_dim / 2, 2})),
         log2_gamma_(bench::make_operand(backend, DType::kFloat64, {shape.heads})) {
     upload_rounded(backend, table_.view, rotation_table(Rotary::kRope, shape.key_dim, 0, seq_len));
-    upload_rounded(backend, log2_gamma_.view, log2_gammas(Decay::kEq8, shape.heads, 0, shape.heads));
+    upload_rounded(backend, log2_gamma_.view, decays(shape));
     rotate(q(qkvg_), q(qkvg_), false, 1.0, +1);
     rotate(k(qkvg_), k(qkvg_), false, key_scale(), -1);
   }
 
-  int64_t chunk() const { return chunk_; }
+  int64_t chunk() const { return plan_.chunk; }
   int64_t rows() const { return sequences_ * seq_len_; }
 
   void forward() const {
@@ -85,9 +93,9 @@ class RetentionLoad {
 
   RetentionContext context() const {
     return {.log2_gamma = log2_gamma_.view,
-            .folded_chunk = fold_chunk_,
+            .folded_chunk = plan_.fold_chunk,
             .form = RetentionForm::kChunkwise,
-            .chunk = chunk_};
+            .chunk = chunk()};
   }
   void rotate(const TensorView& x, const TensorView& y, bool inverse, double scale, int fold_sign) const {
     backend_.rotate({.x = x,
@@ -96,13 +104,14 @@ class RetentionLoad {
                      .log2_gamma = log2_gamma_.view,
                      .inverse = inverse,
                      .scale = scale,
-                     .fold_chunk = fold_chunk_,
+                     .fold_chunk = plan_.fold_chunk,
                      .fold_sign = fold_sign});
   }
 
   Backend& backend_;
   HeadShape shape_;
-  int64_t sequences_, seq_len_, fold_chunk_, chunk_;
+  int64_t sequences_, seq_len_;
+  RetentionPlan plan_;
   Operand qkvg_, dqkvg_, o_, dout_, states_, table_, log2_gamma_;
 };
 

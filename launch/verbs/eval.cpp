@@ -46,8 +46,8 @@ int run(const EvalOptions& options) {
   TensorParallel tp(mesh->tp());
   ContextParallel cp(mesh->cp());
   const BatchShape shape{.sequences = kWindowsAtOnce, .tokens = config.data.seq_len};
-  const int64_t fold = trained.backend->fold_chunk(config.model.key_dim(), config.model.value_dim());
-  const Dimensions dims(config.model, shape, trained.target.compute, 0, 1, config.train.chunk, fold);
+  const Dimensions dims(config.model, shape, trained.target.compute, 0, 1, config.train.chunk,
+                        trained.backend->device());
   trained.backend->reserve_workspace(dims.workspace(trained.parameters->layout().flat_elements));
   RetNet model(*trained.backend, tp, cp, *trained.parameters, dims, Residency::kInference);
 

@@ -1,6 +1,7 @@
 // Retention by batched products on a GPU, at the chunk that the backend folds, against its definition: several heads
 // and sequences, ragged and short segments, documents at and off chunk boundaries.
 #include "kernels/cuda/workspace_layout.h"
+#include "kernels/retention_plan.h"
 #include "tests/kernels/retention_fixture.h"
 
 namespace retain::test {
@@ -8,9 +9,14 @@ namespace {
 
 class CudaRetention : public RetentionTest {
  protected:
+  /// The chunk that GPUs fold.
+  static int64_t fold_chunk(int64_t key_dim, int64_t value_dim) {
+    return retention_plan({.device = Device::kCuda, .key_dim = key_dim, .value_dim = value_dim}).fold_chunk;
+  }
+
   /// The least odd number of sequences that a lane does not take at once: two parts of unlike size.
   static int64_t two_parts(int64_t tokens, int64_t key_dim, int64_t value_dim) {
-    const int64_t chunk = cuda::fold_chunk(key_dim, value_dim), chunks = (tokens + chunk - 1) / chunk;
+    const int64_t chunk = fold_chunk(key_dim, value_dim), chunks = (tokens + chunk - 1) / chunk;
     int64_t batch = 1;
     while (cuda::part_sequences(batch, chunks, cuda::part_chunks(chunk, key_dim, value_dim)) == batch) batch += 2;
     return batch;
@@ -75,7 +81,7 @@ class CudaRetention : public RetentionTest {
     DeviceTensor state_in, dstate_out;
   };
   Folded folded(const RetentionProblem& p) {
-    const int64_t chunk = backend().fold_chunk(p.key_dim, p.value_dim);
+    const int64_t chunk = fold_chunk(p.key_dim, p.value_dim);
     Values identity;  // rotation by no angle
     for (int64_t i = 0; i < p.tokens * p.key_dim / 2; ++i) identity.insert(identity.end(), {1.0, 0.0});
     const bool state = !p.state_in.empty();

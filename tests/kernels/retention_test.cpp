@@ -1,9 +1,13 @@
+#include "kernels/retention_plan.h"
 #include "tests/kernels/retention_fixture.h"
 
 namespace retain::test {
 namespace {
 
-class Retention : public RetentionTest {};
+class Retention : public RetentionTest {
+ protected:
+  void expect_folded(const RetentionProblem& p, int64_t chunk);
+};
 
 TEST_P(Retention, ParallelFormIsTheDefinition) {
   for_each_problem(
@@ -86,52 +90,67 @@ TEST_P(Retention, StateInPlaceContinuesASequenceTokenByToken) {
   expect_same({read(backend(), y.g), state.values()}, want);
 }
 
+/// Every form, and the backward, on operands into which rotate has folded the decay.
+void Retention::expect_folded(const RetentionProblem& p, int64_t chunk) {
+  const Operands x = filled_operands(p), y = operands(p), dx = operands(p);
+  Context c = context(p, RetentionForm::kChunkwise, chunk);
+  Values identity;  // rotation by no angle
+  for (int64_t i = 0; i < p.tokens * p.key_dim / 2; ++i) identity.insert(identity.end(), {1.0, 0.0});
+  const DeviceTensor table = accumulator({p.tokens, p.key_dim / 2, 2}, identity);
+  const auto fold = [&](const TensorView& view, int sign) {
+    backend().rotate(
+        {.x = view, .y = view, .table = table, .log2_gamma = c.log2_gamma, .fold_chunk = chunk, .fold_sign = sign});
+  };
+  fold(x.q, 1);
+  fold(x.k, -1);
+  c.args.folded_chunk = chunk;
+  const DeviceTensor state_in = accumulator(state_shape(p), p.state_in.empty() ? Values(p.states(), 0) : p.state_in);
+  const DeviceTensor dstate_out =
+      accumulator(state_shape(p), p.state_in.empty() ? Values(p.states(), 0) : p.dstate_out);
+  const DeviceTensor state_out = accumulator(state_shape(p)), dstate_in = accumulator(state_shape(p));
+  const RetentionResult want = retention_oracle(p);
+  const auto forms = GetParam().cuda
+                         ? std::vector{RetentionForm::kChunkwise}
+                         : std::vector{RetentionForm::kChunkwise, RetentionForm::kParallel, RetentionForm::kRecurrent};
+  for (const RetentionForm form : forms) {
+    SCOPED_TRACE(concat("form ", static_cast<int>(form)));
+    c.args.form = form;
+    backend().retention(
+        {.context = c.args, .q = x.q, .k = x.k, .v = x.v, .state_in = state_in, .o = y.g, .state_out = state_out});
+    expect_same({read(backend(), y.g), state_out.values()}, want);
+  }
+  backend().retention_backward({.context = c.args,
+                                .q = x.q,
+                                .k = x.k,
+                                .v = x.v,
+                                .state_in = state_in,
+                                .dout = x.g,
+                                .dstate_out = dstate_out,
+                                .dq = dx.q,
+                                .dk = dx.k,
+                                .dv = dx.v,
+                                .dstate_in = dstate_in});
+  fold(dx.q, 1);
+  fold(dx.k, -1);
+  expect_same({read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()},
+              retention_gradient_oracle(p));
+}
+
 TEST_P(Retention, WorksOnOperandsWithFoldedDecay) {
-  constexpr int64_t kFold = 64;
-  for_each_problem([&](const RetentionProblem& p) {
-    const Operands x = filled_operands(p), y = operands(p), dx = operands(p);
-    Context c = context(p, RetentionForm::kChunkwise, kFold);
-    Values identity;  // rotation by no angle
-    for (int64_t i = 0; i < p.tokens * p.key_dim / 2; ++i) identity.insert(identity.end(), {1.0, 0.0});
-    const DeviceTensor table = accumulator({p.tokens, p.key_dim / 2, 2}, identity);
-    const auto fold = [&](const TensorView& view, int sign) {
-      backend().rotate(
-          {.x = view, .y = view, .table = table, .log2_gamma = c.log2_gamma, .fold_chunk = kFold, .fold_sign = sign});
-    };
-    fold(x.q, 1);
-    fold(x.k, -1);
-    c.args.folded_chunk = kFold;
-    const DeviceTensor state_in = accumulator(state_shape(p), p.state_in.empty() ? Values(p.states(), 0) : p.state_in);
-    const DeviceTensor dstate_out =
-        accumulator(state_shape(p), p.state_in.empty() ? Values(p.states(), 0) : p.dstate_out);
-    const DeviceTensor state_out = accumulator(state_shape(p)), dstate_in = accumulator(state_shape(p));
-    const RetentionResult want = retention_oracle(p);
-    const auto forms =
-        GetParam().cuda ? std::vector{RetentionForm::kChunkwise}
-                        : std::vector{RetentionForm::kChunkwise, RetentionForm::kParallel, RetentionForm::kRecurrent};
-    for (const RetentionForm form : forms) {
-      SCOPED_TRACE(concat("form ", static_cast<int>(form)));
-      c.args.form = form;
-      backend().retention(
-          {.context = c.args, .q = x.q, .k = x.k, .v = x.v, .state_in = state_in, .o = y.g, .state_out = state_out});
-      expect_same({read(backend(), y.g), state_out.values()}, want);
-    }
-    backend().retention_backward({.context = c.args,
-                                  .q = x.q,
-                                  .k = x.k,
-                                  .v = x.v,
-                                  .state_in = state_in,
-                                  .dout = x.g,
-                                  .dstate_out = dstate_out,
-                                  .dq = dx.q,
-                                  .dk = dx.k,
-                                  .dv = dx.v,
-                                  .dstate_in = dstate_in});
-    fold(dx.q, 1);
-    fold(dx.k, -1);
-    expect_same({read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()},
-                retention_gradient_oracle(p));
-  });
+  for_each_problem([&](const RetentionProblem& p) { expect_folded(p, 64); });
+}
+
+TEST_P(Retention, WorksOnTheFastestDecayThatIsFolded) {
+  constexpr int64_t kChunk = 128;
+  RetentionProblem p = problem({2, 300, 2, 16, 24}, true);
+  p.log2_gamma = Values(2, -60.0 / kChunk);
+  ASSERT_EQ(retention_plan({.device = Device::kCuda,
+                            .key_dim = p.key_dim,
+                            .value_dim = p.value_dim,
+                            .least_log2_gamma = p.log2_gamma[0]})
+                .fold_chunk,
+            kChunk);
+  expect_folded(p, kChunk);
 }
 
 TEST_P(Retention, DoesNotDependOnTheNumberOfThreads) {

@@ -61,7 +61,7 @@ class Fixture {
         tp_(*alone_),
         cp_(*alone_),
         layout_(variant.model, 0, 1, 1),
-        dims_(variant.model, {.sequences = 2, .tokens = 13}, DType::kFloat64, 0, 1, chunk, 0),
+        dims_(variant.model, {.sequences = 2, .tokens = 13}, DType::kFloat64, 0, 1, chunk, Device::kCpu),
         parameters_(*backend_, layout_, DType::kFloat64, {0, layout_.flat_elements}, residency) {
     backend_->reserve_workspace(dims_.workspace(layout_.flat_elements));
     model_ = std::make_unique<RetNet>(*backend_, tp_, cp_, parameters_, dims_, residency);

@@ -44,7 +44,7 @@ int32_t sample_token(const std::vector<double>& logits, const SamplingOptions& o
 Decoder::Stage Decoder::make_stage(const ParameterStore& parameters, const ModelConfig& model, DType compute,
                                    int64_t tokens) {
   const BatchShape shape{.sequences = 1, .tokens = tokens};
-  const Dimensions dims(model, shape, compute, 0, 1, 0, backend_.fold_chunk(model.key_dim(), model.value_dim()));
+  const Dimensions dims(model, shape, compute, 0, 1, 0, backend_.device());
   Stage stage{.tokens = tokens, .model = nullptr, .buffer = {}, .batch = {}};
   backend_.reserve_workspace(dims.workspace(parameters.layout().flat_elements));
   stage.model = std::make_unique<RetNet>(backend_, tp_, cp_, parameters, dims, Residency::kInference);

@@ -91,7 +91,7 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
   TensorParallel tp(*alone);
   ContextParallel cp(*alone);
   const Dimensions dims(config, {.sequences = host.sequences, .tokens = host.tokens}, compute, 0, 1, kChunk,
-                        backend.fold_chunk(config.key_dim(), config.value_dim()));
+                        backend.device());
   backend.reserve_workspace(dims.workspace(layout.flat_elements));
   RetNet model(backend, tp, cp, parameters, dims, Residency::kTraining);
   const Buffer memory(backend, TrainingStep::memory_bytes(dims.batch));

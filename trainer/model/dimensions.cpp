@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/retention_plan.h"
 #include "parallel/shard.h"
 #include "trainer/model/parameters.h"
 
@@ -16,24 +17,28 @@ constexpr int64_t kLogitsRowsMultiple = 128;
 
 }  // namespace
 
-int64_t auto_chunk(int64_t fold_chunk) { return fold_chunk > 0 ? fold_chunk : 64; }
-
 Dimensions::Dimensions(const ModelConfig& model_in, const BatchShape& batch_in, DType compute_in, int tp_rank,
-                       int tp_size, int64_t chunk_in, int64_t fold_chunk_in)
+                       int tp_size, int64_t wanted_chunk, Device device)
     : model(model_in),
       batch(batch_in),
       compute(compute_in),
       key_dim(model_in.key_dim()),
-      value_dim(model_in.value_dim()),
-      fold_chunk(fold_chunk_in) {
+      value_dim(model_in.value_dim()) {
   const Range head_range = even_shard(model.heads, tp_rank, tp_size);
   heads = head_range.size();
   first_head = head_range.begin;
   ffn_size = even_shard(model.ffn_size, tp_rank, tp_size).size();
   vocab_rows = retain::vocab_rows(model, tp_size);
   vocab = {std::min(model.vocab_size, vocab_rows * tp_rank), std::min(model.vocab_size, vocab_rows * (tp_rank + 1))};
-  chunk = chunk_in > 0 ? chunk_in : auto_chunk(fold_chunk);
-  if (fold_chunk > 0) chunk = fold_chunk;
+  // Of the whole model's heads: all ranks choose alike.
+  const std::vector<double> decays = log2_gammas(model.decay, model.heads, 0, model.heads);
+  const RetentionPlan retention = retention_plan({.device = device,
+                                                  .key_dim = key_dim,
+                                                  .value_dim = value_dim,
+                                                  .least_log2_gamma = *std::min_element(decays.begin(), decays.end()),
+                                                  .chunk = wanted_chunk});
+  chunk = retention.chunk;
+  fold_chunk = retention.fold_chunk;
   const int64_t most = kLogitsBytes / (vocab_rows * dtype_bytes(compute)) / kLogitsRowsMultiple * kLogitsRowsMultiple;
   logits_rows = std::min(rows(), std::max(kLogitsRowsMultiple, most));
 }

@@ -17,14 +17,15 @@ struct Dimensions {
   int64_t ffn_size = 1;                ///< on this rank
   int64_t vocab_rows = 1;              ///< on this rank, with padding
   Range vocab;                         ///< real rows on this rank
-  int64_t chunk = 64;                  ///< C of chunkwise retention
-  int64_t fold_chunk = 0;              ///< the backend's, 0: rotation does not fold the decay
+  int64_t chunk = 0;                   ///< C of chunkwise retention
+  int64_t fold_chunk = 0;              ///< C where rotation folds the decay, else 0
   int64_t logits_rows = 1;             ///< rows of logits computed at once
 
-  Dimensions(const ModelConfig& model, const BatchShape& batch, DType compute, int tp_rank, int tp_size, int64_t chunk,
-             int64_t fold_chunk);
+  /// `wanted_chunk`: 0 leaves it to the device; see retention_plan.h for when another is taken.
+  Dimensions(const ModelConfig& model, const BatchShape& batch, DType compute, int tp_rank, int tp_size,
+             int64_t wanted_chunk, Device device);
 
-  DType accumulate() const { return compute == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
+  DType accumulate() const { return accumulate_of(compute); }
   int64_t rows() const { return batch.rows(); }
   int64_t keys() const { return heads * key_dim; }
   int64_t values() const { return heads * value_dim; }
@@ -36,8 +37,5 @@ struct Dimensions {
   /// What the backend's scratch must serve; `parameters` is the flat size of this rank's parameters.
   WorkspaceShape workspace(int64_t parameters) const;
 };
-
-/// C when the configuration says auto: the backend's folding chunk, or 64 where nothing is folded.
-int64_t auto_chunk(int64_t fold_chunk);
 
 }  // namespace retain

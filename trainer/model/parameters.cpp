@@ -14,8 +14,6 @@ constexpr int64_t kTensorAlignment = 64;
 // Rows of a vocabulary shard are a multiple of this: bf16 rows of the logits stay aligned to 16 bytes.
 constexpr int64_t kVocabAlignment = 8;
 
-DType accumulate_of(DType compute) { return compute == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
-
 // Adds parameters in flat order.
 class LayoutBuilder {
  public:

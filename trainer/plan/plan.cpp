@@ -66,10 +66,15 @@ BatchShape batch_shape(const Config& config, const MeshShape& mesh) {
 }
 
 Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target) {
-  const int64_t fold =
-      target.device == DeviceKind::kCuda ? cuda_fold_chunk(config.model.key_dim(), config.model.value_dim()) : 0;
-  return Dimensions(config.model, batch_shape(config, mesh), target.compute, tp_rank, mesh.tp, config.train.chunk,
-                    fold);
+  const Device device = target.device == DeviceKind::kCuda ? Device::kCuda : Device::kCpu;
+  const Dimensions dims(config.model, batch_shape(config, mesh), target.compute, tp_rank, mesh.tp, config.train.chunk,
+                        device);
+  if (config.train.chunk > 0 && config.train.chunk != dims.chunk) {
+    throw ConfigError(ErrorKind::kConfig, concat("train.chunk: is ", config.train.chunk, ", but GPUs take heads of ",
+                                                 dims.key_dim, "/", dims.value_dim, " in chunks of ", dims.chunk,
+                                                 " (set train.chunk: auto or ", dims.chunk, ")"));
+  }
+  return dims;
 }
 
 Range optimizer_slice(const Config& config, const ParameterLayout& layout, int replica, int replicas) {

@@ -49,7 +49,8 @@ extern const int64_t kCudaContextBytes;
 
 /// The micro-batch of one rank.
 BatchShape batch_shape(const Config& config, const MeshShape& mesh);
-/// The sizes that the layers of this rank work with.
+/// The sizes that the layers of this rank work with. Throws ConfigError(kConfig) when the device would not take
+/// train.chunk.
 Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target);
 /// This replica's slice of master weights and moments: an even part with ZeRO-1, else everything.
 Range optimizer_slice(const Config& config, const ParameterLayout& layout, int replica, int replicas);

@@ -6,7 +6,7 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/hopper/chunk_states.h"
 #include "kernels/cuda/hopper/hopper_ring.cuh"
-#include "kernels/cuda/segments.cuh"
+#include "kernels/cuda/sequences.cuh"
 
 #pragma nv_diag_suppress 177  // in code for other GPUs, where the kernel only traps, nothing refers to its functions
 
@@ -28,7 +28,7 @@ struct States {
   const double* log2_gamma;
   bool reverse;
   int heads, row_tiles, column_tiles, items, rows, columns;
-  Segments segments;
+  Sequences sequences;
 };
 
 template <int kColumns>
@@ -60,7 +60,7 @@ __device__ __forceinline__ Item item_at(const States& a, int index) {
 /// Calls body(chunk) for all chunks, in order or from the last.
 template <class Body>
 __device__ __forceinline__ void for_each_chunk(const States& a, Body&& body) {
-  const int chunks = static_cast<int>(a.segments.chunks);
+  const int chunks = static_cast<int>(a.sequences.chunks);
   for (int i = 0; i < chunks; ++i) body(a.reverse ? chunks - 1 - i : i);
 }
 
@@ -87,7 +87,7 @@ __device__ __forceinline__ void feed(const States& a, typename Tiling<kColumns>:
 
 /// Zeroes the rows, tokens from `token` on, that the mask takes out of a warpgroup's box of x. `start`: last_start() of
 /// the chunk, 0 or more.
-__device__ __forceinline__ void mask_tokens(const Segments& s, bool reverse, int b, int c, int token, int start,
+__device__ __forceinline__ void mask_tokens(const Sequences& s, bool reverse, int b, int c, int token, int start,
                                             uint32_t box, int group) {
   if (!reverse && token >= start) return;
   const int thread = static_cast<int>(threadIdx.x) % kGroupThreads, row = thread / 2;
@@ -104,9 +104,9 @@ __device__ __forceinline__ void mask_tokens(const Segments& s, bool reverse, int
 }
 
 template <int kColumns, int kChunk>
-__device__ __forceinline__ void carry(const States& a, typename Tiling<kColumns>::Stages ring, uint32_t out,
-                                      int group) {
-  const Segments& s = a.segments;
+__device__ __forceinline__ void walk_chunks(const States& a, typename Tiling<kColumns>::Stages ring, uint32_t out,
+                                            int group) {
+  const Sequences& s = a.sequences;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) % kGroupThreads / 32;
   const bool leader = threadIdx.x % kGroupThreads == 0;
   const int last_tokens = static_cast<int>(chunk_rows(s, s.chunks - 1));
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1) chunk_states_kernel(const __
   typename Tile::Stages ring(tiles + kGroups * Tile::kOutBytes, barriers_at(memory));
   feed_and_multiply([&] { ring.init(); },                      //
                     [&] { feed<kColumns, kChunk>(a, ring); },  //
-                    [&](int group) { carry<kColumns, kChunk>(a, ring, tiles, group); });
+                    [&](int group) { walk_chunks<kColumns, kChunk>(a, ring, tiles, group); });
 #else
   __trap();
 #endif
@@ -212,7 +212,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1) chunk_states_kernel(const __
 }  // namespace
 
 void chunk_states(const char* operation, const TensorMapEncoder& encoder, const ChunkStates& args,
-                  const Segments& segments, int multiprocessors, cudaStream_t stream) {
+                  const Sequences& sequences, int multiprocessors, cudaStream_t stream) {
   const int64_t batch = args.x.shape[0], heads = args.x.shape[2], rows = args.x.shape[3], columns = args.y.shape[3];
   const int64_t row_tiles = rows / (kGroups * kRows);
   const auto items = [&](int64_t tile_columns) { return batch * heads * row_tiles * (columns / tile_columns); };
@@ -235,10 +235,10 @@ void chunk_states(const char* operation, const TensorMapEncoder& encoder, const 
   a.items = static_cast<int>(items(tile_columns));
   a.rows = static_cast<int>(rows);
   a.columns = static_cast<int>(columns);
-  a.segments = segments;
-  RETAIN_CHECK(segments.chunk == 128 || segments.chunk == 256, operation, " in chunks of ", segments.chunk);
-  const auto kernel = segments.chunk == 128 ? (wide ? chunk_states_kernel<256, 128> : chunk_states_kernel<128, 128>)
-                                            : (wide ? chunk_states_kernel<256, 256> : chunk_states_kernel<128, 256>);
+  a.sequences = sequences;
+  RETAIN_CHECK(sequences.chunk == 128 || sequences.chunk == 256, operation, " in chunks of ", sequences.chunk);
+  const auto kernel = sequences.chunk == 128 ? (wide ? chunk_states_kernel<256, 128> : chunk_states_kernel<128, 128>)
+                                             : (wide ? chunk_states_kernel<256, 256> : chunk_states_kernel<128, 256>);
   CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes), operation);
   kernel<<<std::min(a.items, multiprocessors), kBlockThreads, kSharedBytes, stream>>>(a);
   LAUNCH_CHECK(operation, ": states of the chunks");

@@ -19,8 +19,8 @@ struct ChunkStates {
   bool reverse = false;
 };
 
-/// `segments` of all B sequences; K a multiple of 128, V of 256, chunks of 128 or 256 tokens.
+/// `sequences` are all B; K a multiple of 128, V of 256, chunks of 128 or 256 tokens.
 void chunk_states(const char* operation, const TensorMapEncoder& encoder, const ChunkStates& args,
-                  const Segments& segments, int multiprocessors, cudaStream_t stream);
+                  const Sequences& sequences, int multiprocessors, cudaStream_t stream);
 
 }  // namespace retain::cuda

@@ -6,7 +6,7 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/hopper/hopper_ring.cuh"
 #include "kernels/cuda/hopper/masked_product.h"
-#include "kernels/cuda/segments.cuh"
+#include "kernels/cuda/sequences.cuh"
 #include "kernels/cuda/workspace_layout.h"
 
 #pragma nv_diag_suppress 177  // in code for other GPUs, where the kernel only traps, nothing refers to its functions
@@ -51,7 +51,7 @@ struct Product {
 struct Products {
   Product product[kMostProducts];
   int count, heads, items;
-  Segments segments;
+  Sequences sequences;
 };
 
 /// One tile of out: which, and the blocks of tokens that its rows see.
@@ -65,7 +65,7 @@ struct Item {
 /// their order changes from chunk to chunk, so that no thread block gets only long ones.
 template <class Tile>
 __device__ __forceinline__ Item item_at(const Products& a, int index) {
-  const Segments& s = a.segments;
+  const Sequences& s = a.sequences;
   const int tiles = static_cast<int>(s.chunk) / kTileRows, chunks = static_cast<int>(s.chunks);
   Item item;
   item.split = index % Tile::kSplits;
@@ -106,7 +106,7 @@ __device__ __forceinline__ void feed(const Products& a, typename Tile::Stages ri
     const Item item = item_at<Tile>(a, index);
     if (item.first == item.end) continue;
     const Product& p = *item.product;
-    const int chunk_row = item.c * static_cast<int>(a.segments.chunk), column = item.split * Tile::kColumns;
+    const int chunk_row = item.c * static_cast<int>(a.sequences.chunk), column = item.split * Tile::kColumns;
     barrier_wait(x.empty(), x_parity ^ 1);
     x_parity ^= 1;
     for (int i = 0; i < Tile::kXBoxes; ++i) {
@@ -153,7 +153,7 @@ struct Sight {
 };
 
 /// Of a row of the item in a chunk whose last document starts at token `last_start` of it.
-__device__ __forceinline__ Sight sight_of(const Segments& s, const Item& item, int row, int last_start) {
+__device__ __forceinline__ Sight sight_of(const Sequences& s, const Item& item, int row, int last_start) {
   const bool upper = item.product->upper;
   Sight sight{upper ? row : 0, upper ? static_cast<int>(s.chunk) : row, true};
   const int64_t first = item.c * s.chunk;
@@ -226,7 +226,7 @@ __device__ __forceinline__ void store_rows(const float (&acc)[kCount], __nv_bflo
 template <class Tile, bool kTransposed>
 __device__ __forceinline__ void multiply_tiles(const Products& a, typename Tile::Stages ring, SharedX<Tile> x,
                                                int group) {
-  const Segments& s = a.segments;
+  const Sequences& s = a.sequences;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) % kGroupThreads / 32;
   uint32_t x_parity = 0;
   const auto leave_x = [&] {
@@ -360,13 +360,13 @@ __global__ void __launch_bounds__(kBlockThreads, 1) masked_product_kernel(const 
 
 template <int kInner, int kOuter, bool kTransposed>
 void launch(const char* operation, const TensorMapEncoder& encoder, std::span<const MaskedProduct> products,
-            const Segments& s, int64_t blocks, cudaStream_t stream) {
+            const Sequences& s, int64_t blocks, cudaStream_t stream) {
   using Tile = Tiling<kInner, kOuter>;
   const TensorView& shape = products[0].x;  // [B,T,H,·]
   Products a;
   a.count = static_cast<int>(products.size());
   a.heads = static_cast<int>(shape.shape[2]);
-  a.segments = s;
+  a.sequences = s;
   const int64_t items = a.count * shape.shape[0] * shape.shape[2] * s.chunks * Tile::kSplits * (s.chunk / kTileRows);
   RETAIN_CHECK(a.count <= kMostProducts && items < (int64_t{1} << 31), operation, " of ", shape.describe());
   a.items = static_cast<int>(items);
@@ -393,14 +393,14 @@ void launch(const char* operation, const TensorMapEncoder& encoder, std::span<co
 }  // namespace
 
 void masked_products(const char* operation, const TensorMapEncoder& encoder, std::span<const MaskedProduct> products,
-                     bool transposed, const Segments& segments, int64_t blocks, cudaStream_t stream) {
+                     bool transposed, const Sequences& sequences, int64_t blocks, cudaStream_t stream) {
   const TensorView& states = products[0].states;
   const int64_t key_dim = states.shape[3], value_dim = states.shape[4];
-  RETAIN_CHECK(hopper_serves(segments.chunk, key_dim, value_dim), operation, " with ", states.describe());
+  RETAIN_CHECK(hopper_serves(sequences.chunk, key_dim, value_dim), operation, " with ", states.describe());
   const bool wide = key_dim == 256;
   const auto run = transposed ? (wide ? launch<512, 256, true> : launch<256, 128, true>)
                               : (wide ? launch<256, 512, false> : launch<128, 256, false>);
-  run(operation, encoder, products, segments, blocks, stream);
+  run(operation, encoder, products, sequences, blocks, stream);
 }
 
 }  // namespace retain::cuda

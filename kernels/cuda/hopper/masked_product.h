@@ -29,8 +29,8 @@ struct MaskedProduct {
 };
 
 /// Heads that hopper_serves(). One or two products over the same tokens in one launch of `blocks` thread blocks;
-/// `transposed`: w is the states' transpose. `segments` of all B sequences.
+/// `transposed`: w is the states' transpose. `sequences` are all B.
 void masked_products(const char* operation, const TensorMapEncoder& encoder, std::span<const MaskedProduct> products,
-                     bool transposed, const Segments& segments, int64_t blocks, cudaStream_t stream);
+                     bool transposed, const Sequences& sequences, int64_t blocks, cudaStream_t stream);
 
 }  // namespace retain::cuda

@@ -11,7 +11,7 @@ namespace retain::cuda {
 namespace {
 
 /// Scratch for the states, or their gradients, of all chunks: [B,N,H,K,V].
-TensorView scratch_states(Queue& queue, const char* operation, const Segments& s, int64_t heads, int64_t key_dim,
+TensorView scratch_states(Queue& queue, const char* operation, const Sequences& s, int64_t heads, int64_t key_dim,
                           int64_t value_dim) {
   const int64_t bytes = hopper_states_bytes(s.batch, s.tokens, s.chunk, heads, key_dim, value_dim);
   return {queue.scratch(operation, bytes), DType::kBfloat16, {s.batch, s.chunks, heads, key_dim, value_dim}};
@@ -29,7 +29,7 @@ bool hopper_takes(const Queue& queue, DType type, const RetentionContext& contex
 
 void retention_hopper(Queue& queue, const RetentionArgs& args) {
   constexpr const char* kOperation = "retention";
-  const Segments s = segments_of(args.context, args.q.shape[0], args.q.shape[1]);
+  const Sequences s = sequences_of(args.context, args.q.shape[0], args.q.shape[1]);
   const int64_t heads = args.q.shape[2], key_dim = args.q.shape[3], value_dim = args.v.shape[3];
   const TensorView states = args.states ? args.states : scratch_states(queue, kOperation, s, heads, key_dim, value_dim);
   chunk_states(kOperation, *queue.hopper(),
@@ -51,7 +51,7 @@ void retention_hopper(Queue& queue, const RetentionArgs& args) {
 
 void retention_hopper_backward(Queue& queue, const RetentionBackwardArgs& args) {
   constexpr const char* kOperation = "retention_backward";
-  const Segments s = segments_of(args.context, args.q.shape[0], args.q.shape[1]);
+  const Sequences s = sequences_of(args.context, args.q.shape[0], args.q.shape[1]);
   const int64_t heads = args.q.shape[2], key_dim = args.q.shape[3], value_dim = args.v.shape[3];
   const TensorView dstates = scratch_states(queue, kOperation, s, heads, key_dim, value_dim);
   chunk_states(kOperation, *queue.hopper(),
@@ -99,14 +99,14 @@ void retention_hopper_backward(Queue& queue, const RetentionBackwardArgs& args) 
 void retention_hopper_state(Queue& queue, const RetentionStateArgs& args) {
   chunk_states("retention_state", *queue.hopper(),
                {.x = args.k, .y = args.v, .result = args.state, .log2_gamma = log2_gamma(args.context)},
-               segments_of(args.context, args.k.shape[0], args.k.shape[1]), queue.multiprocessors(), queue.stream());
+               sequences_of(args.context, args.k.shape[0], args.k.shape[1]), queue.multiprocessors(), queue.stream());
 }
 
 void retention_hopper_state_gradient(Queue& queue, const RetentionStateGradientArgs& args) {
   chunk_states(
       "retention_state_gradient", *queue.hopper(),
       {.x = args.q, .y = args.dout, .result = args.dstate, .log2_gamma = log2_gamma(args.context), .reverse = true},
-      segments_of(args.context, args.q.shape[0], args.q.shape[1]), queue.multiprocessors(), queue.stream());
+      sequences_of(args.context, args.q.shape[0], args.q.shape[1]), queue.multiprocessors(), queue.stream());
 }
 
 }  // namespace retain::cuda

@@ -29,7 +29,7 @@ TEST(Bench, ProjectionsAreAllProductsOfAStep) {
     model.ffn = ffn;
     constexpr int64_t kTokens = 16384;
     for (const int tp : {1, 2}) {
-      const Dimensions dims(model, {.sequences = 8, .tokens = kTokens / 8}, DType::kBfloat16, 0, tp, 0, 256);
+      const Dimensions dims(model, {.sequences = 8, .tokens = kTokens / 8}, DType::kBfloat16, 0, tp, 0, Device::kCuda);
       double flops = 0;
       for (const Projection& p : projections(dims)) flops += 3 * p.count * p.flops();
       const double parameters = static_cast<double>(count_parameters(model).matmul);

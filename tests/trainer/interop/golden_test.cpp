@@ -16,8 +16,8 @@ const std::string kFolder = RETAIN_SOURCE_DIR "/tests/trainer/interop/golden/";
 
 void expect_all_pass(const std::string& name, Backend& backend, DType compute) {
   for (const GoldenComparison& c : check_golden(kFolder + name, backend, compute)) {
-    EXPECT_LE(c.error, c.limit) << name << " " << backend.name() << " " << dtype_name(compute) << " " << c.mode << " "
-                                << c.name;
+    EXPECT_LE(c.error, c.limit) << name << " " << backend.device_description() << " " << dtype_name(compute) << " "
+                                << c.mode << " " << c.name;
   }
 }
 
