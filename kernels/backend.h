@@ -96,7 +96,7 @@ class Backend {
   virtual void* allocate(int64_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
   /// Allocates the scratch that operations of up to these shapes need; later operations allocate nothing.
-  /// The bytes are workspace_bytes() of the same shape (see workspace.h), so that a plan needs no device.
+  /// The bytes are those that workspace.h says for the same shape, so that a plan needs no device.
   virtual void reserve_workspace(const WorkspaceShape& shape) = 0;
   /// Host to device and back; contiguous views of equal dtype and size; in queue order. upload returns when `host` may
   /// be reused, download when `host` holds the data.

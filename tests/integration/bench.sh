@@ -33,9 +33,9 @@ has step.json "$positive"
 has step.json 'd["rows"][0]["library_bytes"] is None'
 "$retain" plan tiny.yaml --json >plan.json
 has plan.json 'd["library_bytes"] == {} and d["machine"] is None'
-"$retain" plan tiny.yaml --set device=cuda --json >gpu_plan.json
+"$retain" plan tiny.yaml --set device=cuda --set train.chunk=auto --json >gpu_plan.json
 has gpu_plan.json 'd["library_bytes_total"] == sum(d["library_bytes"].values()) > 1e8'
-"$retain" plan tiny.yaml --set device=cuda >plan.txt
+"$retain" plan tiny.yaml --set device=cuda --set train.chunk=auto >plan.txt
 grep -qE '^  CUDA context +[0-9.]+ MiB' plan.txt || fail "plan does not say what CUDA takes: $(cat plan.txt)"
 has step.json "d['rows'][0]['memory_bytes'] == json.load(open('plan.json'))['memory_bytes_total']"
 ranks 2 bench step tiny.yaml --set parallel.cp=2 --steps 2 --warmup 1 >step.txt

@@ -37,11 +37,14 @@ refused 71 "largest parts" "$retain" train tiny.yaml $huge
 echo file >occupied
 expect_code 73 "$retain" train tiny.yaml --set run.dir=occupied
 expect_code 73 "$retain" train tiny.yaml --set run.dir=occupied/below
-if "$retain" plan tiny.yaml --set device=cuda --json | grep -q '"machine": null'; then  # no GPU here
-  refused 69 "GPU" "$retain" train tiny.yaml --set device=cuda
+gpu="--set device=cuda --set train.chunk=auto"
+refused 78 "train.chunk: is 16, but GPUs .*auto or 128" "$retain" plan tiny.yaml --set device=cuda
+if "$retain" plan tiny.yaml $gpu --json | grep -q '"machine": null'; then  # no GPU here
+  refused 69 "GPU" "$retain" train tiny.yaml $gpu
 else
-  refused 71 "of its GPU.*largest parts" "$retain" train tiny.yaml --set device=cuda $huge
-  refused 71 "of its GPU.*largest parts" "$retain" bench step tiny.yaml --set device=cuda $huge
+  refused 78 "train.chunk" "$retain" train tiny.yaml --set device=cuda
+  refused 71 "of its GPU.*largest parts" "$retain" train tiny.yaml $gpu $huge
+  refused 71 "of its GPU.*largest parts" "$retain" bench step tiny.yaml $gpu $huge
 fi
 # Memory that is there when a run is checked and gone when it is taken. Sanitizers and CUDA's libraries need more
 # addresses than that leaves.

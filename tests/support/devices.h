@@ -15,6 +15,11 @@ struct Device {
 
   bool are_here(int count) const { return !cuda || cuda_device_count() >= count; }
   DeviceKind kind() const { return cuda ? DeviceKind::kCuda : DeviceKind::kCpu; }
+  /// Puts the run on this device; GPUs take no chunk but their own.
+  void place(Config& config) const {
+    config.device = kind();
+    if (cuda) config.train.chunk = 0;
+  }
   Target target() const { return {.device = kind(), .compute = compute, .threads = 1}; }
   /// `index` numbers GPUs.
   std::unique_ptr<Backend> make(int index = 0) const { return cuda ? make_cuda_backend(index) : make_cpu_backend(1); }

@@ -23,7 +23,7 @@ class OnDevice : public ::testing::TestWithParam<Device> {
     config_ = tiny_config(directory_.path());
     config_.optimizer.lr = 0.01;  // so that every step changes everything
     config_.schedule.warmup_steps = 1;
-    config_.device = GetParam().kind();
+    GetParam().place(config_);
   }
   std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
 
@@ -138,7 +138,7 @@ TEST_P(BetweenDevices, ACheckpointMovesWithoutChange) {
   Config config = tiny_config(directory.path());
   const std::string here = directory.path() + "/here", there = directory.path() + "/there";
   const auto with_trainer = [&](const Device& device, const std::function<void(Trainer&)>& body) {
-    config.device = device.kind();
+    device.place(config);
     const auto backend = device.make();
     const auto mesh = make_single_mesh();
     Trainer trainer(*backend, *mesh, config, device.target());

@@ -49,7 +49,7 @@ void reshard(Communicator& world, const Device& device, const MeshShape& both, i
   const std::string directory = broadcast_text(world, owned ? owned->path() : "", 0);
   const std::string one = directory + "/one", two = directory + "/two", again = directory + "/again";
   Config config = tiny_config(directory);
-  config.device = device.kind();
+  device.place(config);
 
   std::vector<double> undisturbed;
   if (world.rank() == 0) {

@@ -34,6 +34,7 @@ TEST(Plan, ListsEveryByteOnAGpu) {
   write_tiny_text(directory.path());
   Config config = tiny_config(directory.path());
   config.device = DeviceKind::kCuda;
+  config.train.chunk = 0;
   for (const DType compute : {DType::kFloat32, DType::kBfloat16}) {
     const Target target{.device = DeviceKind::kCuda, .compute = compute, .threads = 1};
     const RunPlan plan = make_plan(config, 1, target);
@@ -55,6 +56,30 @@ TEST(Plan, CountsExchangesByAxis) {
   ASSERT_EQ(plan.exchanged.size(), 3U);
   // 4 micro-batches, 2 layers, both directions, 2 sequences of 4 heads 8 x 16 float32.
   EXPECT_EQ(plan.exchanged[0].bytes, 4 * 2 * 2 * (2 * 4 * 8 * 16 * 4));
+}
+
+TEST(Plan, AChunkThatTheDeviceWouldNotTakeIsRefused) {
+  Config config = tiny_config("");  // heads of 8/16, chunks of 8
+  const Target cpu{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
+  const Target gpu{.device = DeviceKind::kCuda, .compute = DType::kBfloat16, .threads = 1};
+  EXPECT_EQ(make_dimensions(config, {}, 0, cpu).chunk, 8);
+  try {
+    make_plan(config, 1, gpu);
+    FAIL() << "planned";
+  } catch (const ConfigError& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+    EXPECT_STREQ(error.what(),
+                 "train.chunk: is 8, but GPUs take heads of 8/16 in chunks of 128 (set train.chunk: auto or 128)");
+  }
+  for (const int64_t legal : {0, 128}) {
+    config.train.chunk = legal;
+    EXPECT_EQ(make_dimensions(config, {}, 0, gpu).chunk, 128);
+    EXPECT_EQ(make_dimensions(config, {}, 0, gpu).fold_chunk, 128);
+  }
+  config.model.value_expansion = 1.25;  // heads of 8/10, whose decay is not folded
+  config.train.chunk = 8;
+  EXPECT_EQ(make_dimensions(config, {}, 0, gpu).chunk, 8);
+  EXPECT_EQ(make_dimensions(config, {}, 0, gpu).fold_chunk, 0);
 }
 
 }  // namespace
