@@ -3,7 +3,7 @@
 #include <fmt/core.h>
 
 #include "launch/host_memory.h"
-#include "trainer/checkpoint/exchange.h"
+#include "parallel/agreement.h"
 #include "trainer/data/loader.h"
 #include "trainer/plan/memory_advice.h"
 

@@ -5,8 +5,8 @@
 #include <thread>
 #include <vector>
 
-#include "parallel/thread_communicator.h"
 #include "tests/support/ranks.h"
+#include "tests/support/thread_communicator.h"
 
 namespace retain::testing {
 

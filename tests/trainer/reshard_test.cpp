@@ -4,12 +4,12 @@
 
 #include <optional>
 
+#include "parallel/agreement.h"
 #include "parallel/nccl/nccl_communicator.h"
 #include "tests/support/devices.h"
 #include "tests/support/ranks.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_run.h"
-#include "trainer/checkpoint/exchange.h"
 
 namespace retain::testing {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "trainer/checkpoint/checksum.h"
-#include "trainer/checkpoint/exchange.h"
+#include "parallel/agreement.h"
 
 namespace retain {
 

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
+#include "parallel/agreement.h"
 #include "trainer/checkpoint/block_copies.h"
 #include "trainer/checkpoint/checksum.h"
-#include "trainer/checkpoint/exchange.h"
 
 namespace retain {
 

@@ -10,7 +10,7 @@
 #include <optional>
 #include <thread>
 
-#include "trainer/checkpoint/exchange.h"
+#include "parallel/agreement.h"
 #include "trainer/checkpoint/lock.h"
 #include "trainer/checkpoint/shard.h"
 #include "trainer/checkpoint/store.h"

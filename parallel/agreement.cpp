@@ -1,4 +1,4 @@
-#include "trainer/checkpoint/exchange.h"
+#include "parallel/agreement.h"
 
 namespace retain {
 

@@ -1,0 +1,57 @@
+// What ranks tell each other and agree about, on every group.
+#include "parallel/agreement.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/ranks.h"
+
+namespace retain::testing {
+namespace {
+
+TEST(Agreement, EveryRankHasEveryRanksValue) {
+  on_every_group([](Communicator& host) {
+    const std::vector<int32_t> values = all_values(host, 10 + host.rank());
+    ASSERT_EQ(static_cast<int>(values.size()), host.size());
+    for (int rank = 0; rank < host.size(); ++rank) EXPECT_EQ(values[static_cast<size_t>(rank)], 10 + rank);
+  });
+}
+
+TEST(Agreement, ATextOfAnyLengthAndBytesArrives) {
+  on_every_group([](Communicator& host) {
+    const int root = host.size() - 1;
+    for (const std::string& text : {std::string(), std::string("a\0b\xff", 4), std::string(100'000, 'x')}) {
+      EXPECT_EQ(broadcast_text(host, host.rank() == root ? text : "what stood here before", root), text);
+    }
+    const std::vector<std::string> texts = gather_texts(host, std::string(static_cast<size_t>(host.rank()), 'x'));
+    ASSERT_EQ(static_cast<int>(texts.size()), host.rank() == 0 ? host.size() : 0);
+    for (size_t rank = 0; rank < texts.size(); ++rank) EXPECT_EQ(texts[rank], std::string(rank, 'x'));
+  });
+}
+
+TEST(Agreement, WhatFailsOnOneRankFailsOnAllWithItsWords) {
+  on_every_group([](Communicator& host) {
+    EXPECT_TRUE(agree(host, {}).ok);
+    const int failing = host.size() / 2;  // and all after it: the lowest speaks
+    const Outcome all = agree(host, attempt([&] {
+                                if (host.rank() >= failing)
+                                  throw Error(ErrorKind::kIo, concat("disk of ", host.rank()));
+                              }));
+    EXPECT_FALSE(all.ok);
+    EXPECT_EQ(all.kind, ErrorKind::kIo);
+    EXPECT_EQ(all.message, concat(host.size() > 1 ? concat("rank ", failing, ": ") : "", "disk of ", failing));
+    EXPECT_THROW(all.throw_if_failed(), Error);
+    const Outcome first = broadcast_outcome(host, {host.rank() != 0, ErrorKind::kData, concat(host.rank())}, 0);
+    EXPECT_FALSE(first.ok);
+    EXPECT_EQ(first.message, "0");
+  });
+}
+
+TEST(Agreement, AnAttemptKeepsTheKindOfEveryException) {
+  EXPECT_EQ(attempt([] { throw Error(ErrorKind::kData, "x"); }).kind, ErrorKind::kData);
+  EXPECT_EQ(attempt([] { throw std::bad_alloc(); }).kind, ErrorKind::kOutOfMemory);
+  EXPECT_EQ(attempt([] { throw std::system_error(EIO, std::generic_category()); }).kind, ErrorKind::kIo);
+  EXPECT_EQ(attempt([] { throw std::runtime_error("x"); }).kind, ErrorKind::kInternal);
+}
+
+}  // namespace
+}  // namespace retain::testing
