@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tests/fault/journal.h"
-#include "trainer/checkpoint/file.h"
+#include "trainer/file.h"
 
 namespace retain::fault {
 

@@ -10,7 +10,7 @@
 #include <set>
 #include <utility>
 
-#include "trainer/checkpoint/file.h"
+#include "trainer/file.h"
 
 namespace retain {
 
@@ -145,7 +145,7 @@ ShardSkeleton make_shard_skeleton(DType dtype, int64_t step, const std::vector<S
     skeleton.data_offsets.push_back(static_cast<int64_t>(offset));
   }
   layout.close();
-  skeleton.file_bytes = memory.size();
+  skeleton.file_bytes = File::open_input(path).bytes();
 
   // Metadata is what lies between the data.
   std::vector<std::pair<int64_t, int64_t>> extents;  // of the data: offset, bytes

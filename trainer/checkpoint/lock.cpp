@@ -76,7 +76,7 @@ std::string own_text() {
 // The lock's text, or nothing when there is no lock.
 std::string read_lock(const Path& path) {
   try {
-    const std::string text = read_small_file(path, kLockLimitBytes);
+    const std::string text = read_text(File::open(path), kLockLimitBytes);
     return text.empty() ? "unreadable\n" : text;
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kMissingInput) return {};

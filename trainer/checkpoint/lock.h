@@ -10,7 +10,7 @@
 #include <string>
 #include <thread>
 
-#include "trainer/checkpoint/file.h"
+#include "trainer/file.h"
 
 namespace retain {
 

@@ -162,8 +162,8 @@ void Checkpoint::verify_blocks(const FileRecord& record, const ShardRecord* shar
     if (e.kind() == ErrorKind::kIo) throw;
     return damaged(e.what());
   }
-  if (file.size() != record.bytes) {
-    return damaged(concat(file.path().string(), " has ", file.size(), " bytes, want ", record.bytes));
+  if (file.bytes() != record.bytes) {
+    return damaged(concat(file.path().string(), " has ", file.bytes(), " bytes, want ", record.bytes));
   }
   std::vector<char> bytes(static_cast<size_t>(std::min(record.bytes, kChecksumBlockBytes)));
   for (int64_t block = begin; block < end; ++block) {
@@ -252,7 +252,7 @@ std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directo
   if (host.rank() == 0) {
     outcome = attempt([&] {
       read_manifest(step_directory);  // names the file in its errors
-      text = read_small_file(step_directory / kManifestFileName, kManifestLimitBytes);
+      text = read_text(File::open(step_directory / kManifestFileName), kManifestLimitBytes);
     });
   }
   outcome = broadcast_outcome(host, outcome, 0);

@@ -4,9 +4,9 @@
 #include <array>
 
 #include "kernels/core/tensor.h"
-#include "trainer/checkpoint/file.h"
 #include "trainer/checkpoint/layout.h"
 #include "trainer/checkpoint/manifest.h"
+#include "trainer/file.h"
 
 namespace retain {
 

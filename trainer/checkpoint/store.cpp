@@ -44,12 +44,6 @@ std::vector<std::filesystem::directory_entry> entries_of(const Path& directory) 
   return entries;
 }
 
-void rename_durably(const Path& from, const Path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0)
-    throw_errno(ErrorKind::kIo, concat("rename ", from.string(), " to"), to, errno);
-  sync_directory(to.parent_path());
-}
-
 bool is_our_file(const std::string& name) {
   return name == kManifestFileName || name == kViewFileName || (name.starts_with("shard-") && name.ends_with(".h5"));
 }
@@ -94,7 +88,7 @@ std::vector<Path> list_damaged(const Path& checkpoints) {
 Manifest read_manifest(const Path& step_directory) {
   const Path path = step_directory / kManifestFileName;
   try {
-    return parse_manifest(read_small_file(path, kManifestLimitBytes));
+    return parse_manifest(read_text(File::open(path), kManifestLimitBytes));
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kIo) throw;
     const bool named = std::string_view(e.what()).find(path.string()) != std::string_view::npos;
@@ -108,7 +102,7 @@ std::string find_obvious_damage(const Path& step_directory) {
     std::vector<const FileRecord*> files{&manifest.view};
     for (const ShardRecord& shard : manifest.shards) files.push_back(&shard.file);
     for (const FileRecord* file : files) {
-      const int64_t bytes = File::open(step_directory / file->name).size();
+      const int64_t bytes = File::open(step_directory / file->name).bytes();
       if (bytes != file->bytes) {
         return concat((step_directory / file->name).string(), " has ", bytes, " bytes, want ", file->bytes);
       }

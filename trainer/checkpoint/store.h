@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "trainer/checkpoint/file.h"
 #include "trainer/checkpoint/manifest.h"
+#include "trainer/file.h"
 
 namespace retain {
 

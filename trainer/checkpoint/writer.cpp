@@ -228,9 +228,7 @@ void check_can_save(Communicator& host, const Path& run_directory, int64_t bytes
     const Outcome tidy = attempt([&] {
       Path renamed = temporary;
       renamed.replace_filename(concat(".trash-", step_name(0), ".", make_nonce()));
-      if (::rename(temporary.c_str(), renamed.c_str()) != 0)
-        throw_errno(ErrorKind::kCannotCreate, "rename to", renamed, errno);
-      sync_directory(checkpoints);
+      rename_durably(temporary, renamed, ErrorKind::kCannotCreate);
       delete_debris(renamed);
     });
     if (outcome.ok) outcome = tidy;

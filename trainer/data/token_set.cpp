@@ -71,9 +71,10 @@ std::string existing_prefix(std::string prefix, const std::string& path) {
 }
 
 template <class Found, class Want>
-[[noreturn]] void damaged(const InputFile& file, int64_t offset, const std::string& what, const Found& found,
+[[noreturn]] void damaged(const File& file, int64_t offset, const std::string& what, const Found& found,
                           const Want& want) {
-  throw Error(ErrorKind::kData, concat(file.path(), ": byte ", offset, ": ", what, ": found ", found, ", want ", want));
+  throw Error(ErrorKind::kData,
+              concat(file.path().string(), ": byte ", offset, ": ", what, ": found ", found, ", want ", want));
 }
 
 template <class T>
@@ -84,8 +85,8 @@ T load(const std::byte* from) {
 }
 
 template <class T>
-void read_elements(const InputFile& file, int64_t offset, std::vector<T>& out) {
-  file.read(offset, std::as_writable_bytes(std::span(out)));
+void read_elements(const File& file, int64_t offset, std::vector<T>& out) {
+  file.read(out.data(), static_cast<int64_t>(out.size() * sizeof(T)), offset);
 }
 
 /// Stored tokens as int32; returns the position of the first that is outside [0, limit), or -1.
@@ -152,8 +153,8 @@ const char* token_type_name(TokenType type) {
 TokenSet::TokenSet(const std::string& path, int64_t vocab_size)
     : prefix_(existing_prefix(strip_extension(path), path)),
       vocab_size_(std::min(vocab_size, kAnyVocabulary)),
-      idx_(prefix_ + ".idx"),
-      bin_(prefix_ + ".bin"),
+      idx_(File::open_input(prefix_ + ".idx")),
+      bin_(File::open_input(prefix_ + ".bin")),
       header_(read_header()) {
   check_sequences();
   check_documents();
@@ -167,7 +168,7 @@ TokenIndexHeader TokenSet::read_header() const {
             concat("at least the header's ", TokenIndexHeader::kBytes));
   }
   std::array<std::byte, TokenIndexHeader::kBytes> raw;
-  idx_.read(0, raw);
+  idx_.read(raw.data(), TokenIndexHeader::kBytes, 0);
   if (std::memcmp(raw.data(), TokenIndexHeader::kMagic, sizeof TokenIndexHeader::kMagic) != 0) {
     damaged(idx_, 0, "magic", "other bytes", "'MMIDIDX\\0\\0' of an index of tokens (Megatron IndexedDataset)");
   }
@@ -252,7 +253,7 @@ uint64_t TokenSet::compute_fingerprint() const {
   std::vector<std::byte> block;
   for (int64_t at = 0; at < idx_.bytes(); at += kBlockElements) {
     block.resize(static_cast<size_t>(std::min(kBlockElements, idx_.bytes() - at)));
-    idx_.read(at, block);
+    read_elements(idx_, at, block);
     XXH3_64bits_update(state.get(), block.data(), block.size());
   }
   const std::array<int64_t, 2> sizes = {idx_.bytes(), bin_.bytes()};
@@ -260,7 +261,7 @@ uint64_t TokenSet::compute_fingerprint() const {
   block.resize(static_cast<size_t>(std::min(kSampleBlockBytes, bin_.bytes())));
   const int64_t last = bin_.bytes() - static_cast<int64_t>(block.size());
   for (int64_t i = 0; i < kSampleBlocks; ++i) {  // evenly from the first block to the last
-    bin_.read(last / (kSampleBlocks - 1) * i + last % (kSampleBlocks - 1) * i / (kSampleBlocks - 1), block);
+    read_elements(bin_, last / (kSampleBlocks - 1) * i + last % (kSampleBlocks - 1) * i / (kSampleBlocks - 1), block);
     XXH3_64bits_update(state.get(), block.data(), block.size());
   }
   return XXH3_64bits_digest(state.get());
@@ -275,7 +276,7 @@ void TokenSet::read(int64_t begin, std::span<int32_t> out) const {
   for (int64_t done = 0; done < count;) {
     const int64_t part = std::min(kReadBytes / token_bytes, count - done);
     const int64_t offset = (begin + done) * token_bytes;
-    bin_.read(offset, std::span(raw).first(static_cast<size_t>(part * token_bytes)));
+    bin_.read(raw.data(), part * token_bytes, offset);
     const int64_t bad =
         widen(header_.type, raw.data(), out.subspan(static_cast<size_t>(done), static_cast<size_t>(part)), vocab_size_);
     if (bad >= 0) {

@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include "trainer/data/file.h"
+#include "trainer/file.h"
 
 namespace retain {
 
@@ -59,7 +59,7 @@ class TokenSet {
 
   std::string prefix_;
   int64_t vocab_size_;
-  InputFile idx_, bin_;
+  File idx_, bin_;
   TokenIndexHeader header_;
   int64_t tokens_ = 0;
   uint64_t fingerprint_ = 0;

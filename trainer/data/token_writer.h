@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "trainer/data/file.h"
 #include "trainer/data/token_set.h"
+#include "trainer/file.h"
 
 namespace retain {
 

@@ -18,15 +18,6 @@ constexpr std::string_view kFusedGroupNorm = ".attn.g_norm_swish_gate.weight", k
   throw Error(ErrorKind::kData, concat(path, ": ", message));
 }
 
-std::string read_text(const std::string& path) {
-  const InputFile file(path);
-  if (file.bytes() > kMaxConfigBytes)
-    refuse(path, concat("has ", file.bytes(), " bytes, want at most ", kMaxConfigBytes));
-  std::string text(static_cast<size_t>(file.bytes()), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
-  return text;
-}
-
 /// The names as this file spells them: fairseq puts "decoder." before torchscale's, fla without fused norms says
 /// g_norm.
 void adapt_names(std::vector<ForeignParameter>& parameters, const SafetensorsFile& weights) {
@@ -84,7 +75,8 @@ std::vector<float> ImportedModel::read(std::string_view name) const { return rea
 
 ImportedModel read_model_folder(const std::string& folder) {
   const std::string config_path = folder + "/config.json";
-  const ForeignConfig config = parse_foreign_config(read_text(config_path), config_path);
+  const ForeignConfig config =
+      parse_foreign_config(read_text(File::open_input(config_path), kMaxConfigBytes), config_path);
   SafetensorsFile weights(folder + "/model.safetensors");
 
   // Before the list is made: a configuration with 2^31 layers must cost nothing.

@@ -51,20 +51,20 @@ std::string SafetensorsEntry::describe() const {
   return text + "]";
 }
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
+SafetensorsFile::SafetensorsFile(const std::string& path) : file_(File::open_input(path)) {
   uint64_t header_bytes = 0;
   if (file_.bytes() < 8) {
     throw Error(ErrorKind::kData,
                 concat(path, ": has ", file_.bytes(), " bytes, want the 8 of a header's length at least"));
   }
-  file_.read(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
+  file_.read(&header_bytes, sizeof header_bytes, 0);
   const auto limit = static_cast<uint64_t>(std::min(kSafetensorsMaxHeaderBytes, file_.bytes() - 8));
   if (header_bytes > limit) {
     throw Error(ErrorKind::kData, concat(path, ": byte 0: the header's length is ", header_bytes, ", want at most ",
                                          limit, " (is this a safetensors file?)"));
   }
   std::string text(header_bytes, '\0');
-  file_.read(8, std::as_writable_bytes(std::span(text)));
+  file_.read(text.data(), static_cast<int64_t>(header_bytes), 8);
   data_begin_ = 8 + static_cast<int64_t>(header_bytes);
   SafetensorsHeader header = parse_safetensors_header(text, file_.bytes() - data_begin_, path);
   entries_ = std::move(header.entries);
@@ -86,7 +86,7 @@ const SafetensorsEntry& SafetensorsFile::entry(std::string_view name) const {
 std::vector<std::byte> SafetensorsFile::read_bytes(std::string_view name) const {
   const SafetensorsEntry& e = entry(name);
   std::vector<std::byte> raw(static_cast<size_t>(e.end - e.begin));
-  file_.read(data_begin_ + e.begin, raw);
+  file_.read(raw.data(), e.end - e.begin, data_begin_ + e.begin);
   return raw;
 }
 
@@ -94,7 +94,7 @@ std::vector<float> SafetensorsFile::read_float(std::string_view name) const {
   const SafetensorsEntry& e = entry(name);
   if (e.dtype == "F32") {
     std::vector<float> out(static_cast<size_t>(e.elements()));
-    file_.read(data_begin_ + e.begin, std::as_writable_bytes(std::span(out)));
+    file_.read(out.data(), e.end - e.begin, data_begin_ + e.begin);
     return out;
   }
   if (e.dtype == "BF16") {

@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "trainer/data/file.h"
+#include "trainer/file.h"
 
 namespace retain {
 
@@ -31,7 +31,7 @@ class SafetensorsFile {
   /// Throws Error(kMissingInput), or Error(kData) naming the file, the tensor and the rule that it breaks.
   explicit SafetensorsFile(const std::string& path);
 
-  const std::string& path() const { return file_.path(); }
+  std::string path() const { return file_.path().string(); }
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }  ///< in the order of their bytes
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
@@ -48,7 +48,7 @@ class SafetensorsFile {
 
  private:
   const SafetensorsEntry* find(std::string_view name) const;
-  InputFile file_;
+  File file_;
   int64_t data_begin_ = 0;  ///< of the first tensor's bytes in the file
   std::vector<SafetensorsEntry> entries_;
   std::unordered_map<std::string_view, size_t> by_name_;  ///< keys point into entries_

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "kernels/core/error.h"
+#include "trainer/file.h"
 
 namespace retain {
 
@@ -36,16 +36,7 @@ void RunDirectory::create() const {
   fs::remove(probe, error);
 }
 
-void RunDirectory::write(const std::string& name, const std::string& text) const {
-  const std::string to = file(name), temporary = to + ".tmp";
-  std::ofstream out(temporary, std::ios::binary);
-  out << text;
-  out.close();
-  std::error_code error;
-  if (out) fs::rename(temporary, to, error);
-  if (!out || error)
-    throw Error(ErrorKind::kIo, fmt::format("cannot write {}: {}", to, error ? error.message() : std::strerror(errno)));
-}
+void RunDirectory::write(const std::string& name, const std::string& text) const { replace_file(file(name), text); }
 
 bool RunDirectory::stop_file_exists() const {
   std::error_code error;

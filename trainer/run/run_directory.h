@@ -14,7 +14,7 @@ class RunDirectory {
   /// Creates the folder (ranks/ and tensorboard/ in it) and proves that it can be written. Throws Error(kCannotCreate)
   /// naming the path.
   void create() const;
-  /// Writes a small text file whole: to a temporary file that is then renamed. Throws Error(kIo).
+  /// Writes a small text file whole and durably (replace_file). Throws Error(kIo).
   void write(const std::string& name, const std::string& text) const;
   /// Somebody asked the run to checkpoint and stop by creating the file STOP.
   bool stop_file_exists() const;

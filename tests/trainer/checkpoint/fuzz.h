@@ -29,7 +29,7 @@ class FuzzStep {
     path_ = checkpoints_directory(run) / step_name(1);
   }
   const Path& path() const { return path_; }
-  std::string manifest() const { return read_small_file(path_ / kManifestFileName, kManifestLimitBytes); }
+  std::string manifest() const { return read_text(File::open(path_ / kManifestFileName), kManifestLimitBytes); }
 
  private:
   Path path_;

@@ -1,7 +1,9 @@
-// Files of a checkpoint: POSIX calls whose failures become Error(kIo) naming the call, the path and the reason.
+// Files: POSIX calls whose failures become Error naming the call, the path and the reason. Reading is by position
+// (pread), not by a memory map: a file that shrinks or a disk that fails while we read is then an Error, not a SIGBUS.
 // Nothing here retries a failed fsync: the kernel may have dropped the data already.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -19,7 +21,7 @@ using Path = std::filesystem::path;
 /// Error(kind) "open /a/b: No space left on device", from errno.
 [[noreturn]] void throw_errno(ErrorKind kind, std::string_view call, const Path& path, int error);
 
-/// An open file descriptor; move-only; closes without throwing. Not for several threads at once.
+/// An open file descriptor; move-only; closes without throwing. Any number of threads may read at once.
 class File {
  public:
   File() = default;
@@ -33,15 +35,17 @@ class File {
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
-  /// A new file for writing (O_EXCL, O_NOFOLLOW). Throws Error(kIo).
-  static File create(const Path& path);
-  /// For reading; regular files only, symbolic links are refused. Throws Error(kMissingInput) when there is none,
-  /// Error(kData) when it is something else than a regular file, Error(kIo) else.
+  /// A new file for writing (O_EXCL, O_NOFOLLOW). Throws Error(kind).
+  static File create(const Path& path, ErrorKind kind = ErrorKind::kIo);
+  /// A file of ours for reading; regular files only, symbolic links are refused. Throws Error(kMissingInput) when there
+  /// is none, Error(kData) when it is something else than a regular file, Error(kIo) else.
   static File open(const Path& path);
+  /// The same for a file that people name: links are followed.
+  static File open_input(const Path& path);
 
   int descriptor() const { return descriptor_; }
   const Path& path() const { return path_; }
-  int64_t size() const;
+  int64_t bytes() const { return bytes_; }  ///< when it was opened for reading
 
   /// Takes the disk space of the first `bytes` bytes now, so that a full disk is found before data is written.
   void preallocate(int64_t bytes);
@@ -60,20 +64,52 @@ class File {
   void swap(File& other) noexcept {
     std::swap(descriptor_, other.descriptor_);
     std::swap(path_, other.path_);
+    std::swap(bytes_, other.bytes_);
   }
+  bool look();  // takes its size; is it a regular file?
   int descriptor_ = -1;
   Path path_;
+  int64_t bytes_ = 0;
+};
+
+/// A new file, written front to back under a temporary name in the same folder. publish() gives it its name; an
+/// OutputFile that dies before that leaves nothing behind.
+class OutputFile {
+ public:
+  /// Throws Error(kCannotCreate).
+  explicit OutputFile(const std::string& path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  const std::string& path() const { return path_; }
+
+  /// Buffered. Throws Error(kIo).
+  void write(std::span<const std::byte> data);
+  /// Everything written so far is on the disk. Throws Error(kIo).
+  void sync();
+  /// Renames to the final name, replacing what was there. sync() came before. Throws Error(kCannotCreate).
+  void publish();
+
+ private:
+  void flush();
+  std::string path_;
+  File file_;  ///< under the temporary name; without a descriptor once it is published
+  int64_t flushed_bytes_ = 0;
+  std::vector<std::byte> buffer_;
 };
 
 /// Makes the entries of a directory durable: creations, renames, removals.
 void sync_directory(const Path& directory);
+/// Renames atomically, replacing what was there, and durably. Throws Error(kind).
+void rename_durably(const Path& from, const Path& to, ErrorKind kind = ErrorKind::kIo);
 
 /// A new durable file with this text.
 void write_new_file(const Path& path, std::string_view text);
 /// Replaces a file atomically and durably: written aside, synced, renamed.
 void replace_file(const Path& path, std::string_view text);
 /// The whole file; Error(kData) if it is larger than `limit_bytes`.
-std::string read_small_file(const Path& path, int64_t limit_bytes);
+std::string read_text(const File& file, int64_t limit_bytes);
 
 /// 16 hexadecimal digits that nobody else has.
 std::string make_nonce();
