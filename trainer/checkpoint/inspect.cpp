@@ -36,7 +36,6 @@ std::map<std::string, std::string> keys_of(const Checkpoint& checkpoint) {
                                              {"next_sample", std::to_string(state.next_sample)},
                                              {"dtype", dtype_name(checkpoint.manifest().dtype)}};
   for (const auto& [key, value] : state.identity) keys[key] = value;
-  for (const auto& [key, value] : state.extra) keys["extra." + key] = value;
   return keys;
 }
 

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "trainer/checkpoint/checksum.h"
+#include "trainer/json.h"
 
 namespace retain {
 
@@ -16,7 +16,6 @@ using Json = nlohmann::json;
 
 constexpr int64_t kMaxExtent = int64_t{1} << 48;  // of a dim, a file, a counter: products of bytes stay in range
 constexpr int64_t kMaxElements = int64_t{1} << 56;
-constexpr size_t kMaxDepth = 32;
 constexpr size_t kMaxNameBytes = 4096;
 constexpr std::string_view kTrailerBegin = ",\n\"checksum\":\"";
 constexpr std::string_view kTrailerEnd = "\"}\n";
@@ -56,53 +55,14 @@ std::string lines(const std::vector<std::string>& elements) {
 
 // ---- in ----
 
-// The member of an object, which must be there.
-const Json& member(const Json& object, const char* key) {
-  if (!object.is_object()) refuse(concat("an object with '", key, "' is something else"));
-  const auto found = object.find(key);
-  if (found == object.end()) refuse(concat("'", key, "' is missing"));
-  return *found;
-}
+int64_t counter(const JsonReader& value) { return value.whole_number(0, kMaxExtent); }
 
-int64_t whole_number(const Json& value, const char* key, int64_t limit = kMaxExtent) {
-  if (!value.is_number_integer()) refuse(concat("'", key, "' is not a whole number"));
-  if (value.is_number_unsigned() ? value.get<uint64_t>() > static_cast<uint64_t>(limit) : value.get<int64_t>() < 0) {
-    refuse(concat("'", key, "' is out of range: ", value.dump()));
-  }
-  return value.get<int64_t>();
-}
-
-int64_t integer(const Json& object, const char* key) { return whole_number(member(object, key), key); }
-
-std::string text(const Json& object, const char* key) {
-  const Json& value = member(object, key);
-  if (!value.is_string()) refuse(concat("'", key, "' is not a text"));
-  return value.get<std::string>();
-}
-
-const Json& array(const Json& object, const char* key) {
-  const Json& value = member(object, key);
-  if (!value.is_array()) refuse(concat("'", key, "' is not a list"));
-  return value;
-}
-
-std::vector<int64_t> integers(const Json& object, const char* key, size_t least, size_t most) {
-  const Json& list = array(object, key);
-  if (list.size() < least || list.size() > most) refuse(concat("'", key, "' has ", list.size(), " numbers"));
-  std::vector<int64_t> values;
-  for (const Json& value : list) values.push_back(whole_number(value, key));
-  return values;
-}
-
-std::map<std::string, std::string> text_map(const Json& object, const char* key) {
-  const Json& value = member(object, key);
-  if (!value.is_object()) refuse(concat("'", key, "' is not an object"));
-  std::map<std::string, std::string> map;
-  for (const auto& [name, entry] : value.items()) {
-    if (!entry.is_string()) refuse(concat("'", key, ".", name, "' is not a text"));
-    map.emplace(name, entry.get<std::string>());
-  }
-  return map;
+// Numbers of an array of that size.
+template <size_t kSize>
+std::array<int64_t, kSize> numbers(const JsonReader& value) {
+  std::array<int64_t, kSize> numbers;
+  std::ranges::copy(value.whole_numbers(kSize, kSize, kMaxExtent), numbers.begin());
+  return numbers;
 }
 
 void check_name(const std::string& name) {
@@ -113,16 +73,16 @@ void check_name(const std::string& name) {
   if (!legal) refuse("illegal name of " + std::to_string(name.size()) + " bytes");
 }
 
-FileRecord file_record(const Json& json) {
-  FileRecord file{text(json, "file"), integer(json, "bytes"), {}};
+uint64_t hexadecimal(const JsonReader& value) {
+  uint64_t number = 0;
+  if (!from_hex(value.text(), number)) value.refuse("sixteen hexadecimal digits");
+  return number;
+}
+
+FileRecord file_record(const JsonReader& json) {
+  FileRecord file{json.at("file").text(), counter(json.at("bytes")), {}};
   check_name(file.name);
-  for (const Json& block : array(json, "blocks")) {
-    uint64_t value = 0;
-    if (!block.is_string() || !from_hex(block.get_ref<const std::string&>(), value)) {
-      refuse(concat(file.name, ": a checksum is not sixteen hexadecimal digits"));
-    }
-    file.blocks.push_back(value);
-  }
+  for (const JsonReader& block : json.at("blocks").elements()) file.blocks.push_back(hexadecimal(block));
   const int64_t want = (file.bytes + kChecksumBlockBytes - 1) / kChecksumBlockBytes;
   if (static_cast<int64_t>(file.blocks.size()) != want) {
     refuse(concat(file.name, ": ", file.blocks.size(), " checksums, want ", want));
@@ -130,54 +90,33 @@ FileRecord file_record(const Json& json) {
   return file;
 }
 
-ShardRecord shard_record(const Json& json) {
+ShardRecord shard_record(const JsonReader& json) {
   ShardRecord shard{file_record(json), {}};
-  for (const Json& entry : array(json, "boxes")) {
-    const std::vector<int64_t> offset = integers(entry, "offset", 2, 2), shape = integers(entry, "shape", 2, 2);
-    const std::vector<int64_t> at = integers(entry, "at", kStates, kStates);
-    shard.boxes.push_back({text(entry, "tensor"), {offset[0], offset[1], shape[0], shape[1]}, {at[0], at[1], at[2]}});
+  for (const JsonReader& box : json.at("boxes").elements()) {
+    const auto offset = numbers<2>(box.at("offset")), shape = numbers<2>(box.at("shape"));
+    shard.boxes.push_back(
+        {box.at("tensor").text(), {offset[0], offset[1], shape[0], shape[1]}, numbers<kStates>(box.at("at"))});
   }
   return shard;
 }
 
-// Parses with bounded depth and without duplicate keys, which the library would accept.
-Json parse_json(std::string_view text) {
-  std::vector<std::set<std::string>> keys;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (static_cast<size_t>(depth) > kMaxDepth) refuse("nested too deeply");
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) {
-      refuse(concat("key ", value.dump(), " twice"));
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text.begin(), text.end(), watch);
-  } catch (const Json::exception& e) {
-    refuse(concat("not JSON: ", e.what()));
-  }
-}
-
-RunState run_state(const Json& json) {
+RunState run_state(const JsonReader& json) {
   RunState state;
-  state.step = integer(json, "step");
-  state.tokens = integer(json, "tokens");
-  state.next_sample = integer(json, "next_sample");
-  if (!from_hex(text(json, "seed"), state.seed)) refuse("'seed' is not sixteen hexadecimal digits");
-  const std::vector<int64_t> mesh = integers(json, "mesh", 3, 3);
+  state.step = counter(json.at("step"));
+  state.tokens = counter(json.at("tokens"));
+  state.next_sample = counter(json.at("next_sample"));
+  state.seed = hexadecimal(json.at("seed"));
+  const auto mesh = numbers<3>(json.at("mesh"));
   for (const int64_t n : mesh) {
     if (n < 1 || n > (1 << 20)) refuse("'mesh' is out of range");
   }
   state.mesh = {static_cast<int>(mesh[0]), static_cast<int>(mesh[1]), static_cast<int>(mesh[2])};
-  state.zero = static_cast<int>(whole_number(member(json, "zero"), "zero", 3));
-  const Json& loss = member(json, "valid_loss");
-  if (!loss.is_null() && !loss.is_number()) refuse("'valid_loss' is not a number");
-  if (loss.is_number()) state.valid_loss = loss.get<double>();
-  state.build = text(json, "build");
-  state.config_text = text(json, "config");
-  state.identity = text_map(json, "identity");
-  state.extra = text_map(json, "extra");
+  state.zero = static_cast<int>(json.at("zero").whole_number(0, 3));
+  const JsonReader loss = json.at("valid_loss");
+  if (!loss.exists() || !loss.json().is_null()) state.valid_loss = loss.number();
+  state.build = json.at("build").text();
+  state.config_text = json.at("config").text();
+  state.identity = json.at("identity").texts();
   return state;
 }
 
@@ -246,7 +185,10 @@ std::string dataset_path(const std::string& tensor, int box, int state) {
 }
 
 std::string to_text(const ShardRecord& shard) { return dump(json_of(shard)); }
-ShardRecord parse_shard_record(std::string_view text) { return shard_record(parse_json(text)); }
+ShardRecord parse_shard_record(std::string_view text) {
+  const Json json = parse_strict_json(text, "");
+  return shard_record({json, ""});
+}
 
 std::string to_text(const Manifest& manifest) {
   const RunState& state = manifest.state;
@@ -272,7 +214,7 @@ std::string to_text(const Manifest& manifest) {
       {"config_checksum",
        dump(Json(to_hex(checksum(state.config_text.data(), static_cast<int64_t>(state.config_text.size())))))},
       {"identity", dump(Json(state.identity))},
-      {"extra", dump(Json(state.extra))},
+      {"extra", "{}"},  // of format version 1, but not used
       {"dtype", dump(Json(dtype_name(manifest.dtype)))},
       {"states", dump(Json(kStateNames))},
       {"block_bytes", std::to_string(kChecksumBlockBytes)},
@@ -300,23 +242,25 @@ Manifest parse_manifest(std::string_view text_in) {
   const uint64_t got = checksum(body.data(), static_cast<int64_t>(body.size()));
   if (got != want) refuse(concat("manifest's checksum is ", to_hex(got), ", want ", to_hex(want)));
 
-  const Json json = parse_json(text_in);
-  if (text(json, "format") != "retain-checkpoint") refuse("not a checkpoint of Retain");
-  const int64_t version = integer(json, "version");
+  const Json parsed = parse_strict_json(text_in, "");
+  const JsonReader json(parsed, "");
+  if (json.at("format").text() != "retain-checkpoint") refuse("not a checkpoint of Retain");
+  const int64_t version = counter(json.at("version"));
   if (version > Manifest::kVersion) {
     refuse(concat("written in format version ", version, ", this program reads up to ", Manifest::kVersion));
   }
   Manifest manifest;
   manifest.state = run_state(json);
-  const std::string dtype = text(json, "dtype");
+  const std::string dtype = json.at("dtype").text();
   if (dtype != "float32" && dtype != "float64") refuse("'dtype' is neither float32 nor float64");
   manifest.dtype = dtype == "float64" ? DType::kFloat64 : DType::kFloat32;
-  if (integer(json, "block_bytes") != kChecksumBlockBytes) refuse("'block_bytes' is not that of this format version");
-  for (const Json& tensor : array(json, "tensors")) {
-    manifest.tensors.push_back({text(tensor, "name"), integers(tensor, "shape", 1, 2)});
+  if (counter(json.at("block_bytes")) != kChecksumBlockBytes)
+    refuse("'block_bytes' is not that of this format version");
+  for (const JsonReader& tensor : json.at("tensors").elements()) {
+    manifest.tensors.push_back({tensor.at("name").text(), tensor.at("shape").whole_numbers(1, 2, kMaxExtent)});
   }
-  for (const Json& shard : array(json, "shards")) manifest.shards.push_back(shard_record(shard));
-  manifest.view = file_record(member(json, "view"));
+  for (const JsonReader& shard : json.at("shards").elements()) manifest.shards.push_back(shard_record(shard));
+  manifest.view = file_record(json.at("view"));
   if (manifest.view.name != kViewFileName) refuse("the view has another name");
   check_boxes(manifest);
   return manifest;

@@ -33,8 +33,6 @@ struct RunState {
   std::string config_text;                                       ///< the resolved configuration
   /// Keys whose values must agree for a resume: "model.layers" -> "24", "data.fingerprint" -> … (see check_identity).
   std::map<std::string, std::string> identity;
-  /// Whatever else the trainer wants back unchanged.
-  std::map<std::string, std::string> extra;
 };
 
 struct TensorRecord {

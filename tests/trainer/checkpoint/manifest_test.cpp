@@ -51,6 +51,12 @@ TEST(Manifest, KeepsEveryBitOfALossAndTakesNoLoss) {
   EXPECT_NE(parse_manifest(to_text(manifest)).state.valid_loss, parse_manifest(to_text(manifest)).state.valid_loss);
 }
 
+TEST(Manifest, TakesWhatAnOlderProgramKeptAsExtra) {
+  EXPECT_THAT(to_text(small_manifest()), HasSubstr(",\n\"extra\":{},\n"));
+  const Manifest got = parse_manifest(forged("\"extra\":{}", "\"extra\":{\"loss_scale\":\"0x1p+16\"}"));
+  EXPECT_EQ(to_text(got), to_text(small_manifest()));
+}
+
 TEST(Manifest, AcceptsTextThatIsNotUtf8InTheConfiguration) {
   Manifest manifest = small_manifest();
   manifest.state.config_text = "data: \xff\xfe";
@@ -80,21 +86,23 @@ TEST(Manifest, RefusesForgedValuesWithTheReason) {
   const std::vector<std::array<std::string, 3>> cases = {
       {"\"version\":1", "\"version\":2", "format version 2"},
       {"retain-checkpoint", "other", "not a checkpoint"},
-      {"\"step\":12", "\"step\":-1", "'step' is out of range"},
-      {"\"step\":12", "\"step\":1.5", "'step' is not a whole number"},
-      {"\"step\":12", "\"step\":18446744073709551615", "'step' is out of range"},
-      {"\"step\":12", "\"step\":12,\"step\":13", "key \"step\" twice"},
-      {"\"step\":12", "\"steps\":12", "'step' is missing"},
-      {"\"tokens\":49152", "\"tokens\":\"many\"", "'tokens' is not a whole number"},
-      {"\"extra\":{", "\"extra\":{\"x\":" + std::string(40, '[') + std::string(40, ']') + ",", "nested too deeply"},
+      {"\"step\":12", "\"step\":-1", "step: found -1, want at least 0"},
+      {"\"step\":12", "\"step\":1.5", "step: found 1.5, want a whole number"},
+      {"\"step\":12", "\"step\":18446744073709551615",
+       "step: found 18446744073709551615, want at most 281474976710656"},
+      {"\"step\":12", "\"step\":12,\"step\":13", "key 'step' is there twice"},
+      {"\"step\":12", "\"steps\":12", "step: found nothing, want a whole number"},
+      {"\"tokens\":49152", "\"tokens\":\"many\"", "tokens: found \"many\", want a whole number"},
+      {"\"extra\":{", "\"extra\":{\"x\":" + std::string(40, '[') + std::string(40, ']') + ",",
+       "extra.x: found a list that nests deeper than 32"},
       {"\"shape\":[4,6]", "\"shape\":[4,7]", "elements missing"},
       {"\"shape\":[4,6]", "\"shape\":[3,6]", "reaches out of"},
       {"\"shape\":[4,6]", "\"shape\":[281474976710656,281474976710656]", "shape is out of range"},
-      {"\"shape\":[4,6]", "\"shape\":[4,6,1]", "'shape' has 3 numbers"},
+      {"\"shape\":[4,6]", "\"shape\":[4,6,1]", "tensors[0].shape: found more than 2 numbers"},
       {"\"shape\":[6]", "\"shape\":[0]", "shape is out of range"},
       {"\"offset\":[2,0]", "\"offset\":[1,0]", "overlap"},
       {"\"at\":[400,500,600]", "\"at\":[400,500,690]", "reaches past the end of shard-00001-of-00002.h5"},
-      {"\"at\":[400,500,600]", "\"at\":[400,500]", "'at' has 2 numbers"},
+      {"\"at\":[400,500,600]", "\"at\":[400,500]", "shards[1].boxes[1].at: found 2 numbers, want at least 3"},
       {"\"name\":\"w\"", "\"name\":\"../w\"", "illegal name"},
       {"\"name\":\"w\"", "\"name\":\"x\"", "not listed"},
       {"\"name\":\"w\"", "\"name\":\"norm.weight\"", "twice"},

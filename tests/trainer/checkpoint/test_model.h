@@ -89,7 +89,6 @@ inline RunState test_run_state(int64_t step, const MeshShape& mesh = {}) {
   run.build = "test";
   run.config_text = "run:\n  seed: 1\n";
   run.identity = {{"model.layers", "2"}, {"data.fingerprint", "abc"}};
-  run.extra = {{"loss_scale", "0x1p+16"}};
   return run;
 }
 
