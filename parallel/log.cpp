@@ -4,10 +4,10 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <array>
 #include <string>
-#include <string_view>
 #include <vector>
+
+#include "kernels/core/text.h"
 
 namespace retain {
 namespace {
@@ -19,11 +19,6 @@ spdlog::level::level_enum level_of(LogLevel level) {
     case LogLevel::kError: return spdlog::level::err;
   }
   return spdlog::level::err;
-}
-
-std::string hex_escape(unsigned char byte) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  return {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
 }
 
 }  // namespace
@@ -56,32 +51,8 @@ Log::~Log() = default;
 bool Log::speaks(LogLevel level) const { return level != LogLevel::kInfo || sinks_->world_rank == 0; }
 
 void Log::write(LogLevel level, const std::string& text) {
-  const std::string line = escape_control(sinks_->signature + text);
+  const std::string line = escape_lines(sinks_->signature + text);
   sinks_->logger.log(level_of(level), spdlog::string_view_t(line));
-}
-
-std::string escape_control(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
-    if (byte == '\n') {
-      out += "\\n";
-    } else if (byte == '\t') {
-      out += "\\t";
-    } else if (byte == '\r') {
-      out += "\\r";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      out += hex_escape(byte);
-    } else if (byte == 0xc2 && next >= 0x80 && next < 0xa0) {  // U+0080..U+009F
-      out += hex_escape(byte) + hex_escape(next);
-      ++i;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
 }
 
 }  // namespace retain

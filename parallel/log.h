@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 
 #include "kernels/core/error.h"
 
@@ -49,8 +48,5 @@ class Log {
 
   std::unique_ptr<Sinks> sinks_;
 };
-
-/// Control bytes (C0, DEL, and C1 in UTF-8) as \n, \t, \r or \xNN; everything else as it is.
-std::string escape_control(std::string_view text);
 
 }  // namespace retain

@@ -31,11 +31,16 @@ std::string hex_escape(unsigned char byte) {
   return {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
 }
 
-std::string escape_controls(std::string_view text) {
+namespace {
+
+// The control characters in `letters`, some of "\n\t\r", are written by their letters.
+std::string escape(std::string_view text, std::string_view letters) {
   std::string out;
   for (size_t i = 0; i < text.size();) {
     const size_t length = utf8_length(text, i);
-    if (length == 0 || is_control(text, i, length)) {
+    if (letters.find(text[i]) != std::string_view::npos) {
+      out += text[i] == '\n' ? "\\n" : text[i] == '\t' ? "\\t" : "\\r";
+    } else if (length == 0 || is_control(text, i, length)) {
       for (size_t k = 0; k < std::max<size_t>(length, 1); ++k)
         out += hex_escape(static_cast<unsigned char>(text[i + k]));
     } else {
@@ -45,6 +50,11 @@ std::string escape_controls(std::string_view text) {
   }
   return out;
 }
+
+}  // namespace
+
+std::string escape_controls(std::string_view text) { return escape(text, ""); }
+std::string escape_lines(std::string_view text) { return escape(text, "\n\t\r"); }
 
 std::string in_quotes(std::string_view text) {
   constexpr size_t kLongest = 80;

@@ -17,6 +17,8 @@ std::string hex_escape(unsigned char byte);
 
 /// Control characters and broken UTF-8 as \xNN, so that a message cannot steer a terminal.
 std::string escape_controls(std::string_view text);
+/// The same for a text of several lines that becomes one: \n, \t and \r by their letters.
+std::string escape_lines(std::string_view text);
 
 /// The text in single quotes, escaped; of a long text the beginning.
 std::string in_quotes(std::string_view text);

@@ -11,6 +11,14 @@ TEST(Text, EscapesWhatWouldSteerATerminalOrIsNoUtf8) {
   EXPECT_EQ(escape_controls("\xff\xc3 \xed\xa0\x80 \xc0\x80"), "\\xff\\xc3 \\xed\\xa0\\x80 \\xc0\\x80");
 }
 
+TEST(Text, EscapesBreaksOfLinesByTheirLetters) {
+  EXPECT_EQ(escape_lines("Gr\u00fc\u00dfe, \u4f60\u597d \xf0\x9f\x8c\x8d"),
+            "Gr\u00fc\u00dfe, \u4f60\u597d \xf0\x9f\x8c\x8d");
+  EXPECT_EQ(escape_lines(std::string_view("a\0b\x7f\r\t\n", 7)), "a\\x00b\\x7f\\r\\t\\n");
+  EXPECT_EQ(escape_lines("\xc2\x9b\x33\xff"), "\\xc2\\x9b3\\xff") << "the one-character CSI";
+  EXPECT_EQ(escape_lines("\xc2\xa0"), "\xc2\xa0") << "a no-break space is text";
+}
+
 TEST(Text, QuotesTheBeginningOfALongText) {
   EXPECT_EQ(in_quotes(""), "''");
   EXPECT_EQ(in_quotes(std::string(80, 'a')), "'" + std::string(80, 'a') + "'");

@@ -84,16 +84,5 @@ TEST(Log, AFileThatCannotBeOpenedIsNamed) {
   }
 }
 
-TEST(EscapeControl, KeepsTextAndEscapesControlBytes) {
-  EXPECT_EQ(escape_control("Grüße, 你好 \xf0\x9f\x8c\x8d"), "Grüße, 你好 \xf0\x9f\x8c\x8d");
-  EXPECT_EQ(escape_control(std::string_view("a\0b\x7f\r\t\n", 7)), "a\\x00b\\x7f\\r\\t\\n");
-  EXPECT_EQ(escape_control("\xc2\x9b"
-                           "31m"),
-            "\\xc2\\x9b"
-            "31m")
-      << "the one-character CSI";
-  EXPECT_EQ(escape_control("\xc2\xa0"), "\xc2\xa0") << "a no-break space is text";
-}
-
 }  // namespace
 }  // namespace retain
