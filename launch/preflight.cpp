@@ -29,9 +29,6 @@ void throw_if_failed(const Outcome& outcome) {
   if (!outcome.ok) throw ConfigError(outcome.kind, outcome.message);
 }
 
-// What this process may have of a GPU: what is free, and the context that it has there already.
-int64_t obtainable_bytes(const GpuMemory& memory) { return memory.free_bytes + kCudaContextBytes; }
-
 // The first rank of each machine looks at it for all that are there.
 void check_machines(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
   const auto look = [&] {
@@ -58,7 +55,7 @@ void check_host_memory(const Config& config, int ranks, const Target& target, in
 
 std::string check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory) {
   const RunPlan plan = make_plan(config, ranks, target);
-  const int64_t obtainable = obtainable_bytes(memory);
+  const int64_t obtainable = memory.free_bytes + kCudaContextBytes;  // this process has a context there already
   if (plan.needed_bytes() <= obtainable) return "";
   const std::string text = fmt::format(
       "a rank needs {} GiB of its GPU, {} GiB of that for CUDA, cuBLAS and NCCL, but can have {} of {} GiB{}; {}",
@@ -89,29 +86,6 @@ void check_inputs(Communicator& host, const Config& config, const Target& target
 void check_all_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
   check_memory(host, config, target, place);
   if (target.device == DeviceKind::kCuda) check_machines(host, config, target, place);  // which saves from there
-}
-
-std::string help_without_memory(const Config& config, int ranks, const Target& target, int local_ranks,
-                                const std::optional<GpuMemory>& gpu, int64_t available_bytes) {
-  if (target.device != DeviceKind::kCuda) return memory_advice(config, ranks, target, available_bytes / local_ranks);
-  const RunPlan plan = make_plan(config, ranks, target);
-  const int64_t obtainable = gpu ? obtainable_bytes(*gpu) : 0;  // one that does not even answer: the strongest remedies
-  if (plan.needed_bytes() > obtainable) return memory_advice(config, ranks, target, obtainable);
-  return fmt::format(
-      "a rank's GPU has enough ({} GiB of {} GiB are needed), so the machine has not: {} rank(s) save checkpoints from "
-      "{} GiB of its memory, and load data besides, {} GiB are available; {}",
-      gibibytes(plan.needed_bytes()), gibibytes(obtainable), local_ranks, gibibytes(plan.save_bytes * local_ranks),
-      gibibytes(available_bytes), kMachineHelp);
-}
-
-std::string explain_out_of_memory(const std::string& what, const Config& config, int ranks, const Target& target,
-                                  const LocalPlace& place) {
-  std::optional<GpuMemory> gpu;
-  if (target.device == DeviceKind::kCuda) {
-    static_cast<void>(attempt([&] { gpu = cuda_memory(device_of(place.rank)); }));
-  }
-  return concat(what, "; ",
-                help_without_memory(config, ranks, target, place.ranks, gpu, available_memory_bytes().value_or(0)));
 }
 
 }  // namespace retain

@@ -2,7 +2,6 @@
 // memory. Thrown alike on all ranks.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "launch/session.h"
@@ -24,14 +23,5 @@ void check_host_memory(const Config& config, int ranks, const Target& target, in
 /// The same for a rank's GPU, whose memory was asked for by this process. What NCCL takes is too uncertain to refuse a
 /// run for: when that alone may be too much, returns a warning; otherwise nothing.
 std::string check_gpu_memory(const Config& config, int ranks, const Target& target, const GpuMemory& memory);
-
-/// What helps when an allocation has failed and its run's memory is free again: memory_advice(), or, when the rank's
-/// GPU (null when it does not answer) has what is planned, what helps a machine with `available_bytes` and
-/// `local_ranks`.
-std::string help_without_memory(const Config& config, int ranks, const Target& target, int local_ranks,
-                                const std::optional<GpuMemory>& gpu, int64_t available_bytes);
-/// What a failed allocation on this rank is told with: the error's text and that help.
-std::string explain_out_of_memory(const std::string& what, const Config& config, int ranks, const Target& target,
-                                  const LocalPlace& place);
 
 }  // namespace retain

@@ -1,5 +1,6 @@
 // The frame of the program: reads the command line, starts MPI where it is needed, runs the verb, and turns whatever
-// was thrown into one message and an exit code. The only place that catches.
+// reaches it into one message and an exit code. Elsewhere errors are caught only to reach other ranks or threads
+// (attempt), to leave a reason behind, or to do without.
 #pragma once
 
 #include <functional>

@@ -101,7 +101,7 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
     if (!lock) lock.emplace(directory.path());
   }
   Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
-  const int world_rank = host->rank(), ranks = host->size();
+  const int world_rank = host->rank();
   // Only leaves the reason where the run's other files are; main prints it and ends the program.
   const auto leave = [&](const std::string& reason) {
     if (first) directory.write("FAILED", concat("rank ", world_rank, ": ", reason, "\n"));
@@ -109,12 +109,10 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
   try {
     return train(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr, log);
   } catch (const Error& error) {
-    if (error.kind() == ErrorKind::kOutOfMemory) {
-      const std::string reason = explain_out_of_memory(error.what(), parsed.config, ranks, target, place);
-      leave(reason);
-      throw Error(error.kind(), reason, error.where());
-    }
-    if (error.kind() != ErrorKind::kCannotCreate) leave(error.what());
+    const bool memory = error.kind() == ErrorKind::kOutOfMemory;
+    const std::string reason = concat(error.what(), memory ? "; 'retain plan' lists what a rank takes" : "");
+    if (error.kind() != ErrorKind::kCannotCreate) leave(reason);
+    if (memory) throw Error(error.kind(), reason);
     throw;
   }
 }

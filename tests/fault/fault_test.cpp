@@ -64,7 +64,7 @@ std::string find_violation(const Path& run, int64_t acknowledged, int64_t attemp
         const TestLayout layout({}, 0);
         TestState<float> got({0, layout.flat_size}, 0), want({0, layout.flat_size}, 0);
         want.fill(layout, step);
-        checkpoint->read(layout.placements, got.view());
+        read_flat(*checkpoint, layout.placements, got.view());
         for (int i = 0; i < kStates; ++i) {
           if (got.values[i] != want.values[i]) problem = concat("step ", step, " loads other values");
         }

@@ -51,8 +51,8 @@ fi
 if (ulimit -v 600000 && "$retain" --version) >/dev/null 2>&1; then
   limited() (ulimit -v 1200000 && "$retain" train tiny.yaml --set run.dir=late --set model.hidden_size=2048 --set model.ffn_size=2048)
   expect_code 71 limited
-  grep -q "cannot allocate.*largest parts" out.txt || fail "no remedy is named: $(cat out.txt)"
-  grep -q "largest parts" late/FAILED || fail "FAILED does not hold the reason"
+  grep -q "cannot allocate.*retain plan" out.txt || fail "nothing is named that helps: $(cat out.txt)"
+  grep -q "cannot allocate.*retain plan" late/FAILED || fail "FAILED does not hold the reason"
 fi
 # The launcher's script.
 refused 64 "needs a number" "$source_dir/launch/mpirun.sh" -n

@@ -72,18 +72,5 @@ TEST_F(HostMemory, AContainerSeesItsGroupAtTheTop) {
   EXPECT_EQ(available(), 7 * kGib);
 }
 
-TEST_F(HostMemory, IsFoundInTheFirstVersionOfGroups) {
-  put_machine(64 * kGib);
-  put("proc/self/cgroup", "9:name=systemd:/\n4:memory:/slurm/job_7\n3:cpuset:/\n0::/\n");
-  put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
-  put("sys/fs/cgroup/memory/memory.usage_in_bytes", "1073741824\n");
-  EXPECT_EQ(available(), 64 * kGib);
-  put("sys/fs/cgroup/memory/slurm/job_7/memory.limit_in_bytes", concat(8 * kGib, "\n"));
-  put("sys/fs/cgroup/memory/slurm/job_7/memory.usage_in_bytes", concat(3 * kGib, "\n"));
-  put("sys/fs/cgroup/memory/slurm/job_7/memory.stat",
-      concat("inactive_file 0\ntotal_inactive_file ", kGib, "\ntotal_active_file 0\n"));
-  EXPECT_EQ(available(), 6 * kGib);
-}
-
 }  // namespace
 }  // namespace retain::testing

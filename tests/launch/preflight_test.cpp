@@ -129,20 +129,6 @@ TEST(Preflight, EveryMachineIsLookedAt) {
   });
 }
 
-TEST(Preflight, ARunThatItsGpuHoldsIsHelpedByItsMachine) {
-  const Config config = large();
-  const GpuMemory enough{.free_bytes = 79 * kGib, .total_bytes = 80 * kGib}, half{40 * kGib, 80 * kGib};
-  const auto help = [&](const Target& target, const std::optional<GpuMemory>& gpu) {
-    return help_without_memory(config, 1, target, 1, gpu, 9 * kGib);
-  };
-  EXPECT_THAT(help(kGpu, enough), HasSubstr("9.0 GiB are available; more machines with fewer ranks each, a higher"));
-  EXPECT_THAT(help(kGpu, enough), Not(HasSubstr("train.micro_batch_tokens")));
-  for (const std::string& text : {help(kGpu, half), help(kGpu, std::nullopt), help(kCpu, std::nullopt)}) {
-    EXPECT_THAT(text, HasSubstr("train.micro_batch_tokens"));
-    EXPECT_THAT(text, Not(HasSubstr("machines")));
-  }
-}
-
 TEST(Plan, CountsTheGroupsOfNcclThatAMeshMakes) {
   Config config = large();
   const auto nccl_bytes = [&](int cp, int tp, int ranks) {

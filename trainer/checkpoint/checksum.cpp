@@ -8,52 +8,35 @@
 
 namespace retain {
 
-namespace {
-
-XXH3_state_t* state_of(void* state) { return static_cast<XXH3_state_t*>(state); }
-
-void* make_state() {
-  XXH3_state_t* state = XXH3_createState();
-  if (!state) throw std::bad_alloc();
-  XXH3_64bits_reset(state);
-  return state;
-}
-
-}  // namespace
-
 uint64_t checksum(const void* data, int64_t bytes) { return XXH3_64bits(data, static_cast<size_t>(bytes)); }
 
-BlockChecksums::BlockChecksums(int64_t block_bytes) : state_(make_state()), block_bytes_(block_bytes) {}
-BlockChecksums::~BlockChecksums() { XXH3_freeState(state_of(state_)); }
+BlockChecksums::BlockChecksums(int64_t block_bytes) : state_(XXH3_createState()), block_bytes_(block_bytes) {
+  if (!state_) throw std::bad_alloc();
+  XXH3_64bits_reset(state_);
+}
+BlockChecksums::~BlockChecksums() { XXH3_freeState(state_); }
 
 void BlockChecksums::update(const void* data, int64_t bytes) {
   const char* from = static_cast<const char*>(data);
   while (bytes > 0) {
     const int64_t n = std::min(bytes, room());
-    XXH3_64bits_update(state_of(state_), from, static_cast<size_t>(n));
+    XXH3_64bits_update(state_, from, static_cast<size_t>(n));
     from += n;
     bytes -= n;
     filled_bytes_ += n;
     if (filled_bytes_ == block_bytes_) {
-      blocks_.push_back(XXH3_64bits_digest(state_of(state_)));
-      XXH3_64bits_reset(state_of(state_));
+      blocks_.push_back(XXH3_64bits_digest(state_));
+      XXH3_64bits_reset(state_);
       filled_bytes_ = 0;
     }
   }
 }
 
 std::vector<uint64_t> BlockChecksums::finish() {
-  if (filled_bytes_ > 0) blocks_.push_back(XXH3_64bits_digest(state_of(state_)));
+  if (filled_bytes_ > 0) blocks_.push_back(XXH3_64bits_digest(state_));
   filled_bytes_ = 0;
   return std::move(blocks_);
 }
-
-StreamChecksum::StreamChecksum() : state_(make_state()) {}
-StreamChecksum::~StreamChecksum() { XXH3_freeState(state_of(state_)); }
-void StreamChecksum::update(const void* data, int64_t bytes) {
-  XXH3_64bits_update(state_of(state_), data, static_cast<size_t>(bytes));
-}
-uint64_t StreamChecksum::value() const { return XXH3_64bits_digest(state_of(state_)); }
 
 std::string to_hex(uint64_t value) {
   std::string text(16, '0');

@@ -7,13 +7,15 @@
 #include <string_view>
 #include <vector>
 
+struct XXH3_state_s;  // of xxhash.h
+
 namespace retain {
 
 inline constexpr int64_t kChecksumBlockBytes = int64_t{4} << 20;
 
 uint64_t checksum(const void* data, int64_t bytes);
 
-/// Takes a file's bytes in order and gives the checksum of each block; the last one may be short.
+/// Takes bytes in order, of a file say, and gives the checksum of each block; the last one may be short.
 class BlockChecksums {
  public:
   explicit BlockChecksums(int64_t block_bytes = kChecksumBlockBytes);
@@ -28,23 +30,9 @@ class BlockChecksums {
   std::vector<uint64_t> finish();
 
  private:
-  void* state_;  // XXH3_state_t
+  XXH3_state_s* state_;
   int64_t block_bytes_, filled_bytes_ = 0;
   std::vector<uint64_t> blocks_;
-};
-
-/// A running XXH3-64 of any length.
-class StreamChecksum {
- public:
-  StreamChecksum();
-  ~StreamChecksum();
-  StreamChecksum(const StreamChecksum&) = delete;
-  StreamChecksum& operator=(const StreamChecksum&) = delete;
-  void update(const void* data, int64_t bytes);
-  uint64_t value() const;
-
- private:
-  void* state_;  // XXH3_state_t
 };
 
 /// Sixteen hexadecimal digits, and back (false if they are not).

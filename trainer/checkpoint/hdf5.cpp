@@ -118,6 +118,10 @@ int64_t element_count(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
+std::vector<int64_t> coordinates(int64_t row, int64_t column, size_t dims) {
+  return dims == 1 ? std::vector<int64_t>{row} : std::vector<int64_t>{row, column};
+}
+
 ShardSkeleton make_shard_skeleton(DType dtype, int64_t step, const std::vector<ShardDataset>& datasets) {
   silence_hdf5();
   // An anonymous file in memory. Space for the data is only reserved: the file has holes there and takes no memory.

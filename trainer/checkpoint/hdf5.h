@@ -11,6 +11,9 @@
 
 namespace retain {
 
+/// A place in a dataset, or its shape: a vector's dataset (dims = 1) has no columns.
+std::vector<int64_t> coordinates(int64_t row, int64_t column, size_t dims);
+
 /// A contiguous dataset of a shard: a box of a whole tensor, with attributes global_shape and offset (int64).
 struct ShardDataset {
   std::string path;  ///< "/param/layers.0.ffn.up_proj.weight/master"

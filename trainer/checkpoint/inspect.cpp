@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
-#include "trainer/checkpoint/checksum.h"
 #include "parallel/agreement.h"
+#include "trainer/checkpoint/checksum.h"
 
 namespace retain {
 
@@ -133,15 +134,15 @@ Digest compute_digest(const Checkpoint& checkpoint) {
     const Box whole = whole_box(shape);
     all += concat(name, ' ', whole.rows, ' ', whole.columns);
     for (int i = 0; i < kStates; ++i) {
-      StreamChecksum sum;
+      BlockChecksums sum(std::numeric_limits<int64_t>::max());  // all in one block
       for_row_pieces(whole, dtype_bytes(dtype), [&](int64_t row, int64_t rows) {
         const Box piece{row, 0, rows, whole.columns};
         bytes.resize(static_cast<size_t>(piece.elements() * dtype_bytes(dtype)));
         checkpoint.read_box(name, piece, i, bytes.data(), whole.columns, dtype);
         sum.update(bytes.data(), static_cast<int64_t>(bytes.size()));
       });
-      tensor.states[static_cast<size_t>(i)] = sum.value();
-      all += ' ' + to_hex(sum.value());
+      tensor.states[static_cast<size_t>(i)] = sum.finish().front();
+      all += ' ' + to_hex(tensor.states[static_cast<size_t>(i)]);
     }
     all += '\n';
     digest.tensors.push_back(std::move(tensor));

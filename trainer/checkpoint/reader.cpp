@@ -121,28 +121,13 @@ void Checkpoint::check_fits(const std::vector<TensorPlacement>& placements, cons
                                            ", this model wants ", wants.rows, "x", wants.columns));
     }
   }
-  for (int i = 0; i < kStates; ++i) {
-    const TensorView view = into.states()[static_cast<size_t>(i)];
+  for (const TensorView& view : into.states()) {
     if (!view) continue;
     RETAIN_CHECK(view.contiguous() && view.elements() == into.range.size(), "state ", view.describe(),
                  " for a range of ", into.range.size());
-    // Weights alone may be converted; moments of another type are another run's.
-    if (i > 0 && view.dtype != manifest_.dtype) {
+    if (view.dtype != manifest_.dtype) {
       throw Error(ErrorKind::kData, concat(path_.string(), " holds ", dtype_name(manifest_.dtype),
                                            ", this run trains in ", dtype_name(view.dtype)));
-    }
-  }
-}
-
-void Checkpoint::read(const std::vector<TensorPlacement>& placements, const FlatState& into) const {
-  check_fits(placements, into);
-  for (int i = 0; i < kStates; ++i) {
-    const TensorView view = into.states()[static_cast<size_t>(i)];
-    if (!view) continue;
-    for (const FlatBox& flat : boxes_of_flat_range(placements, into.range)) {
-      const TensorPlacement& p = placements[static_cast<size_t>(flat.placement)];
-      char* to = static_cast<char*>(view.data) + (flat.flat_begin - into.range.begin) * dtype_bytes(view.dtype);
-      read_box(p.name, flat.box, i, to, p.box.columns, view.dtype);
     }
   }
 }

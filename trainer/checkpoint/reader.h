@@ -35,15 +35,11 @@ class Checkpoint {
   const Manifest& manifest() const { return manifest_; }
   const RunState& state() const { return manifest_.state; }
 
-  /// Fills the flat range of each present view from the stored boxes; elements in padding stay as they are. Values of
-  /// another float type are converted for `master` alone. Throws Error(kData) when a tensor is absent, has another
-  /// shape or type; Error(kIo). Not collective.
-  void read(const std::vector<TensorPlacement>& placements, const FlatState& into) const;
-
   /// Throws Error(kData) when a tensor is absent, or has another shape or type than is wanted.
   void check_fits(const std::vector<TensorPlacement>& placements, const FlatState& into) const;
 
-  /// Fills `to` (row-major, rows `row_stride` elements apart, of type `dtype`) with a box of state `state`.
+  /// Fills `to` (row-major, rows `row_stride` elements apart, of type `dtype`) with a box of state `state`; values of
+  /// the other float type are converted. Throws Error(kData) when there is no such tensor, Error(kIo). Not collective.
   void read_box(const std::string& tensor, const Box& box, int state, void* to, int64_t row_stride, DType dtype) const;
 
   using Report = std::function<void(const Error&)>;

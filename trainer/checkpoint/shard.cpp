@@ -19,10 +19,6 @@ struct Piece {
 // The file's metadata is a few hundred bytes a dataset; allocating a little more at first costs nothing.
 constexpr int64_t kMetadataGuessBytes = 512;
 
-std::vector<int64_t> coordinates(int64_t row, int64_t column, size_t dims) {
-  return dims == 1 ? std::vector<int64_t>{row} : std::vector<int64_t>{row, column};
-}
-
 void write_pieces(File& file, std::vector<Piece> pieces, BlockChecksums& sums) {
   std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.offset < b.offset; });
   for (const Piece& piece : pieces) {

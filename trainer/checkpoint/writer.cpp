@@ -18,10 +18,6 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-std::vector<int64_t> coordinates(int64_t row, int64_t column, size_t dims) {
-  return dims == 1 ? std::vector<int64_t>{row} : std::vector<int64_t>{row, column};
-}
-
 // Whole tensors, put together from the shards.
 std::vector<ViewDataset> view_of(const Manifest& manifest) {
   std::map<std::string, std::vector<std::pair<const StoredBox*, ViewDataset::Source>>> sources;
