@@ -15,7 +15,7 @@
 #include "trainer/checkpoint/reader.h"
 #include "trainer/checkpoint/writer.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 constexpr int kLoadedSomethingElse = 99;
@@ -87,7 +87,7 @@ int run(Communicator& host, const Path& run, int64_t target, bool in_place) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test
 
 int main(int argc, char** argv) {
   using namespace retain;
@@ -98,7 +98,7 @@ int main(int argc, char** argv) {
     std::optional<MpiEnvironment> environment;
     if (launched) environment.emplace();
     const auto host = launched ? make_mpi_communicator(*environment) : make_self_communicator();
-    return testing::run(*host, argv[1], std::atoll(argv[2]), in_place);
+    return test::run(*host, argv[1], std::atoll(argv[2]), in_place);
   } catch (const Error& e) {
     std::fprintf(stderr, "%s\n", e.what());
     if (launched) MpiEnvironment::abort(e.exit_code());

@@ -9,7 +9,7 @@
 #include "tests/fault/crash_simulator.h"
 #include "tests/trainer/checkpoint/fixture.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 using fault::Disk;
@@ -229,4 +229,4 @@ TEST_F(LiveFault, FailureOfEitherOfTwoRanksUnderMpirunIsReportedByAll) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -7,7 +7,7 @@
 
 #include "tests/support/tiny_run.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 constexpr int64_t kGib = int64_t{1} << 30;
@@ -73,4 +73,4 @@ TEST_F(HostMemory, AContainerSeesItsGroupAtTheTop) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -9,7 +9,7 @@
 #include "tests/support/tiny_run.h"
 #include "trainer/plan/memory_advice.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -145,4 +145,4 @@ TEST(Plan, CountsTheGroupsOfNcclThatAMeshMakes) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

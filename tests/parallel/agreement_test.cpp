@@ -5,7 +5,7 @@
 
 #include "tests/support/ranks.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 TEST(Agreement, EveryRankHasEveryRanksValue) {
@@ -54,4 +54,4 @@ TEST(Agreement, AnAttemptKeepsTheKindOfEveryException) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

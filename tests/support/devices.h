@@ -6,7 +6,7 @@
 
 #include "trainer/plan/plan.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 struct Device {
   const char* name;
@@ -31,4 +31,4 @@ inline constexpr Device kCpu{"cpu", false, DType::kFloat32};
 inline constexpr Device kCudaFloat32{"cuda_float32", true, DType::kFloat32};
 inline constexpr Device kCudaBfloat16{"cuda_bfloat16", true, DType::kBfloat16};
 
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -8,7 +8,7 @@
 #include "parallel/mpi/mpi_communicator.h"
 #include "tests/support/ranks.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 // The cases of GoogleTest take no arguments, so main leaves the world here for on_every_group().
@@ -55,11 +55,11 @@ void on_every_group(const RankBody& body) {
   }
 }
 
-}  // namespace retain::testing
+}  // namespace retain::test
 
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   const retain::MpiEnvironment mpi;
-  retain::testing::environment = &mpi;
-  return retain::testing::run_all(mpi);
+  retain::test::environment = &mpi;
+  return retain::test::run_all(mpi);
 }

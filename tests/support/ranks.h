@@ -7,7 +7,7 @@
 
 #include "parallel/communicator.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 using RankBody = std::function<void(Communicator&)>;
 
@@ -18,4 +18,4 @@ void run_ranks(int n, const RankBody& body, std::chrono::milliseconds deadline =
 /// Runs the body on groups of 1, 2, 3, 4 and 7 threads one after the other, or on all processes of MPI.
 void on_every_group(const RankBody& body);
 
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -8,7 +8,7 @@
 #include "tests/support/ranks.h"
 #include "tests/support/thread_communicator.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 void run_ranks(int n, const RankBody& body, std::chrono::milliseconds deadline) {
   std::mutex mutex;
@@ -43,4 +43,4 @@ void run_ranks(int n, const RankBody& body, std::chrono::milliseconds deadline) 
   if (!messages.empty()) throw Error(kind, messages);
 }
 
-}  // namespace retain::testing
+}  // namespace retain::test

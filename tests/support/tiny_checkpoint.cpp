@@ -3,7 +3,7 @@
 #include "trainer/checkpoint/inspect.h"
 #include "trainer/checkpoint/trainer_state.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 RunState run_state_of(Trainer& trainer, int64_t step) {
   RunState about;
@@ -37,4 +37,4 @@ void load_state(Trainer& trainer, const std::string& run) {
 
 std::string digest_of(const std::string& run) { return compute_digest(open_unverified(run)).value; }
 
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -6,7 +6,7 @@
 #include "trainer/checkpoint/writer.h"
 #include "trainer/trainer.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 /// What a checkpoint says about the trainer after `step` updates.
 RunState run_state_of(Trainer& trainer, int64_t step);
@@ -17,4 +17,4 @@ void load_state(Trainer& trainer, const std::string& run);
 /// The digest of the newest step of a run.
 std::string digest_of(const std::string& run);
 
-}  // namespace retain::testing
+}  // namespace retain::test

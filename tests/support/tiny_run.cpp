@@ -6,7 +6,7 @@
 #include "kernels/core/random.h"
 #include "trainer/data/token_writer.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 TemporaryDirectory::TemporaryDirectory() {
   std::string pattern = std::filesystem::temp_directory_path() / "retain-test-XXXXXX";
@@ -116,4 +116,4 @@ TinyResult train_tiny(const Config& config, DType compute, int steps, std::uniqu
   return result;
 }
 
-}  // namespace retain::testing
+}  // namespace retain::test

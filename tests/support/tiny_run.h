@@ -7,7 +7,7 @@
 
 #include "trainer/trainer.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 /// A folder that is removed at the end.
 class TemporaryDirectory {
@@ -43,4 +43,4 @@ TinyResult train_tiny(const Config& config, DType compute, int steps, std::uniqu
 /// The whole tensors of a flat buffer, put together over tp: collective over the mesh.
 std::vector<std::vector<double>> gather_whole(Trainer& trainer, const TensorView& flat);
 
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -3,7 +3,7 @@
 
 #include "kernels/backend.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 class WrappedBackend : public Backend {
  public:
@@ -36,4 +36,4 @@ class WrappedBackend : public Backend {
   std::unique_ptr<Backend> inner_;
 };
 
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -12,7 +12,7 @@
 #include "trainer/checkpoint/trainer_state.h"
 #include "trainer/run/training_run.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 class OnDevice : public ::testing::TestWithParam<Device> {
@@ -167,4 +167,4 @@ INSTANTIATE_TEST_SUITE_P(Devices, BetweenDevices,
                          });
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

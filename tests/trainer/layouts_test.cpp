@@ -6,7 +6,7 @@
 #include "tests/support/ranks.h"
 #include "tests/support/tiny_run.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 std::vector<MeshShape> meshes_of(int ranks) {
@@ -100,4 +100,4 @@ TEST(Layouts, FollowOneRankInFloat32) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -11,7 +11,7 @@
 #include "tests/support/tiny_run.h"
 #include "trainer/inference/generate.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 struct Variant {
@@ -257,4 +257,4 @@ TEST(Parameters, CountsThoseOfPublishedModels) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -6,7 +6,7 @@
 #include "tests/support/tiny_run.h"
 #include "trainer/optimizer/schedule.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 ScheduleConfig schedule(ScheduleKind kind, int64_t warmup, double final) {
@@ -99,4 +99,4 @@ TEST(Step, AccumulatedMicroBatchesAreOneBatch) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

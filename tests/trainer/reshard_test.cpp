@@ -11,7 +11,7 @@
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_run.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 constexpr int64_t kSteps = 3;
@@ -104,4 +104,4 @@ INSTANTIATE_TEST_SUITE_P(Devices, Reshard,
                          [](const auto& info) { return std::string(info.param.device.name); });
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

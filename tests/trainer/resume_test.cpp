@@ -11,7 +11,7 @@
 #include "tests/support/tiny_run.h"
 #include "trainer/checkpoint/trainer_state.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 constexpr int64_t kSavedStep = 5, kStepsAfter = 20;
@@ -119,4 +119,4 @@ TEST(Resume, OnAnyOtherMeshContinuesTheLossInFloat64) { continue_everywhere(DTyp
 TEST(Resume, OnAnyOtherMeshContinuesTheLossInFloat32) { continue_everywhere(DType::kFloat32, 1e-5); }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <sstream>
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 constexpr const char* kGood = R"(
@@ -53,4 +53,4 @@ void expect_golden(const std::string& text, const std::string& relative) {
                 << std::filesystem::absolute(copy).string() << " " << source_path(relative);
 }
 
-}  // namespace retain::testing
+}  // namespace retain::test

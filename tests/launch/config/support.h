@@ -6,7 +6,7 @@
 
 #include "launch/config/reader.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 /// A file of the source tree.
 std::string source_path(const std::string& relative);
@@ -22,4 +22,4 @@ std::string complaint(const std::string& text, const std::vector<std::string>& s
 /// build folder's golden/ and says how to compare and accept it.
 void expect_golden(const std::string& text, const std::string& relative);
 
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -5,7 +5,7 @@
 #include "tests/trainer/checkpoint/fixture.h"
 #include "trainer/checkpoint/inspect.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 using ::testing::AnyOf;
@@ -175,4 +175,4 @@ TEST(NoCheckpoint, IsAFreshStartForAResumeAndAnErrorForANamedPath) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -14,7 +14,7 @@
 #include "trainer/checkpoint/reader.h"
 #include "trainer/checkpoint/writer.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 /// A new empty directory, removed at the end.
 class TemporaryDirectory {
@@ -119,4 +119,4 @@ std::string error_of(ErrorKind kind, Work&& work) {
 
 inline void ignore_log(const std::string&) {}
 
-}  // namespace retain::testing
+}  // namespace retain::test

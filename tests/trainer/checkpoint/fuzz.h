@@ -11,7 +11,7 @@
 #include "trainer/checkpoint/reader.h"
 #include "trainer/checkpoint/writer.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 /// A step of two shards to load from.
 class FuzzStep {
@@ -80,4 +80,4 @@ inline FuzzResult fuzz_one(const FuzzStep& step, std::string_view input) {
   return std::max(load(step, input), load(step, with_checksum(input)));
 }
 
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -8,7 +8,7 @@
 
 #include "tests/trainer/checkpoint/fixture.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -132,4 +132,4 @@ TEST(HostileCheckpoint, DeepNestingAndHugeNumbersOfKeysAreRefusedInTime) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

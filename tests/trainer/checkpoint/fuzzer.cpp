@@ -6,8 +6,8 @@
 #include "tests/trainer/checkpoint/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
-  static const retain::testing::TemporaryDirectory run(retain::testing::TemporaryDirectory::Where::kMemory);
-  static const retain::testing::FuzzStep step(run.path());
-  retain::testing::fuzz_one(step, {reinterpret_cast<const char*>(data), bytes});
+  static const retain::test::TemporaryDirectory run(retain::test::TemporaryDirectory::Where::kMemory);
+  static const retain::test::FuzzStep step(run.path());
+  retain::test::fuzz_one(step, {reinterpret_cast<const char*>(data), bytes});
   return 0;
 }

@@ -4,7 +4,7 @@
 
 #include "tests/trainer/checkpoint/fixture.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -72,4 +72,4 @@ TEST(Inspect, RefusesAPathThatIsNoCheckpoint) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -6,7 +6,7 @@
 
 #include "tests/trainer/checkpoint/fixture.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -123,4 +123,4 @@ TEST(RunLock, ExactlyOneOfManyNewcomersTakesAStaleLock) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -3,7 +3,7 @@
 #include "tests/trainer/checkpoint/fixture.h"
 #include "trainer/checkpoint/checksum.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -120,4 +120,4 @@ TEST(Manifest, RefusesForgedValuesWithTheReason) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -3,7 +3,7 @@
 
 #include "tests/trainer/checkpoint/fixture.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 const std::vector<MeshShape> kMeshes = {{1, 1, 1}, {2, 1, 1}, {1, 2, 1}, {1, 1, 2},
@@ -207,4 +207,4 @@ TEST(Checkpoint, OpensInH5pyAsWholeTensors) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

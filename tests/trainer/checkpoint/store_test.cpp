@@ -2,7 +2,7 @@
 
 #include "tests/trainer/checkpoint/fixture.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -118,4 +118,4 @@ TEST(Commit, ResumeOfAnOlderStepSetsItsFutureAside) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -7,7 +7,7 @@
 #include "parallel/topology.h"
 #include "trainer/checkpoint/shard.h"
 
-namespace retain::testing {
+namespace retain::test {
 
 /// Placements of one tp rank, and the padded flat size for that many replicas.
 struct TestLayout {
@@ -92,4 +92,4 @@ inline RunState test_run_state(int64_t step, const MeshShape& mesh = {}) {
   return run;
 }
 
-}  // namespace retain::testing
+}  // namespace retain::test

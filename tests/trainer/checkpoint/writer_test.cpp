@@ -5,7 +5,7 @@
 
 #include "tests/trainer/checkpoint/fixture.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -199,4 +199,4 @@ TEST(CheckCanSave, NamesThePathThatCannotBeCreated) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -9,7 +9,7 @@
 #include "tests/support/backends.h"
 #include "tests/support/tiny_run.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 const std::string kFolder = RETAIN_SOURCE_DIR "/tests/trainer/interop/golden/";
@@ -56,4 +56,4 @@ INSTANTIATE_TEST_SUITE_P(Folders, Golden, ::testing::Values("fla-tiny", "torchsc
 });
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -6,7 +6,7 @@
 #include "tests/support/tiny_run.h"
 #include "trainer/checkpoint/trainer_state.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 TEST(Plan, ListsEveryByteThatATrainerAllocates) {
@@ -83,4 +83,4 @@ TEST(Plan, AChunkThatTheDeviceWouldNotTakeIsRefused) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -13,7 +13,7 @@
 #include "tests/support/wrapped_backend.h"
 #include "trainer/checkpoint/store.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 constexpr int64_t kSteps = 5;
@@ -226,4 +226,4 @@ TEST_F(Run, GoesOnAfterASaveThatFailedOtherwise) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test
