@@ -4,7 +4,7 @@
 
 #include "kernels/retention_plan.h"
 #include "parallel/shard.h"
-#include "trainer/model/parameters.h"
+#include "trainer/model/parameter_layout.h"
 
 namespace retain {
 
