@@ -17,23 +17,6 @@ enum Scalar { kLoss, kSumOfSquares, kNorm, kClipScale, kScalars };
 
 }  // namespace
 
-DeviceBatch upload_batch(Backend& backend, const HostBatch& host, const DeviceBatch& memory) {
-  DeviceBatch batch = memory;
-  batch.position_offset = host.position_offset;
-  backend.upload(batch.tokens, host.token_ids.data());
-  backend.upload(batch.targets, host.targets.data());
-  backend.upload(batch.token_order, host.token_order.data());
-  backend.upload(batch.carry, host.carry.data());
-  const bool whole =
-      std::all_of(host.document_start.begin(), host.document_start.end(), [](int32_t s) { return s == 0; });
-  if (whole) {
-    batch.document_start = {};
-  } else {
-    backend.upload(batch.document_start, host.document_start.data());
-  }
-  return batch;
-}
-
 TrainingStep::Memory TrainingStep::take_memory(Arena& arena, const BatchShape& shape) {
   return {.batch = take_batch(arena, shape), .scalars = arena.take(DType::kFloat64, {kScalars})};
 }

@@ -60,8 +60,4 @@ class TrainingStep {
   Memory memory_;
 };
 
-/// Copies a batch of the loader to the device. Batches without a document start inside get no document_start, which
-/// lets the backend take its shorter way.
-DeviceBatch upload_batch(Backend& backend, const HostBatch& host, const DeviceBatch& memory);
-
 }  // namespace retain

@@ -6,6 +6,8 @@
 #include "launch/bench/report.h"
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
+#include "trainer/model/host_values.h"
+#include "trainer/model/retention_tables.h"
 
 namespace retain {
 

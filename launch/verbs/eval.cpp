@@ -9,7 +9,7 @@
 #include "launch/verbs/trained_model.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/inference/evaluate.h"
-#include "trainer/step.h"
+#include "trainer/model/one_rank_model.h"
 
 namespace retain {
 
@@ -42,24 +42,16 @@ nlohmann::ordered_json to_json(const EvalResult& result, double bits_per_byte) {
 int run(const EvalOptions& options) {
   TrainedModel trained = load_trained_model(options.checkpoint);
   const Config& config = trained.config;
-  const auto mesh = make_single_mesh();
-  TensorParallel tp(mesh->tp());
-  ContextParallel cp(mesh->cp());
-  const BatchShape shape{.sequences = kWindowsAtOnce, .tokens = config.data.seq_len};
-  const Dimensions dims(config.model, shape, trained.target.compute, 0, 1, config.train.chunk,
-                        trained.backend->device());
-  trained.backend->reserve_workspace(dims.workspace(trained.parameters->layout().flat_elements));
-  RetNet model(*trained.backend, tp, cp, *trained.parameters, dims, Residency::kInference);
-
-  const Buffer buffer(*trained.backend, TrainingStep::memory_bytes(shape));
-  Arena arena(buffer);
-  const DeviceBatch batch = take_batch(arena, shape);
+  Backend& backend = *trained.backend;
+  OneRankModel alone(backend, *trained.parameters, config.model, trained.target.compute,
+                     {.sequences = kWindowsAtOnce, .tokens = config.data.seq_len}, config.train.chunk,
+                     Residency::kInference);
 
   nlohmann::ordered_json sets = nlohmann::ordered_json::object();
   for (const NamedPath& data : options.data) {
     const EvalWindows windows(TokenSet(data.path, config.model.vocab_size), config.data, config.model.vocab_size,
-                              shape.sequences, mesh->shape(), mesh->at(), options.tokens);
-    const EvalResult result = evaluate(*trained.backend, *mesh, model, windows, batch, options.mode);
+                              kWindowsAtOnce, alone.mesh().shape(), alone.mesh().at(), options.tokens);
+    const EvalResult result = evaluate(backend, alone.mesh(), alone.model(), windows, alone.batch(), options.mode);
     // A byte-level token is a byte (end-of-document, which has no text, is one in a document).
     const double bits_per_byte = result.loss / std::numbers::ln2;
     sets[data.name] = to_json(result, bits_per_byte);

@@ -57,14 +57,10 @@ class Fixture {
  public:
   Fixture(const Variant& variant, int64_t chunk, Residency residency = Residency::kTraining)
       : backend_(make_cpu_backend(1)),
-        alone_(make_self_communicator()),
-        tp_(*alone_),
-        cp_(*alone_),
         layout_(variant.model, 0, 1, 1),
-        dims_(variant.model, {.sequences = 2, .tokens = 13}, DType::kFloat64, 0, 1, chunk, Device::kCpu),
-        parameters_(*backend_, layout_, DType::kFloat64, {0, layout_.flat_elements}, residency) {
-    backend_->reserve_workspace(dims_.workspace(layout_.flat_elements));
-    model_ = std::make_unique<RetNet>(*backend_, tp_, cp_, parameters_, dims_, residency);
+        parameters_(*backend_, layout_, DType::kFloat64, {0, layout_.flat_elements}, residency),
+        alone_(*backend_, parameters_, variant.model, DType::kFloat64, {.sequences = 2, .tokens = 13}, chunk,
+               residency) {
     parameters_.initialize(3);
     // Norm weights away from one, so that a forgotten factor shows.
     for (const ParameterSpec& spec : layout_.parameters) {
@@ -73,10 +69,6 @@ class Fixture {
       for (int64_t i = 0; i < spec.rows; ++i) values[i] = 1 + 0.2 * philox_normal(stream_key(5, spec.name), i);
       parameters_.set_weight(spec, values);
     }
-    Arena planned;
-    take_batch(planned, dims_.batch);
-    buffer_ = Buffer(*backend_, planned.peak_bytes());
-    Arena arena(buffer_);
     HostBatch host{.sequences = 2,
                    .tokens = 13,
                    .position_offset = 0,
@@ -97,20 +89,20 @@ class Fixture {
     std::stable_sort(host.token_order.begin(), host.token_order.end(),
                      [&](int32_t a, int32_t b) { return host.token_ids[a] < host.token_ids[b]; });
     tokens_ = host.token_ids;
-    batch_ = upload_batch(*backend_, host, take_batch(arena, dims_.batch));
+    batch_ = upload_batch(*backend_, host, alone_.batch());
   }
 
   /// Weighted sum of the tokens' losses, so that each counts differently from the mean.
   double loss(RetentionForm form = RetentionForm::kChunkwise) {
-    model_->forward(batch_, form);
-    return total(model_->loss(batch_));
+    alone_.model().forward(batch_, form);
+    return total(alone_.model().loss(batch_));
   }
   double loss_and_backward(GradientWrite gradients = GradientWrite::kReplace) {
-    model_->forward(batch_, RetentionForm::kChunkwise);
-    return total(model_->loss_and_backward(batch_, 1.0, gradients));
+    alone_.model().forward(batch_, RetentionForm::kChunkwise);
+    return total(alone_.model().loss_and_backward(batch_, 1.0, gradients));
   }
   std::vector<double> logits(int64_t rows) {
-    const TensorView z = model_->logits(batch_, 0, rows);
+    const TensorView z = alone_.model().logits(batch_, 0, rows);
     std::vector<double> values;
     for (int64_t r = 0; r < rows; ++r) {
       const double* row = z.as<double>() + r * z.stride[0];
@@ -131,14 +123,9 @@ class Fixture {
   }
 
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Communicator> alone_;
-  TensorParallel tp_;
-  ContextParallel cp_;
   ParameterLayout layout_;
-  Dimensions dims_;
   ParameterStore parameters_;
-  std::unique_ptr<RetNet> model_;
-  Buffer buffer_;
+  OneRankModel alone_;
   DeviceBatch batch_;
   std::vector<int32_t> tokens_;
 };

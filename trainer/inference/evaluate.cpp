@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "trainer/step.h"
+#include "trainer/model/host_values.h"
 
 namespace retain {
 
@@ -22,19 +22,11 @@ EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindo
 
   // Sums of losses and counts by bucket; tp ranks hold the same values, so only the first adds its own.
   std::vector<double> sums(2 * buckets, 0.0);
-  std::vector<float> narrow(shape.rows());
-  std::vector<double> losses(shape.rows());
   for (int64_t i = 0; i < windows.count(); ++i) {
     const HostBatch host = windows.load(i);
     const DeviceBatch batch = upload_batch(backend, host, memory);
     model.forward(batch, form);
-    const TensorView loss = model.loss(batch);
-    if (loss.dtype == DType::kFloat64) {
-      backend.download(losses.data(), loss);
-    } else {
-      backend.download(narrow.data(), loss);
-      losses.assign(narrow.begin(), narrow.end());
-    }
+    const std::vector<double> losses = download_wide(backend, model.loss(batch));
     if (mesh.at().tp != 0) continue;
     for (int64_t row = 0; row < shape.rows(); ++row) {
       if (host.targets[row] < 0) continue;

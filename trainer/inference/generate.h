@@ -2,10 +2,9 @@
 // and everything generated token by token.
 #pragma once
 
-#include <memory>
 #include <vector>
 
-#include "trainer/model/retnet.h"
+#include "trainer/model/one_rank_model.h"
 
 namespace retain {
 
@@ -28,24 +27,13 @@ class Decoder {
   std::vector<double> feed(const std::vector<int32_t>& tokens);
 
  private:
-  // A model of a fixed number of tokens a call.
-  struct Stage {
-    int64_t tokens;
-    std::unique_ptr<RetNet> model;
-    Buffer buffer;
-    DeviceBatch batch;
-  };
-  Stage make_stage(const ParameterStore& parameters, const ModelConfig& model, DType compute, int64_t tokens);
-  void run(Stage& stage, const int32_t* tokens, RetentionForm form);
+  void run(OneRankModel& stage, const int32_t* tokens, RetentionForm form);
 
   Backend& backend_;
-  std::unique_ptr<Communicator> alone_;
-  TensorParallel tp_;
-  ContextParallel cp_;
   int64_t vocab_size_;
-  Stage single_, block_;
+  OneRankModel single_, block_;  ///< each reads a fixed number of tokens a call
   Buffer states_buffer_;
-  CarriedStates carried_;
+  CarriedStates states_;
   int64_t position_ = 0;
 };
 

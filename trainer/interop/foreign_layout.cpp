@@ -1,13 +1,46 @@
 #include "trainer/interop/foreign_layout.h"
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/core/error.h"
+#include "trainer/model/retnet.h"
 
 namespace retain {
 namespace {
 
-constexpr int64_t kLayerParameters = 9;  // two norms, q k v g o, ffn up and down; then ffn gate and group norm if there
+// What is between the layer's prefix and ".weight".
+struct Translation {
+  std::string_view ours, fla, torchscale;
+};
+
+constexpr auto kTranslations = std::to_array<Translation>({
+    {"embeddings", "model.embeddings", "embed_tokens"},
+    {"embedding_norm", "model.embedding_norm", "layernorm_embedding"},
+    {"retention_norm", "attn_norm", "retention_layer_norm"},
+    {"retention.q_proj", "attn.q_proj", "retention.q_proj"},
+    {"retention.k_proj", "attn.k_proj", "retention.k_proj"},
+    {"retention.v_proj", "attn.v_proj", "retention.v_proj"},
+    {"retention.g_proj", "attn.g_proj", "retention.g_proj"},
+    {"retention.o_proj", "attn.o_proj", "retention.out_proj"},
+    {"retention.group_norm", "attn.g_norm_swish_gate", "retention.group_norm"},
+    {"ffn_norm", "mlp_norm", "final_layer_norm"},
+    // torchscale: fc1 is the activated branch, and "gate" the linear one.
+    {"ffn.gate_proj", "mlp.gate_proj", "ffn.fc1"},
+    {"ffn.up_proj", "mlp.up_proj", "ffn.gate"},
+    {"ffn.down_proj", "mlp.down_proj", "ffn.fc2"},
+    {"final_norm", "model.norm", "layer_norm"},
+    {"lm_head", "lm_head", "output_projection"},
+});
+constexpr Translation kUpWithoutGate = {"ffn.up_proj", "mlp.up_proj", "ffn.fc1"};
+
+const Translation& translation(std::string_view ours, const ModelConfig& model) {
+  if (ours == kUpWithoutGate.ours && model.ffn == FfnKind::kGelu) return kUpWithoutGate;
+  const auto found = std::find_if(kTranslations.begin(), kTranslations.end(),
+                                  [&](const Translation& translation) { return translation.ours == ours; });
+  RETAIN_CHECK(found != kTranslations.end(), "no foreign name of ", ours);
+  return *found;
+}
 
 /// Row of theirs (interleaved) that is row `row` of ours (halves), within a head of `rows` rows.
 int64_t interleaved_row(int64_t row, int64_t rows) { return row < rows / 2 ? 2 * row : 2 * (row - rows / 2) + 1; }
@@ -40,53 +73,34 @@ int64_t ForeignParameter::elements() const {
 }
 
 std::vector<ForeignParameter> foreign_parameters(const ModelConfig& model, ForeignLayout layout) {
+  constexpr std::string_view kLayers = "layers.", kWeight = ".weight";
   const bool fla = layout == ForeignLayout::kFla;
-  const int64_t d = model.hidden_size, key_rows = model.heads * model.key_dim(),
-                value_rows = model.heads * model.value_dim();
-  const bool gated = model.ffn != FfnKind::kGelu;
   std::vector<ForeignParameter> list;
-  const auto add = [&](std::string ours, const std::string& in_fla, const std::string& in_torchscale,
-                       std::vector<int64_t> shape, int64_t head_rows = 0) {
-    list.push_back({std::move(ours), fla ? in_fla : in_torchscale, std::move(shape), fla ? 0 : head_rows});
-  };
-  add("embeddings.weight", "model.embeddings.weight", "embed_tokens.weight", {model.vocab_size, d});
-  if (model.embedding_norm)
-    add("embedding_norm.weight", "model.embedding_norm.weight", "layernorm_embedding.weight", {d});
-  for (int64_t i = 0; i < model.layers; ++i) {
-    const std::string ours = concat("layers.", i, "."), in_fla = "model." + ours;
-    const auto projection = [&](const std::string& letter, const std::string& in_torchscale, std::vector<int64_t> shape,
-                                int64_t head_rows = 0) {
-      add(ours + "retention." + letter + "_proj.weight", in_fla + "attn." + letter + "_proj.weight",
-          ours + "retention." + in_torchscale + "_proj.weight", std::move(shape), head_rows);
-    };
-    const auto ffn = [&](const std::string& name, const std::string& in_torchscale, std::vector<int64_t> shape) {
-      add(ours + "ffn." + name + "_proj.weight", in_fla + "mlp." + name + "_proj.weight",
-          ours + "ffn." + in_torchscale + ".weight", std::move(shape));
-    };
-    add(ours + "retention_norm.weight", in_fla + "attn_norm.weight", ours + "retention_layer_norm.weight", {d});
-    projection("q", "q", {key_rows, d}, model.key_dim());
-    projection("k", "k", {key_rows, d}, model.key_dim());
-    projection("v", "v", {value_rows, d});
-    projection("g", "g", {value_rows, d});
-    projection("o", "out", {d, value_rows});
-    if (model.group_norm_affine) {
-      add(ours + "retention.group_norm.weight", in_fla + "attn.g_norm_swish_gate.weight",
-          ours + "retention.group_norm.weight", {model.value_dim()});
-    }
-    add(ours + "ffn_norm.weight", in_fla + "mlp_norm.weight", ours + "final_layer_norm.weight", {d});
-    // torchscale: fc1 is the activated branch, and "gate" the linear one.
-    if (gated) ffn("gate", "fc1", {model.ffn_size, d});
-    ffn("up", gated ? "gate" : "fc1", {model.ffn_size, d});
-    ffn("down", "fc2", {d, model.ffn_size});
+  for (const DeclaredParameter& declared : RetNet::declare(model).parameters) {
+    const std::string_view name = declared.name;
+    const bool of_layer = name.starts_with(kLayers);
+    const size_t prefix = of_layer ? name.find('.', kLayers.size()) + 1 : 0;
+    const std::string_view inner = name.substr(prefix, name.size() - prefix - kWeight.size());
+    const Translation& theirs = translation(inner, model);
+
+    ForeignParameter parameter{.name = declared.name,
+                               .foreign_name = concat(fla && of_layer ? "model." : "", name.substr(0, prefix),
+                                                      fla ? theirs.fla : theirs.torchscale, kWeight),
+                               .shape = {declared.rows}};
+    if (declared.is_matrix()) parameter.shape.push_back(declared.columns);
+    if (!fla && (inner == "retention.q_proj" || inner == "retention.k_proj")) parameter.head_rows = model.key_dim();
+    list.push_back(std::move(parameter));
   }
-  add("final_norm.weight", "model.norm.weight", "layer_norm.weight", {d});
-  if (!model.tie_embeddings) add("lm_head.weight", "lm_head.weight", "output_projection.weight", {model.vocab_size, d});
   return list;
 }
 
 int64_t foreign_parameter_count(const ModelConfig& model) {
-  const int64_t layer = kLayerParameters + (model.group_norm_affine ? 1 : 0) + (model.ffn != FfnKind::kGelu ? 1 : 0);
-  return model.layers * layer + 2 + (model.embedding_norm ? 1 : 0) + (model.tie_embeddings ? 0 : 1);
+  const auto count = [&](int64_t layers) {
+    ModelConfig few = model;
+    few.layers = layers;
+    return static_cast<int64_t>(RetNet::declare(few).parameters.size());
+  };
+  return count(0) + model.layers * (count(1) - count(0));
 }
 
 std::vector<float> rows_to_ours(const ForeignParameter& parameter, std::vector<float> theirs) {

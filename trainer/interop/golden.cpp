@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <numeric>
 
-#include "parallel/mesh.h"
 #include "trainer/interop/model_import.h"
-#include "trainer/model/retnet.h"
-#include "trainer/step.h"
+#include "trainer/model/host_values.h"
+#include "trainer/model/one_rank_model.h"
 
 namespace retain {
 
@@ -24,29 +22,6 @@ double relative_error(const std::vector<double>& ours, const std::vector<float>&
     size += static_cast<double>(theirs[i]) * theirs[i];
   }
   return std::sqrt(difference / size);
-}
-
-// A view of any floating type as float64 on the host.
-std::vector<double> download_wide(Backend& backend, const TensorView& x) {
-  const DType wide_dtype = x.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-  const Buffer buffer(backend, x.elements() * dtype_bytes(wide_dtype));
-  TensorView wide = x;
-  wide.data = buffer.data();
-  wide.dtype = wide_dtype;
-  for (int d = x.rank - 1, step = 1; d >= 0; --d) {
-    wide.stride[d] = step;
-    step *= static_cast<int>(x.shape[d]);
-  }
-  backend.copy(wide, x);
-  std::vector<double> values(x.elements());
-  if (wide_dtype == DType::kFloat64) {
-    backend.download(values.data(), wide);
-  } else {
-    std::vector<float> narrow(values.size());
-    backend.download(narrow.data(), wide);
-    std::copy(narrow.begin(), narrow.end(), values.begin());
-  }
-  return values;
 }
 
 HostBatch golden_batch(const SafetensorsFile& golden, int64_t vocab_size) {
@@ -87,16 +62,11 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
     const std::vector<float> weight = imported.read(spec.name);
     parameters.set_weight(spec, {weight.begin(), weight.end()});
   }
-  const auto alone = make_self_communicator();
-  TensorParallel tp(*alone);
-  ContextParallel cp(*alone);
-  const Dimensions dims(config, {.sequences = host.sequences, .tokens = host.tokens}, compute, 0, 1, kChunk,
-                        backend.device());
-  backend.reserve_workspace(dims.workspace(layout.flat_elements));
-  RetNet model(backend, tp, cp, parameters, dims, Residency::kTraining);
-  const Buffer memory(backend, TrainingStep::memory_bytes(dims.batch));
-  Arena arena(memory);
-  const DeviceBatch batch = upload_batch(backend, host, take_batch(arena, dims.batch));
+  OneRankModel alone(backend, parameters, config, compute, {.sequences = host.sequences, .tokens = host.tokens}, kChunk,
+                     Residency::kTraining);
+  RetNet& model = alone.model();
+  const Dimensions& dims = model.dims();
+  const DeviceBatch batch = upload_batch(backend, host, alone.batch());
 
   const bool rounds = compute == DType::kBfloat16;
   const double logits_limit = rounds ? 3e-2 : 1e-5, gradient_limit = rounds ? 6e-2 : 1e-4;

@@ -1,87 +1,74 @@
 #include "trainer/model/block.h"
 
+#include "trainer/model/overlay.h"
+
 namespace retain {
 
-Block::Saved Block::take_saved(Arena& arena, const Dimensions& dims, Residency residency) {
-  const int64_t n = dims.rows(), d = dims.model.hidden_size;
-  Saved saved;
-  saved.x = arena.take(dims.compute, {n, d});
-  saved.u = arena.take(dims.compute, {n, d});
-  saved.x_mid = arena.take(dims.compute, {n, d});
-  saved.u_mid = arena.take(dims.compute, {n, d});
-  saved.rstd = arena.take(dims.accumulate(), {n});
-  saved.rstd_mid = arena.take(dims.accumulate(), {n});
-  saved.retention = RetentionLayer::take_saved(arena, dims, residency);
-  saved.ffn = FeedForward::take_saved(arena, dims);
-  return saved;
+Block::Block(const Declarations& declare, const ModelConfig& model, std::unique_ptr<Mixer> mixer)
+    : mixer_(std::move(mixer)),
+      norm_(declare.norm(mixer_->name() + std::string("_norm.weight"), model.hidden_size)),
+      ffn_norm_(declare.norm("ffn_norm.weight", model.hidden_size)),
+      ffn_(declare, model) {}
+
+void Block::take_saved(Arena& arena, const Dimensions& dims, Residency residency) {
+  const auto take = [&] { return arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
+  const auto take_rstd = [&] { return arena.take(dims.accumulate(), {dims.rows()}); };
+  saved_ = {.x = take(), .u = take(), .x_mid = take(), .u_mid = take(), .rstd = take_rstd(), .rstd_mid = take_rstd()};
+  mixer_->take_saved(arena, dims, residency);
+  ffn_.take_saved(arena, dims);
 }
 
-Block::Scratch Block::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
-  const int64_t n = dims.rows(), d = dims.model.hidden_size;
-  Scratch scratch;
-  scratch.branch = arena.take(dims.compute, {n, d});
-  if (residency == Residency::kTraining) scratch.du = arena.take(dims.compute, {n, d});
-  // Retention and FFN are never at work at the same time: they share memory.
-  const int64_t mark = arena.mark();
-  scratch.retention = RetentionLayer::take_scratch(arena, dims, residency);
-  const int64_t retention_end = arena.mark();
-  arena.rewind(mark);
-  scratch.ffn = FeedForward::take_scratch(arena, dims, residency);
-  if (arena.mark() < retention_end) arena.rewind(retention_end);
-  return scratch;
+void Block::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
+  const auto take = [&] { return arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
+  scratch_.branch = take();
+  if (residency == Residency::kTraining) scratch_.du = take();
+  Overlay overlay(arena);
+  mixer_->take_scratch(arena, dims, residency);
+  overlay.next();
+  ffn_.take_scratch(arena, dims, residency);
 }
 
-Block::Block(const ParameterStore& parameters, const ModelConfig& model, int64_t layer, Residency residency)
-    : retention_(parameters, layer, residency), ffn_(parameters, model, layer, residency) {
-  const std::string prefix = "layers." + std::to_string(layer) + ".";
-  norm_weight_ = parameters.norm_weight(prefix + "retention_norm.weight");
-  ffn_norm_weight_ = parameters.norm_weight(prefix + "ffn_norm.weight");
-  if (residency == Residency::kInference) return;
-  norm_gradient_ = parameters.gradient(prefix + "retention_norm.weight");
-  ffn_norm_gradient_ = parameters.gradient(prefix + "ffn_norm.weight");
+Residual Block::forward(const Pass& pass, const Residual& in) const {
+  const double eps = pass.dims.model.norm_eps;
+  if (!in.branch) pass.backend.copy(saved_.x, in.stream);
+  pass.backend.rms_norm({.x = in.branch ? in.stream : saved_.x,
+                         .residual = in.branch,
+                         .weight = norm_.weight,
+                         .sum = in.branch ? saved_.x : TensorView{},
+                         .y = saved_.u,
+                         .rstd = saved_.rstd,
+                         .eps = eps});
+  mixer_->forward(pass, saved_.u, scratch_.branch);
+
+  pass.backend.rms_norm({.x = saved_.x,
+                         .residual = scratch_.branch,
+                         .weight = ffn_norm_.weight,
+                         .sum = saved_.x_mid,
+                         .y = saved_.u_mid,
+                         .rstd = saved_.rstd_mid,
+                         .eps = eps});
+  ffn_.forward(pass, saved_.u_mid, scratch_.branch);
+  return {.stream = saved_.x_mid, .branch = scratch_.branch};
 }
 
-void Block::forward(const Context& ctx, const TensorView& stream, const TensorView& branch, Saved& saved,
-                    const Scratch& scratch) const {
-  const double eps = ctx.dims.model.norm_eps;
-  if (!branch) ctx.backend.copy(saved.x, stream);
-  ctx.backend.rms_norm({.x = branch ? stream : saved.x,
-                        .residual = branch,
-                        .weight = norm_weight_,
-                        .sum = branch ? saved.x : TensorView{},
-                        .y = saved.u,
-                        .rstd = saved.rstd,
-                        .eps = eps});
-  retention_.forward(ctx, saved.u, scratch.branch, saved.retention, scratch.retention);
+void Block::backward(const Pass& pass, const TensorView& dx) const {
+  ffn_.backward(pass, dx, saved_.u_mid, scratch_.du);
+  pass.backend.rms_norm_backward({.dy = scratch_.du,
+                                  .x = saved_.x_mid,
+                                  .weight = ffn_norm_.weight,
+                                  .rstd = saved_.rstd_mid,
+                                  .dresidual = dx,
+                                  .dx = dx,
+                                  .dweight = ffn_norm_.gradient});
 
-  ctx.backend.rms_norm({.x = saved.x,
-                        .residual = scratch.branch,
-                        .weight = ffn_norm_weight_,
-                        .sum = saved.x_mid,
-                        .y = saved.u_mid,
-                        .rstd = saved.rstd_mid,
-                        .eps = eps});
-  ffn_.forward(ctx, saved.u_mid, scratch.branch, saved.ffn);
-}
-
-void Block::backward(const Context& ctx, const Saved& saved, const Scratch& scratch, const TensorView& dx) const {
-  ffn_.backward(ctx, dx, saved.u_mid, saved.ffn, scratch.ffn, scratch.du);
-  ctx.backend.rms_norm_backward({.dy = scratch.du,
-                                 .x = saved.x_mid,
-                                 .weight = ffn_norm_weight_,
-                                 .rstd = saved.rstd_mid,
-                                 .dresidual = dx,
-                                 .dx = dx,
-                                 .dweight = ffn_norm_gradient_});
-
-  retention_.backward(ctx, dx, saved.u, saved.retention, scratch.retention, scratch.du);
-  ctx.backend.rms_norm_backward({.dy = scratch.du,
-                                 .x = saved.x,
-                                 .weight = norm_weight_,
-                                 .rstd = saved.rstd,
-                                 .dresidual = dx,
-                                 .dx = dx,
-                                 .dweight = norm_gradient_});
+  mixer_->backward(pass, dx, saved_.u, scratch_.du);
+  pass.backend.rms_norm_backward({.dy = scratch_.du,
+                                  .x = saved_.x,
+                                  .weight = norm_.weight,
+                                  .rstd = saved_.rstd,
+                                  .dresidual = dx,
+                                  .dx = dx,
+                                  .dweight = norm_.gradient});
 }
 
 }  // namespace retain

@@ -5,6 +5,7 @@
 #include "kernels/retention_plan.h"
 #include "parallel/shard.h"
 #include "trainer/model/parameter_layout.h"
+#include "trainer/model/retention_tables.h"
 
 namespace retain {
 

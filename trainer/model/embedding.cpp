@@ -2,45 +2,43 @@
 
 namespace retain {
 
-Embedding::Saved Embedding::take_saved(Arena& arena, const Dimensions& dims) {
-  if (!dims.model.embedding_norm) return {};
-  return {.x = arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}),
-          .rstd = arena.take(dims.accumulate(), {dims.rows()})};
+Embedding::Embedding(const Declarations& declare, const ModelConfig& model) : normed_(model.embedding_norm) {
+  table_ = declare.matrix(kWeight, TpCut::kVocabulary, model.vocab_size, model.hidden_size, model.init_std,
+                          ParameterUse::kLookUp);
+  if (normed_) norm_ = declare.norm("embedding_norm.weight", model.hidden_size);
 }
 
-Embedding::Embedding(const ParameterStore& parameters, const ModelConfig& model, Residency residency) {
-  weight_ = parameters.weight("embeddings.weight");
-  if (model.embedding_norm) norm_weight_ = parameters.norm_weight("embedding_norm.weight");
-  if (residency == Residency::kInference) return;
-  gradient_ = parameters.gradient("embeddings.weight");
-  if (model.embedding_norm) norm_gradient_ = parameters.gradient("embedding_norm.weight");
+void Embedding::take_saved(Arena& arena, const Dimensions& dims) {
+  if (!normed_) return;
+  saved_ = {.x = arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}),
+            .rstd = arena.take(dims.accumulate(), {dims.rows()})};
 }
 
-void Embedding::forward(const Context& ctx, const TensorView& x, const Saved& saved) const {
-  const TensorView looked_up = norm_weight_ ? saved.x : x;
-  ctx.backend.embedding({.tokens = ctx.batch.tokens,
-                         .weight = weight_,
-                         .x = looked_up,
-                         .first_row = ctx.dims.vocab.begin,
-                         .scale = ctx.dims.model.embedding_scale});
-  ctx.tp.all_reduce(looked_up);
-  if (norm_weight_) {
-    ctx.backend.rms_norm(
-        {.x = saved.x, .weight = norm_weight_, .y = x, .rstd = saved.rstd, .eps = ctx.dims.model.norm_eps});
+void Embedding::forward(const Pass& pass, const TensorView& x) const {
+  const TensorView looked_up = normed_ ? saved_.x : x;
+  pass.backend.embedding({.tokens = pass.batch.tokens,
+                          .weight = table_.weight,
+                          .x = looked_up,
+                          .first_row = pass.dims.vocab.begin,
+                          .scale = pass.dims.model.embedding_scale});
+  pass.tp.all_reduce(looked_up);
+  if (normed_) {
+    pass.backend.rms_norm(
+        {.x = saved_.x, .weight = norm_.weight, .y = x, .rstd = saved_.rstd, .eps = pass.dims.model.norm_eps});
   }
 }
 
-void Embedding::backward(const Context& ctx, const Saved& saved, const TensorView& dx) const {
-  if (norm_weight_) {
-    ctx.backend.rms_norm_backward(
-        {.dy = dx, .x = saved.x, .weight = norm_weight_, .rstd = saved.rstd, .dx = dx, .dweight = norm_gradient_});
+void Embedding::backward(const Pass& pass, const TensorView& dx) const {
+  if (normed_) {
+    pass.backend.rms_norm_backward(
+        {.dy = dx, .x = saved_.x, .weight = norm_.weight, .rstd = saved_.rstd, .dx = dx, .dweight = norm_.gradient});
   }
-  ctx.backend.embedding_backward({.tokens = ctx.batch.tokens,
-                                  .token_order = ctx.batch.token_order,
-                                  .dx = dx,
-                                  .dweight = gradient_,
-                                  .first_row = ctx.dims.vocab.begin,
-                                  .scale = ctx.dims.model.embedding_scale});
+  pass.backend.embedding_backward({.tokens = pass.batch.tokens,
+                                   .token_order = pass.batch.token_order,
+                                   .dx = dx,
+                                   .dweight = table_.gradient,
+                                   .first_row = pass.dims.vocab.begin,
+                                   .scale = pass.dims.model.embedding_scale});
 }
 
 }  // namespace retain

@@ -1,28 +1,34 @@
 // Token embedding with the vocabulary cut over tp, its scale, and the optional norm (spec.md 1.1).
 #pragma once
 
-#include "trainer/model/context.h"
-#include "trainer/model/parameters.h"
+#include "trainer/model/declarations.h"
+#include "trainer/model/pass.h"
 
 namespace retain {
 
 class Embedding {
  public:
-  struct Saved {
-    TensorView x;     ///< compute [n,d]: before the norm; absent without one
-    TensorView rstd;  ///< accumulate [n]
-  };
-  static Saved take_saved(Arena& arena, const Dimensions& dims);
+  /// The name of its matrix, which a tied head uses too.
+  static constexpr const char* kWeight = "embeddings.weight";
 
-  Embedding(const ParameterStore& parameters, const ModelConfig& model, Residency residency);
+  Embedding(const Declarations& declare, const ModelConfig& model);
+
+  void take_saved(Arena& arena, const Dimensions& dims);
 
   /// x [n,d]
-  void forward(const Context& ctx, const TensorView& x, const Saved& saved) const;
+  void forward(const Pass& pass, const TensorView& x) const;
   /// From dx [n,d], which is changed when there is a norm; gradients are added to.
-  void backward(const Context& ctx, const Saved& saved, const TensorView& dx) const;
+  void backward(const Pass& pass, const TensorView& dx) const;
 
  private:
-  TensorView weight_, gradient_, norm_weight_, norm_gradient_;
+  struct Saved {
+    TensorView x;     ///< compute [n,d]: before the norm
+    TensorView rstd;  ///< accumulate [n]
+  };
+
+  bool normed_;
+  Parameter table_, norm_;
+  Saved saved_;  ///< with a norm only
 };
 
 }  // namespace retain

@@ -13,52 +13,48 @@ TensorView linear_branch(const TensorView& ab, const Dimensions& dims) {
 
 }  // namespace
 
-FeedForward::Saved FeedForward::take_saved(Arena& arena, const Dimensions& dims) {
+FeedForward::FeedForward(const Declarations& declare, const ModelConfig& model) {
+  const Declarations ffn = declare.within("ffn.");
+  std::vector<Declarations::Rows> in;
+  if (model.ffn != FfnKind::kGelu) in.push_back({"gate_proj.weight", model.ffn_size});
+  in.push_back({"up_proj.weight", model.ffn_size});
+  in_ = ffn.adjacent_matrices(in, model.hidden_size, model.init_std);
+  down_ = ffn.matrix("down_proj.weight", TpCut::kColumns, model.hidden_size, model.ffn_size, model.init_std);
+}
+
+FeedForward::Activations FeedForward::take(Arena& arena, const Dimensions& dims) {
   return {.ab = arena.take(dims.compute, {dims.rows(), dims.ffn_columns()}),
           .h = arena.take(dims.compute, {dims.rows(), dims.ffn_size})};
 }
 
-FeedForward::Scratch FeedForward::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
-  if (residency == Residency::kInference) return {};
-  return {.dab = arena.take(dims.compute, {dims.rows(), dims.ffn_columns()}),
-          .dh = arena.take(dims.compute, {dims.rows(), dims.ffn_size})};
+void FeedForward::take_saved(Arena& arena, const Dimensions& dims) { saved_ = take(arena, dims); }
+
+void FeedForward::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
+  if (residency == Residency::kTraining) gradients_ = take(arena, dims);
 }
 
-FeedForward::FeedForward(const ParameterStore& parameters, const ModelConfig& model, int64_t layer,
-                         Residency residency) {
-  const std::string prefix = "layers." + std::to_string(layer) + ".ffn.";
-  const std::string first = prefix + (model.ffn == FfnKind::kGelu ? "up_proj.weight" : "gate_proj.weight");
-  const std::string last = prefix + "up_proj.weight", down = prefix + "down_proj.weight";
-  in_weight_ = parameters.fused_weight(first, last);
-  down_weight_ = parameters.weight(down);
-  if (residency == Residency::kInference) return;
-  in_gradient_ = parameters.fused_gradient(first, last);
-  down_gradient_ = parameters.gradient(down);
+void FeedForward::forward(const Pass& pass, const TensorView& u, const TensorView& f) const {
+  linear(pass.backend, u, in_.weight, saved_.ab);
+  pass.backend.ffn_activation({.kind = pass.dims.model.ffn,
+                               .a = activated(saved_.ab, pass.dims),
+                               .b = linear_branch(saved_.ab, pass.dims),
+                               .h = saved_.h});
+  linear(pass.backend, saved_.h, down_.weight, f);
+  pass.tp.all_reduce(f);
 }
 
-void FeedForward::forward(const Context& ctx, const TensorView& u, const TensorView& f, const Saved& saved) const {
-  linear(ctx.backend, u, in_weight_, saved.ab);
-  ctx.backend.ffn_activation({.kind = ctx.dims.model.ffn,
-                              .a = activated(saved.ab, ctx.dims),
-                              .b = linear_branch(saved.ab, ctx.dims),
-                              .h = saved.h});
-  linear(ctx.backend, saved.h, down_weight_, f);
-  ctx.tp.all_reduce(f);
-}
-
-void FeedForward::backward(const Context& ctx, const TensorView& df, const TensorView& u, const Saved& saved,
-                           const Scratch& scratch, const TensorView& du) const {
-  linear_weight_gradient(ctx.backend, df, saved.h, down_gradient_, ctx.gradients);
-  linear_input_gradient(ctx.backend, df, down_weight_, scratch.dh);
-  ctx.backend.ffn_activation_backward({.kind = ctx.dims.model.ffn,
-                                       .dh = scratch.dh,
-                                       .a = activated(saved.ab, ctx.dims),
-                                       .b = linear_branch(saved.ab, ctx.dims),
-                                       .da = activated(scratch.dab, ctx.dims),
-                                       .db = linear_branch(scratch.dab, ctx.dims)});
-  linear_weight_gradient(ctx.backend, scratch.dab, u, in_gradient_, ctx.gradients);
-  linear_input_gradient(ctx.backend, scratch.dab, in_weight_, du);
-  ctx.tp.all_reduce(du);
+void FeedForward::backward(const Pass& pass, const TensorView& df, const TensorView& u, const TensorView& du) const {
+  linear_weight_gradient(pass.backend, df, saved_.h, down_.gradient, pass.gradients);
+  linear_input_gradient(pass.backend, df, down_.weight, gradients_.h);
+  pass.backend.ffn_activation_backward({.kind = pass.dims.model.ffn,
+                                        .dh = gradients_.h,
+                                        .a = activated(saved_.ab, pass.dims),
+                                        .b = linear_branch(saved_.ab, pass.dims),
+                                        .da = activated(gradients_.ab, pass.dims),
+                                        .db = linear_branch(gradients_.ab, pass.dims)});
+  linear_weight_gradient(pass.backend, gradients_.ab, u, in_.gradient, pass.gradients);
+  linear_input_gradient(pass.backend, gradients_.ab, in_.weight, du);
+  pass.tp.all_reduce(du);
 }
 
 }  // namespace retain

@@ -2,33 +2,32 @@
 // Tensor parallel: rows of W_gate, W_up and columns of W_down are cut; the output is summed over tp.
 #pragma once
 
-#include "trainer/model/context.h"
-#include "trainer/model/parameters.h"
+#include "trainer/model/declarations.h"
+#include "trainer/model/pass.h"
 
 namespace retain {
 
 class FeedForward {
  public:
-  struct Saved {
+  FeedForward(const Declarations& declare, const ModelConfig& model);
+
+  void take_saved(Arena& arena, const Dimensions& dims);
+  void take_scratch(Arena& arena, const Dimensions& dims, Residency residency);
+
+  /// f [n,d] = FFN(u [n,d]).
+  void forward(const Pass& pass, const TensorView& u, const TensorView& f) const;
+  /// du [n,d] from df [n,d]; parameter gradients as pass.gradients says.
+  void backward(const Pass& pass, const TensorView& df, const TensorView& u, const TensorView& du) const;
+
+ private:
+  struct Activations {
     TensorView ab;  ///< compute [n, 2F] = (a, b), or [n, F] = a without a gate
     TensorView h;   ///< compute [n, F]: input of W_down
   };
-  struct Scratch {
-    TensorView dab, dh;  ///< compute, like ab and h
-  };
-  static Saved take_saved(Arena& arena, const Dimensions& dims);
-  static Scratch take_scratch(Arena& arena, const Dimensions& dims, Residency residency);
+  static Activations take(Arena& arena, const Dimensions& dims);
 
-  FeedForward(const ParameterStore& parameters, const ModelConfig& model, int64_t layer, Residency residency);
-
-  /// f [n,d] = FFN(u [n,d]).
-  void forward(const Context& ctx, const TensorView& u, const TensorView& f, const Saved& saved) const;
-  /// du [n,d] from df [n,d]; parameter gradients as ctx.gradients says.
-  void backward(const Context& ctx, const TensorView& df, const TensorView& u, const Saved& saved,
-                const Scratch& scratch, const TensorView& du) const;
-
- private:
-  TensorView in_weight_, in_gradient_, down_weight_, down_gradient_;
+  Parameter in_, down_;
+  Activations saved_, gradients_;
 };
 
 }  // namespace retain

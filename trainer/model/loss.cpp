@@ -2,71 +2,69 @@
 
 #include <algorithm>
 
+#include "trainer/model/embedding.h"
 #include "trainer/model/linear.h"
 
 namespace retain {
 
-LossHead::Scratch LossHead::take_scratch(Arena& arena, const Dimensions& dims, int tp_size) {
-  Scratch scratch;
-  scratch.logits = arena.take(dims.compute, {dims.logits_rows, dims.vocab_rows});
+LossHead::LossHead(const Declarations& declare, const ModelConfig& model)
+    : matrix_(model.tie_embeddings ? declare.product_with(Embedding::kWeight)
+                                   : declare.matrix("lm_head.weight", TpCut::kVocabulary, model.vocab_size,
+                                                    model.hidden_size, model.init_std)) {}
+
+void LossHead::take_scratch(Arena& arena, const Dimensions& dims, int tp_size) {
+  scratch_.logits = arena.take(dims.compute, {dims.logits_rows, dims.vocab_rows});
   if (tp_size > 1) {
-    scratch.statistics = arena.take(dims.accumulate(), {dims.logits_rows, 3});
-    scratch.gathered = arena.take(dims.accumulate(), {tp_size, dims.logits_rows, 3});
+    scratch_.statistics = arena.take(dims.accumulate(), {dims.logits_rows, 3});
+    scratch_.gathered = arena.take(dims.accumulate(), {tp_size, dims.logits_rows, 3});
   }
-  return scratch;
 }
 
-LossHead::LossHead(const ParameterStore& parameters, const ModelConfig& model, Residency residency) {
-  const std::string name = model.tie_embeddings ? "embeddings.weight" : "lm_head.weight";
-  weight_ = parameters.weight(name);
-  if (residency == Residency::kTraining) gradient_ = parameters.gradient(name);
-}
-
-TensorView LossHead::logits(const Context& ctx, const TensorView& x, const Scratch& scratch) const {
-  const TensorView out = scratch.logits.slice(0, 0, x.shape[0]);
-  linear(ctx.backend, x, weight_, out);
+TensorView LossHead::logits(const Pass& pass, const TensorView& x) const {
+  const TensorView out = scratch_.logits.slice(0, 0, x.shape[0]);
+  linear(pass.backend, x, matrix_.weight, out);
   return out;
 }
 
-void LossHead::forward(const Context& ctx, const TensorView& x, const TensorView& loss, const Scratch& scratch) const {
-  rows(ctx, x, loss, 1.0, scratch, {});
+void LossHead::forward(const Pass& pass, const TensorView& x, const TensorView& loss) const {
+  rows(pass, x, loss, 1.0, {});
 }
 
-void LossHead::forward_backward(const Context& ctx, const TensorView& x, const TensorView& loss, double scale,
-                                const Scratch& scratch, const TensorView& dx) const {
-  rows(ctx, x, loss, scale, scratch, dx);
-  ctx.tp.all_reduce(dx);
+void LossHead::forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+                                const TensorView& dx) const {
+  rows(pass, x, loss, scale, dx);
+  pass.tp.all_reduce(dx);
 }
 
-void LossHead::rows(const Context& ctx, const TensorView& x, const TensorView& loss, double scale,
-                    const Scratch& scratch, const TensorView& dx) const {
+void LossHead::rows(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+                    const TensorView& dx) const {
   const int64_t n = x.shape[0];
-  const Range vocab = ctx.dims.vocab;
-  for (int64_t row = 0; row < n; row += ctx.dims.logits_rows) {
-    const int64_t count = std::min(ctx.dims.logits_rows, n - row);
+  const Range vocab = pass.dims.vocab;
+  for (int64_t row = 0; row < n; row += pass.dims.logits_rows) {
+    const int64_t count = std::min(pass.dims.logits_rows, n - row);
     const TensorView x_rows = x.slice(0, row, count);
-    const TensorView targets = ctx.batch.targets.slice(0, row, count);
-    const TensorView z = logits(ctx, x_rows, scratch);
+    const TensorView targets = pass.batch.targets.slice(0, row, count);
+    const TensorView z = logits(pass, x_rows);
 
     TensorView gathered;
-    if (scratch.statistics) {
-      const TensorView mine = scratch.statistics.slice(0, 0, count);
-      ctx.backend.cross_entropy_statistics(
+    if (scratch_.statistics) {
+      const TensorView mine = scratch_.statistics.slice(0, 0, count);
+      pass.backend.cross_entropy_statistics(
           {.logits = z, .targets = targets, .statistics = mine, .first_column = vocab.begin, .valid = vocab.size()});
-      gathered = TensorView(scratch.gathered.data, scratch.gathered.dtype, {ctx.tp.size(), count, 3});
-      ctx.tp.gather(gathered, mine);
+      gathered = TensorView(scratch_.gathered.data, scratch_.gathered.dtype, {pass.tp.size(), count, 3});
+      pass.tp.gather(gathered, mine);
     }
-    ctx.backend.cross_entropy({.logits = z,
-                               .targets = targets,
-                               .gathered = gathered,
-                               .loss = loss.slice(0, row, count),
-                               .first_column = vocab.begin,
-                               .valid = vocab.size(),
-                               .scale = scale,
-                               .gradient = static_cast<bool>(dx)});
+    pass.backend.cross_entropy({.logits = z,
+                                .targets = targets,
+                                .gathered = gathered,
+                                .loss = loss.slice(0, row, count),
+                                .first_column = vocab.begin,
+                                .valid = vocab.size(),
+                                .scale = scale,
+                                .gradient = static_cast<bool>(dx)});
     if (!dx) continue;
-    linear_weight_gradient(ctx.backend, z, x_rows, gradient_, row == 0 ? ctx.gradients : GradientWrite::kAdd);
-    linear_input_gradient(ctx.backend, z, weight_, dx.slice(0, row, count));
+    linear_weight_gradient(pass.backend, z, x_rows, matrix_.gradient, row == 0 ? pass.gradients : GradientWrite::kAdd);
+    linear_input_gradient(pass.backend, z, matrix_.weight, dx.slice(0, row, count));
   }
 }
 

@@ -2,34 +2,35 @@
 // `logits_rows` rows at a time, and their gradient is written in their place, so that they never need much memory.
 #pragma once
 
-#include "trainer/model/context.h"
-#include "trainer/model/parameters.h"
+#include "trainer/model/declarations.h"
+#include "trainer/model/pass.h"
 
 namespace retain {
 
 class LossHead {
  public:
+  LossHead(const Declarations& declare, const ModelConfig& model);
+
+  void take_scratch(Arena& arena, const Dimensions& dims, int tp_size);
+
+  /// loss [n] (accumulate) of each token, 0 where its target is ignored, from the normed stream x [n,d].
+  void forward(const Pass& pass, const TensorView& x, const TensorView& loss) const;
+  /// The same, and dx [n,d] = scale × the gradient of the sum of the losses; the head's gradient as pass.gradients
+  /// says.
+  void forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+                        const TensorView& dx) const;
+  /// Logits of this rank's columns for up to logits_rows rows of x, which the next call overwrites.
+  TensorView logits(const Pass& pass, const TensorView& x) const;
+
+ private:
   struct Scratch {
     TensorView logits;                ///< compute [logits_rows, vocab_rows]
     TensorView statistics, gathered;  ///< accumulate [logits_rows, 3], [P, logits_rows, 3]; tp only
   };
-  static Scratch take_scratch(Arena& arena, const Dimensions& dims, int tp_size);
+  void rows(const Pass& pass, const TensorView& x, const TensorView& loss, double scale, const TensorView& dx) const;
 
-  LossHead(const ParameterStore& parameters, const ModelConfig& model, Residency residency);
-
-  /// loss [n] (accumulate) of each token, 0 where its target is ignored, from the normed stream x [n,d].
-  void forward(const Context& ctx, const TensorView& x, const TensorView& loss, const Scratch& scratch) const;
-  /// The same, and dx [n,d] = scale × the gradient of the sum of the losses; the head's gradient as ctx.gradients says.
-  void forward_backward(const Context& ctx, const TensorView& x, const TensorView& loss, double scale,
-                        const Scratch& scratch, const TensorView& dx) const;
-  /// Logits of this rank's columns for up to logits_rows rows of x, into scratch.logits' first rows; returned.
-  TensorView logits(const Context& ctx, const TensorView& x, const Scratch& scratch) const;
-
- private:
-  void rows(const Context& ctx, const TensorView& x, const TensorView& loss, double scale, const Scratch& scratch,
-            const TensorView& dx) const;
-
-  TensorView weight_, gradient_;
+  Parameter matrix_;
+  Scratch scratch_;
 };
 
 }  // namespace retain

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "trainer/model/retnet.h"
+
 namespace retain {
 
 namespace {
@@ -11,40 +13,41 @@ constexpr int64_t kTensorAlignment = 64;
 // Rows of a vocabulary shard are a multiple of this: bf16 rows of the logits stay aligned to 16 bytes.
 constexpr int64_t kVocabAlignment = 8;
 
-// Adds parameters in flat order.
-class LayoutBuilder {
- public:
-  LayoutBuilder(std::vector<ParameterSpec>& out, int tp_rank, int tp_size)
-      : out_(out), tp_rank_(tp_rank), tp_size_(tp_size) {}
-
-  void row_parallel_outputs(const std::string& name, int64_t rows, int64_t columns, double std, bool adjacent = false) {
-    const Range mine = even_shard(rows, tp_rank_, tp_size_);
-    add({name, 2, rows, columns, mine.begin, 0, mine.size(), columns, mine.size(), 0, std}, adjacent);
+// The box of a parameter that a rank holds.
+ParameterSpec box_of(const DeclaredParameter& p, int tp_rank, int tp_size) {
+  ParameterSpec spec{.name = p.name,
+                     .rank = p.is_matrix() ? 2 : 1,
+                     .global_rows = p.rows,
+                     .global_columns = p.columns,
+                     .rows = p.rows,
+                     .columns = p.columns,
+                     .real_rows = p.rows,
+                     .init_std = p.init_std};
+  const auto cut_rows = [&](const Range& mine, int64_t rows) {
+    spec.first_row = mine.begin;
+    spec.real_rows = mine.size();
+    spec.rows = rows;
+  };
+  switch (p.cut) {
+    case TpCut::kNone: break;
+    case TpCut::kRows: {
+      const Range mine = even_shard(p.rows, tp_rank, tp_size);
+      cut_rows(mine, mine.size());
+      break;
+    }
+    case TpCut::kVocabulary:
+      cut_rows(padded_shard(p.rows, tp_rank, tp_size, kVocabAlignment),
+               padded_shard_size(p.rows, tp_size, kVocabAlignment));
+      break;
+    case TpCut::kColumns: {
+      const Range mine = even_shard(p.columns, tp_rank, tp_size);
+      spec.first_column = mine.begin;
+      spec.columns = mine.size();
+      break;
+    }
   }
-  void column_parallel_inputs(const std::string& name, int64_t rows, int64_t columns, double std) {
-    const Range mine = even_shard(columns, tp_rank_, tp_size_);
-    add({name, 2, rows, columns, 0, mine.begin, rows, mine.size(), rows, 0, std}, false);
-  }
-  void vocabulary(const std::string& name, int64_t vocab, int64_t columns, double std) {
-    const int64_t rows = padded_shard_size(vocab, tp_size_, kVocabAlignment);
-    const Range mine = padded_shard(vocab, tp_rank_, tp_size_, kVocabAlignment);
-    add({name, 2, vocab, columns, mine.begin, 0, rows, columns, mine.size(), 0, std}, false);
-  }
-  void norm(const std::string& name, int64_t size) { add({name, 1, size, 1, 0, 0, size, 1, size, 0, 0.0}, false); }
-
-  int64_t align() { return used_ = align_up(used_, kTensorAlignment); }
-
- private:
-  void add(ParameterSpec spec, bool adjacent) {
-    if (!adjacent) align();
-    spec.flat_offset = used_;
-    used_ += spec.elements();
-    out_.push_back(std::move(spec));
-  }
-  std::vector<ParameterSpec>& out_;
-  int tp_rank_, tp_size_;
-  int64_t used_ = 0;
-};
+  return spec;
+}
 
 }  // namespace
 
@@ -52,42 +55,27 @@ int64_t vocab_rows(const ModelConfig& model, int tp_size) {
   return padded_shard_size(model.vocab_size, tp_size, kVocabAlignment);
 }
 
-ParameterLayout::ParameterLayout(const ModelConfig& model, int tp_rank, int tp_size, int replicas) {
-  const int64_t d = model.hidden_size, keys = model.heads * model.key_dim(), values = model.heads * model.value_dim();
-  const double std = model.init_std;
-  LayoutBuilder build(parameters, tp_rank, tp_size);
+ParameterLayout::ParameterLayout(const ModelConfig& model, int tp_rank, int tp_size, int replicas)
+    : ParameterLayout(RetNet::declare(model), tp_rank, tp_size, replicas) {}
 
-  build.vocabulary("embeddings.weight", model.vocab_size, d, std);
-  for (int64_t i = 0; i < model.layers; ++i) {
-    const std::string layer = "layers." + std::to_string(i) + ".";
-    build.row_parallel_outputs(layer + "retention.q_proj.weight", keys, d, std);
-    build.row_parallel_outputs(layer + "retention.k_proj.weight", keys, d, std, true);
-    build.row_parallel_outputs(layer + "retention.v_proj.weight", values, d, std, true);
-    build.row_parallel_outputs(layer + "retention.g_proj.weight", values, d, std, true);
-    build.column_parallel_inputs(layer + "retention.o_proj.weight", d, values, std);
-    if (model.ffn != FfnKind::kGelu) build.row_parallel_outputs(layer + "ffn.gate_proj.weight", model.ffn_size, d, std);
-    build.row_parallel_outputs(layer + "ffn.up_proj.weight", model.ffn_size, d, std, model.ffn != FfnKind::kGelu);
-    build.column_parallel_inputs(layer + "ffn.down_proj.weight", d, model.ffn_size, std);
-  }
-  if (!model.tie_embeddings) build.vocabulary("lm_head.weight", model.vocab_size, d, std);
-  matrices = {0, build.align()};
-
-  if (model.embedding_norm) build.norm("embedding_norm.weight", d);
-  for (int64_t i = 0; i < model.layers; ++i) {
-    const std::string layer = "layers." + std::to_string(i) + ".";
-    build.norm(layer + "retention_norm.weight", d);
-    build.norm(layer + "ffn_norm.weight", d);
-  }
-  build.norm("final_norm.weight", d);
-  norms = {matrices.end, build.align()};
-
-  if (model.group_norm_affine) {
-    for (int64_t i = 0; i < model.layers; ++i) {
-      build.norm("layers." + std::to_string(i) + ".retention.group_norm.weight", model.value_dim());
+ParameterLayout::ParameterLayout(const DeclaredModel& declared, int tp_rank, int tp_size, int replicas) {
+  int64_t end = 0;
+  const auto place = [&](std::initializer_list<ParameterUse> uses) -> Range {
+    const int64_t begin = end;
+    for (const DeclaredParameter& parameter : declared.parameters) {
+      if (std::find(uses.begin(), uses.end(), parameter.use) == uses.end()) continue;
+      if (!parameter.adjacent) end = align_up(end, kTensorAlignment);
+      parameters.push_back(box_of(parameter, tp_rank, tp_size));
+      parameters.back().flat_offset = end;
+      end += parameters.back().elements();
     }
-  }
-  flat_elements = align_up(build.align(), kTensorAlignment * replicas);
-  group_norms = {norms.end, flat_elements};
+    end = align_up(end, kTensorAlignment);
+    return {begin, end};
+  };
+  matrices = place({ParameterUse::kLookUp, ParameterUse::kProduct});
+  norms = place({ParameterUse::kNorm});
+  group_norms = place({ParameterUse::kGroupNorm});
+  flat_elements = group_norms.end = align_up(end, kTensorAlignment * replicas);
 }
 
 const ParameterSpec& ParameterLayout::find(const std::string& name) const {
@@ -97,25 +85,18 @@ const ParameterSpec& ParameterLayout::find(const std::string& name) const {
   throw Error(ErrorKind::kInternal, "no parameter '" + name + "'");
 }
 
-bool ParameterLayout::has(const std::string& name) const {
-  return std::any_of(parameters.begin(), parameters.end(),
-                     [&](const ParameterSpec& spec) { return spec.name == name; });
-}
-
 ParameterCounts count_parameters(const ModelConfig& model) {
   ParameterCounts counts;
-  for (const ParameterSpec& spec : ParameterLayout(model, 0, 1, 1).parameters) {
-    const int64_t elements = spec.real_rows * spec.columns;
+  for (const DeclaredParameter& parameter : RetNet::declare(model).parameters) {
+    const int64_t elements = parameter.rows * parameter.columns;
     counts.all += elements;
-    if (spec.rank == 2 && spec.name != "embeddings.weight") counts.matmul += elements;
-    if (spec.name == "embeddings.weight" && model.tie_embeddings) counts.matmul += elements;
+    if (parameter.use == ParameterUse::kProduct) counts.matmul += elements;
   }
   return counts;
 }
 
 double flops_per_token(const ModelConfig& model) {
-  const double retention = 12.0 * static_cast<double>(model.layers * model.heads * model.key_dim() * model.value_dim());
-  return 6.0 * static_cast<double>(count_parameters(model).matmul) + retention;
+  return 6.0 * static_cast<double>(count_parameters(model).matmul) + RetNet::declare(model).mixer_flops;
 }
 
 }  // namespace retain

@@ -1,4 +1,5 @@
-// Which part of which tensor this rank holds and where it lies in the flat buffers: pure functions of the model.
+// What the layers of a model declare (declarations.h), and what follows from it by pure functions: which part of which
+// tensor a rank holds, where it lies in the flat buffers, and what a token costs.
 //
 // Flat order: [matrices, all cut over tp][norm weights, equal on all tp ranks][group norm weights, equal on all tp
 // ranks, whose gradients are partial sums]. So "decayed", "cut over tp" and "to be summed over tp" are each one flat
@@ -12,6 +13,33 @@
 #include "trainer/config.h"
 
 namespace retain {
+
+enum class ParameterUse : uint8_t {
+  kLookUp,     ///< a matrix of which rows are read
+  kProduct,    ///< a matrix of products: 6 FLOPs an element and trained token
+  kNorm,       ///< a norm's weight, equal on all tp ranks
+  kGroupNorm,  ///< likewise, but the gradient on each tp rank is a partial sum
+};
+
+/// How a matrix [rows, columns] is cut over tp. The rows of a vocabulary need not divide: they are padded.
+enum class TpCut : uint8_t { kNone, kRows, kColumns, kVocabulary };
+
+/// A whole parameter, without padding.
+struct DeclaredParameter {
+  std::string name;  ///< "layers.0.retention.q_proj.weight"
+  ParameterUse use = ParameterUse::kProduct;
+  TpCut cut = TpCut::kNone;
+  int64_t rows = 0, columns = 1;
+  double init_std = 0;    ///< initial weights N(0, init_std); 0: all ones
+  bool adjacent = false;  ///< to the one before, which it is read together with
+
+  bool is_matrix() const { return use == ParameterUse::kLookUp || use == ParameterUse::kProduct; }
+};
+
+struct DeclaredModel {
+  std::vector<DeclaredParameter> parameters;  ///< in the order of the forward
+  double mixer_flops = 0;                     ///< of one trained token: what mixers compute beside matrix products
+};
 
 /// One parameter of this rank: a box of the whole tensor. Matrices are [out, in], row-major, so that y = x Wᵀ.
 struct ParameterSpec {
@@ -27,16 +55,16 @@ struct ParameterSpec {
   int64_t elements() const { return rows * columns; }
 };
 
-/// Where everything lies; a pure function of the model, the tensor-parallel place, and the number of replicas.
+/// Where everything lies; a pure function of what is declared, the tensor-parallel place, and the number of replicas.
 struct ParameterLayout {
   std::vector<ParameterSpec> parameters;
   Range matrices, norms, group_norms;  ///< flat ranges, in this order, covering everything
   int64_t flat_elements = 0;           ///< padded so that the replicas' slices are equal and aligned
 
   ParameterLayout() = default;
+  ParameterLayout(const DeclaredModel& declared, int tp_rank, int tp_size, int replicas);
   ParameterLayout(const ModelConfig& model, int tp_rank, int tp_size, int replicas);
   const ParameterSpec& find(const std::string& name) const;
-  bool has(const std::string& name) const;
 };
 
 /// Parameters of the whole model (spec.md section 3), and those of them that matrix products use

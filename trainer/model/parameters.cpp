@@ -4,6 +4,8 @@
 
 #include "kernels/core/random.h"
 #include "parallel/gradient_reducer.h"
+#include "trainer/model/dimensions.h"
+#include "trainer/model/host_values.h"
 
 namespace retain {
 
@@ -126,12 +128,7 @@ void ParameterStore::set_weight(const ParameterSpec& spec, const std::vector<dou
   if (count == 0) return;
   const Buffer scratch(backend_, count * dtype_bytes(accumulate_));
   const TensorView wide(scratch.data(), accumulate_, {count});
-  if (accumulate_ == DType::kFloat64) {
-    backend_.upload(wide, values.data());
-  } else {
-    const std::vector<float> narrow(values.begin(), values.end());
-    backend_.upload(wide, narrow.data());
-  }
+  upload_rounded(backend_, wide, values);
   assign(spec.flat_offset, wide);
   backend_.synchronize();
 }

@@ -9,9 +9,9 @@ namespace retain {
 namespace {
 
 // q, k, v, g as [B,T,H,width] views of the columns of one [n, 2HK+2HV] matrix.
-struct Heads {
+struct HeadViews {
   TensorView q, k, v, g;
-  Heads(const TensorView& qkvg, const Dimensions& dims) {
+  HeadViews(const TensorView& qkvg, const Dimensions& dims) {
     const int64_t keys = dims.keys(), values = dims.values();
     const auto view = [&](int64_t column, int64_t width) {
       return qkvg.slice(1, column, width)
@@ -26,162 +26,160 @@ struct Heads {
 };
 
 // Only the chunkwise form works on operands that carry the decay.
-int64_t fold_chunk(const Context& ctx) { return ctx.form == RetentionForm::kChunkwise ? ctx.dims.fold_chunk : 0; }
-
-void rotate(const Context& ctx, const TensorView& x, bool inverse, double scale, int fold_sign) {
-  ctx.backend.rotate({.x = x,
-                      .y = x,
-                      .table = ctx.tables.rotation,
-                      .log2_gamma = ctx.tables.log2_gamma,
-                      .inverse = inverse,
-                      .scale = scale,
-                      .fold_chunk = fold_chunk(ctx),
-                      .fold_sign = fold_sign});
-}
-
-SegmentJoin segment_join(const Context& ctx, const RetentionLayer::Scratch& scratch, const TensorView& state) {
-  return {
-      .carry = ctx.batch.carry, .segment_tokens = ctx.dims.batch.tokens, .gathered = scratch.gathered, .state = state};
-}
+int64_t fold_chunk(const Pass& pass) { return pass.form == RetentionForm::kChunkwise ? pass.dims.fold_chunk : 0; }
 
 }  // namespace
 
-RetentionLayer::Saved RetentionLayer::take_saved(Arena& arena, const Dimensions& dims, Residency residency) {
-  const int64_t n = dims.rows(), b = dims.batch.sequences, t = dims.batch.tokens;
-  Saved saved;
-  saved.qkvg = arena.take(dims.compute, {n, dims.qkvg_columns()});
-  if (residency == Residency::kTraining) {
-    saved.states = arena.take(dims.compute, {b, dims.chunks(), dims.heads, dims.key_dim, dims.value_dim});
-  }
-  if (dims.batch.segments > 1)
-    saved.state_in = arena.take(dims.accumulate(), {b, dims.heads, dims.key_dim, dims.value_dim});
-  saved.o = arena.take(dims.compute, {b, t, dims.heads, dims.value_dim});
-  saved.rstd = arena.take(dims.accumulate(), {b, t, dims.heads});
-  saved.y = arena.take(dims.compute, {n, dims.values()});
-  return saved;
+RetentionLayer::RetentionLayer(const Declarations& declare, const ModelConfig& model, int64_t layer,
+                               const RetentionTables& tables)
+    : layer_(layer), tables_(tables) {
+  const int64_t d = model.hidden_size, keys = model.heads * model.key_dim(), values = model.heads * model.value_dim();
+  const Declarations retention = declare.within("retention.");
+  qkvg_ = retention.adjacent_matrices(
+      {{"q_proj.weight", keys}, {"k_proj.weight", keys}, {"v_proj.weight", values}, {"g_proj.weight", values}}, d,
+      model.init_std);
+  o_ = retention.matrix("o_proj.weight", TpCut::kColumns, d, values, model.init_std);
+  if (model.group_norm_affine) group_norm_ = retention.group_norm("group_norm.weight", model.value_dim());
+  retention.mixer_flops(12.0 * static_cast<double>(keys * model.value_dim()));
 }
 
-RetentionLayer::Scratch RetentionLayer::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
-  const int64_t n = dims.rows(), b = dims.batch.sequences, p = dims.batch.segments;
-  Scratch scratch;
+void RetentionLayer::take_saved(Arena& arena, const Dimensions& dims, Residency residency) {
+  const int64_t n = dims.rows(), b = dims.batch.sequences, t = dims.batch.tokens;
+  saved_.qkvg = arena.take(dims.compute, {n, dims.qkvg_columns()});
   if (residency == Residency::kTraining) {
-    scratch.dqkvg = arena.take(dims.compute, {n, dims.qkvg_columns()});
-    scratch.dy = arena.take(dims.compute, {n, dims.values()});
+    saved_.states = arena.take(dims.compute, {b, dims.chunks(), dims.heads, dims.key_dim, dims.value_dim});
+  }
+  if (dims.batch.segments > 1) saved_.state_in = take_state(arena, dims);
+  saved_.o = arena.take(dims.compute, {b, t, dims.heads, dims.value_dim});
+  saved_.rstd = arena.take(dims.accumulate(), {b, t, dims.heads});
+  saved_.y = arena.take(dims.compute, {n, dims.values()});
+}
+
+void RetentionLayer::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
+  const int64_t n = dims.rows(), b = dims.batch.sequences, p = dims.batch.segments;
+  if (residency == Residency::kTraining) {
+    scratch_.dqkvg = arena.take(dims.compute, {n, dims.qkvg_columns()});
+    scratch_.dy = arena.take(dims.compute, {n, dims.values()});
   }
   if (p > 1) {
-    scratch.gathered = arena.take(dims.accumulate(), {p, b, dims.heads, dims.key_dim, dims.value_dim});
-    scratch.dstate_out = arena.take(dims.accumulate(), {b, dims.heads, dims.key_dim, dims.value_dim});
+    scratch_.gathered = arena.take(dims.accumulate(), {p, b, dims.heads, dims.key_dim, dims.value_dim});
+    scratch_.dstate_out = take_state(arena, dims);
   }
-  return scratch;
 }
 
-RetentionLayer::RetentionLayer(const ParameterStore& parameters, int64_t layer, Residency residency) : layer_(layer) {
-  const std::string prefix = "layers." + std::to_string(layer) + ".retention.";
-  const std::string first = prefix + "q_proj.weight", last = prefix + "g_proj.weight", o = prefix + "o_proj.weight";
-  const std::string norm = prefix + "group_norm.weight";
-  const bool affine = parameters.layout().has(norm);
-  qkvg_weight_ = parameters.fused_weight(first, last);
-  o_weight_ = parameters.weight(o);
-  if (affine) group_norm_weight_ = parameters.norm_weight(norm);
-  if (residency == Residency::kInference) return;
-  qkvg_gradient_ = parameters.fused_gradient(first, last);
-  o_gradient_ = parameters.gradient(o);
-  if (affine) group_norm_gradient_ = parameters.gradient(norm);
+TensorView RetentionLayer::take_state(Arena& arena, const Dimensions& dims) const {
+  return arena.take(dims.accumulate(), {dims.batch.sequences, dims.heads, dims.key_dim, dims.value_dim});
 }
 
-RetentionContext RetentionLayer::retention_context(const Context& ctx) const {
-  return {.log2_gamma = ctx.tables.log2_gamma,
-          .document_start = ctx.batch.document_start,
-          .position_offset = ctx.batch.position_offset,
-          .folded_chunk = fold_chunk(ctx),
-          .form = ctx.form,
-          .chunk = ctx.dims.chunk};
+RetentionContext RetentionLayer::retention_context(const Pass& pass) const {
+  return {.log2_gamma = tables_.log2_gamma(layer_),
+          .document_start = pass.batch.document_start,
+          .position_offset = pass.batch.position_offset,
+          .folded_chunk = fold_chunk(pass),
+          .form = pass.form,
+          .chunk = pass.dims.chunk};
 }
 
-void RetentionLayer::forward(const Context& ctx, const TensorView& u, const TensorView& z, Saved& saved,
-                             const Scratch& scratch) const {
-  const Dimensions& dims = ctx.dims;
-  const Heads heads(saved.qkvg, dims);
-  const RetentionContext context = retention_context(ctx);
+SegmentJoin RetentionLayer::segment_join(const Pass& pass, const TensorView& state) const {
+  return {.carry = pass.batch.carry,
+          .segment_tokens = pass.dims.batch.tokens,
+          .gathered = scratch_.gathered,
+          .state = state};
+}
 
-  linear(ctx.backend, u, qkvg_weight_, saved.qkvg);
-  rotate(ctx, heads.q, false, 1.0, +1);
-  rotate(ctx, heads.k, false, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
+void RetentionLayer::rotate(const Pass& pass, const TensorView& x, bool inverse, double scale, int fold_sign) const {
+  pass.backend.rotate({.x = x,
+                       .y = x,
+                       .table = tables_.rotation(),
+                       .log2_gamma = tables_.log2_gamma(layer_),
+                       .inverse = inverse,
+                       .scale = scale,
+                       .fold_chunk = fold_chunk(pass),
+                       .fold_sign = fold_sign});
+}
+
+void RetentionLayer::forward(const Pass& pass, const TensorView& u, const TensorView& z) const {
+  const Dimensions& dims = pass.dims;
+  const HeadViews heads(saved_.qkvg, dims);
+  const RetentionContext context = retention_context(pass);
+
+  linear(pass.backend, u, qkvg_.weight, saved_.qkvg);
+  rotate(pass, heads.q, false, 1.0, +1);
+  rotate(pass, heads.k, false, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
 
   TensorView state_in, state_out;
-  if (ctx.carried) {
-    state_in = ctx.carried->in[layer_];
-    state_out = ctx.carried->out[layer_];
+  if (pass.states) {
+    state_in = pass.states->in[layer_];
+    state_out = pass.states->out[layer_];
   } else {
-    state_in = ctx.cp.incoming_state(ctx.backend, {.context = context, .k = heads.k, .v = heads.v, .state = {}},
-                                     segment_join(ctx, scratch, saved.state_in));
+    state_in = pass.cp.incoming_state(pass.backend, {.context = context, .k = heads.k, .v = heads.v, .state = {}},
+                                      segment_join(pass, saved_.state_in));
   }
-  ctx.backend.retention({.context = context,
-                         .q = heads.q,
-                         .k = heads.k,
-                         .v = heads.v,
-                         .state_in = state_in,
-                         .o = saved.o,
-                         .state_out = state_out,
-                         .states = ctx.form == RetentionForm::kChunkwise ? saved.states : TensorView{}});
+  pass.backend.retention({.context = context,
+                          .q = heads.q,
+                          .k = heads.k,
+                          .v = heads.v,
+                          .state_in = state_in,
+                          .o = saved_.o,
+                          .state_out = state_out,
+                          .states = pass.form == RetentionForm::kChunkwise ? saved_.states : TensorView{}});
 
-  ctx.backend.head_norm_gate(
-      {.o = saved.o,
+  pass.backend.head_norm_gate(
+      {.o = saved_.o,
        .g = heads.g,
-       .weight = group_norm_weight_,
-       .log2_gamma = ctx.tables.log2_gamma,
-       .document_start = ctx.batch.document_start,
-       .y = saved.y.split(1, dims.heads, dims.value_dim).split(0, dims.batch.sequences, dims.batch.tokens),
-       .rstd = saved.rstd,
-       .position_offset = ctx.batch.position_offset,
+       .weight = group_norm_.weight,
+       .log2_gamma = tables_.log2_gamma(layer_),
+       .document_start = pass.batch.document_start,
+       .y = saved_.y.split(1, dims.heads, dims.value_dim).split(0, dims.batch.sequences, dims.batch.tokens),
+       .rstd = saved_.rstd,
+       .position_offset = pass.batch.position_offset,
        .eps_kind = dims.model.group_norm_eps,
        .eps = dims.model.norm_eps});
-  linear(ctx.backend, saved.y, o_weight_, z);
-  ctx.tp.all_reduce(z);
+  linear(pass.backend, saved_.y, o_.weight, z);
+  pass.tp.all_reduce(z);
 }
 
-void RetentionLayer::backward(const Context& ctx, const TensorView& dz, const TensorView& u, const Saved& saved,
-                              const Scratch& scratch, const TensorView& du) const {
-  const Dimensions& dims = ctx.dims;
-  const Heads heads(saved.qkvg, dims);
-  const Heads gradients(scratch.dqkvg, dims);
-  const RetentionContext context = retention_context(ctx);
+void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const {
+  const Dimensions& dims = pass.dims;
+  const HeadViews heads(saved_.qkvg, dims);
+  const HeadViews gradients(scratch_.dqkvg, dims);
+  const RetentionContext context = retention_context(pass);
 
-  linear_weight_gradient(ctx.backend, dz, saved.y, o_gradient_, ctx.gradients);
-  linear_input_gradient(ctx.backend, dz, o_weight_, scratch.dy);
+  linear_weight_gradient(pass.backend, dz, saved_.y, o_.gradient, pass.gradients);
+  linear_input_gradient(pass.backend, dz, o_.weight, scratch_.dy);
 
   // dy becomes the gradient of o in place.
   const TensorView dout =
-      scratch.dy.split(1, dims.heads, dims.value_dim).split(0, dims.batch.sequences, dims.batch.tokens);
-  ctx.backend.head_norm_gate_backward({.dy = dout,
-                                       .o = saved.o,
-                                       .g = heads.g,
-                                       .weight = group_norm_weight_,
-                                       .rstd = saved.rstd,
-                                       .dout = dout,
-                                       .dg = gradients.g,
-                                       .dweight = group_norm_gradient_});
+      scratch_.dy.split(1, dims.heads, dims.value_dim).split(0, dims.batch.sequences, dims.batch.tokens);
+  pass.backend.head_norm_gate_backward({.dy = dout,
+                                        .o = saved_.o,
+                                        .g = heads.g,
+                                        .weight = group_norm_.weight,
+                                        .rstd = saved_.rstd,
+                                        .dout = dout,
+                                        .dg = gradients.g,
+                                        .dweight = group_norm_.gradient});
 
   const TensorView dstate_out =
-      ctx.cp.outgoing_gradient(ctx.backend, {.context = context, .q = heads.q, .dout = dout, .dstate = {}},
-                               segment_join(ctx, scratch, scratch.dstate_out));
-  ctx.backend.retention_backward({.context = context,
-                                  .q = heads.q,
-                                  .k = heads.k,
-                                  .v = heads.v,
-                                  .state_in = saved.state_in,
-                                  .states = ctx.form == RetentionForm::kChunkwise ? saved.states : TensorView{},
-                                  .dout = dout,
-                                  .dstate_out = dstate_out,
-                                  .dq = gradients.q,
-                                  .dk = gradients.k,
-                                  .dv = gradients.v});
+      pass.cp.outgoing_gradient(pass.backend, {.context = context, .q = heads.q, .dout = dout, .dstate = {}},
+                                segment_join(pass, scratch_.dstate_out));
+  pass.backend.retention_backward({.context = context,
+                                   .q = heads.q,
+                                   .k = heads.k,
+                                   .v = heads.v,
+                                   .state_in = saved_.state_in,
+                                   .states = pass.form == RetentionForm::kChunkwise ? saved_.states : TensorView{},
+                                   .dout = dout,
+                                   .dstate_out = dstate_out,
+                                   .dq = gradients.q,
+                                   .dk = gradients.k,
+                                   .dv = gradients.v});
 
-  rotate(ctx, gradients.k, true, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
-  rotate(ctx, gradients.q, true, 1.0, +1);
-  linear_weight_gradient(ctx.backend, scratch.dqkvg, u, qkvg_gradient_, ctx.gradients);
-  linear_input_gradient(ctx.backend, scratch.dqkvg, qkvg_weight_, du);
-  ctx.tp.all_reduce(du);
+  rotate(pass, gradients.k, true, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
+  rotate(pass, gradients.q, true, 1.0, +1);
+  linear_weight_gradient(pass.backend, scratch_.dqkvg, u, qkvg_.gradient, pass.gradients);
+  linear_input_gradient(pass.backend, scratch_.dqkvg, qkvg_.weight, du);
+  pass.tp.all_reduce(du);
 }
 
 }  // namespace retain

@@ -3,14 +3,26 @@
 // Context parallel: the state enters from the segment before (spec.md 4.3).
 #pragma once
 
-#include "trainer/model/context.h"
-#include "trainer/model/parameters.h"
+#include "trainer/model/mixer.h"
 
 namespace retain {
 
-class RetentionLayer {
+class RetentionLayer : public Mixer {
  public:
-  /// What the backward needs of the forward. compute unless said.
+  RetentionLayer(const Declarations& declare, const ModelConfig& model, int64_t layer, const RetentionTables& tables);
+
+  const char* name() const override { return "retention"; }
+
+  void take_saved(Arena& arena, const Dimensions& dims, Residency residency) override;
+  void take_scratch(Arena& arena, const Dimensions& dims, Residency residency) override;
+  /// accumulate [B,H,K,V]
+  TensorView take_state(Arena& arena, const Dimensions& dims) const override;
+
+  void forward(const Pass& pass, const TensorView& u, const TensorView& z) const override;
+  void backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const override;
+
+ private:
+  // compute unless said
   struct Saved {
     TensorView qkvg;      ///< [n, 2HK+2HV]: q, k rotated (and folded), v, g
     TensorView states;    ///< [B,N,H,K,V]: before each chunk; absent when not training
@@ -19,30 +31,21 @@ class RetentionLayer {
     TensorView rstd;      ///< accumulate [B,T,H]
     TensorView y;         ///< [n, HV]: input of W_O
   };
-  /// Memory used inside one call.
   struct Scratch {
     TensorView dqkvg;       ///< [n, 2HK+2HV]
     TensorView dy;          ///< [n, HV]
     TensorView gathered;    ///< accumulate [P,B,H,K,V]: what each segment contributes; with cp only
     TensorView dstate_out;  ///< accumulate [B,H,K,V]; with cp only
   };
-  static Saved take_saved(Arena& arena, const Dimensions& dims, Residency residency);
-  static Scratch take_scratch(Arena& arena, const Dimensions& dims, Residency residency);
-
-  RetentionLayer(const ParameterStore& parameters, int64_t layer, Residency residency);
-
-  /// z [n,d] = MSR(u [n,d]).
-  void forward(const Context& ctx, const TensorView& u, const TensorView& z, Saved& saved,
-               const Scratch& scratch) const;
-  /// du [n,d] from dz [n,d]; parameter gradients as ctx.gradients says.
-  void backward(const Context& ctx, const TensorView& dz, const TensorView& u, const Saved& saved,
-                const Scratch& scratch, const TensorView& du) const;
-
- private:
-  RetentionContext retention_context(const Context& ctx) const;
+  RetentionContext retention_context(const Pass& pass) const;
+  SegmentJoin segment_join(const Pass& pass, const TensorView& state) const;
+  void rotate(const Pass& pass, const TensorView& x, bool inverse, double scale, int fold_sign) const;
 
   int64_t layer_;
-  TensorView qkvg_weight_, qkvg_gradient_, o_weight_, o_gradient_, group_norm_weight_, group_norm_gradient_;
+  const RetentionTables& tables_;
+  Parameter qkvg_, o_, group_norm_;
+  Saved saved_;
+  Scratch scratch_;
 };
 
 }  // namespace retain

@@ -2,7 +2,6 @@
 // are planned once for the given dimensions; training keeps every block's activations, inference one block's.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "trainer/model/block.h"
@@ -13,20 +12,8 @@ namespace retain {
 
 class RetNet {
  public:
-  /// The activations of a model, taken from an arena.
-  struct Memory {
-    Embedding::Saved embedding;
-    std::vector<Block::Saved> blocks;  ///< one a layer, or one for all when not training
-    Block::Scratch scratch;
-    LossHead::Scratch loss_scratch;
-    TensorView x0;                ///< compute [n,d]: the embedded tokens
-    TensorView x_final, y_final;  ///< compute [n,d]: the stream at the end and its norm
-    TensorView rstd_final;        ///< accumulate [n]
-    TensorView dx;                ///< compute [n,d]: gradient of the stream; training only
-    TensorView loss;              ///< accumulate [n]: of each token
-    TensorView rotation, log2_gamma;
-  };
-  static Memory take_memory(Arena& arena, const Dimensions& dims, int tp_size, Residency residency);
+  /// What the layers of a model declare.
+  static DeclaredModel declare(const ModelConfig& model);
   /// Bytes of the activations, by the code that takes them.
   static int64_t memory_bytes(const Dimensions& dims, int tp_size, Residency residency);
 
@@ -35,10 +22,12 @@ class RetNet {
 
   const Dimensions& dims() const { return dims_; }
   /// Writes the rotation table for a segment that begins at this position (the constructor writes it for the cp rank).
-  void set_position_offset(int64_t offset);
+  void set_position_offset(int64_t offset) { layers_.tables.set_position_offset(backend_, offset); }
+  /// Memory of what all layers remember of a sequence: one side of CarriedStates.
+  std::vector<TensorView> take_states(Arena& arena) const;
 
   /// The normed stream of every token, [n,d]: what the head reads.
-  TensorView forward(const DeviceBatch& batch, RetentionForm form, const CarriedStates* carried = nullptr);
+  TensorView forward(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states = nullptr);
   /// Loss of each token [n] (0 where ignored) after forward().
   TensorView loss(const DeviceBatch& batch);
   /// Loss of each token [n]; every parameter's gradient = or += scale × d(sum of losses). After forward() in the same
@@ -50,20 +39,34 @@ class RetNet {
   TensorView logits(const DeviceBatch& batch, int64_t begin, int64_t count);
 
  private:
-  Context context(const DeviceBatch& batch, RetentionForm form, const CarriedStates* carried) const;
-  Block::Saved& saved(int64_t layer) { return memory_.blocks[memory_.blocks.size() == 1 ? 0 : layer]; }
+  // What a model is without a device: the same object declares, plans and computes. Mixers refer to the tables.
+  struct Layers {
+    RetentionTables tables;
+    Embedding embedding;
+    std::vector<Block> blocks;
+    Parameter final_norm;
+    LossHead head;
+    TensorView x0;                ///< compute [n,d]: the embedded tokens
+    TensorView x_final, y_final;  ///< compute [n,d]: the stream at the end and its norm
+    TensorView rstd_final;        ///< accumulate [n]
+    TensorView dx;                ///< compute [n,d]: gradient of the stream; training only
+    TensorView loss;              ///< accumulate [n]: of each token
+
+    Layers(const Declarations& declare, const ModelConfig& model);
+    Layers(const Layers&) = delete;
+    Layers& operator=(const Layers&) = delete;
+    void take_memory(Arena& arena, const Dimensions& dims, int tp_size, Residency residency);
+  };
+
+  Pass pass(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states = nullptr) const;
 
   Backend& backend_;
   TensorParallel& tp_;
   ContextParallel& cp_;
   Dimensions dims_;
   Buffer buffer_;
-  Memory memory_;
-  ModelTables tables_;
-  Embedding embedding_;
-  std::vector<Block> blocks_;
-  LossHead head_;
-  TensorView final_norm_weight_, final_norm_gradient_;
+  DeclaredModel declared_;
+  Layers layers_;
   std::vector<TensorView> summed_gradients_;  ///< those that no matrix product writes: every backward adds to them
 };
 

@@ -1,0 +1,110 @@
+// What layers declare is what they look up, and it lies where checkpoints and resumed runs expect it.
+#include "trainer/model/parameter_layout.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "trainer/model/declarations.h"
+
+namespace retain::testing {
+namespace {
+
+std::string describe(const ModelConfig& model) {
+  const ParameterLayout layout(model, 1, 2, 3);
+  std::ostringstream text;
+  for (const ParameterSpec& p : layout.parameters) {
+    text << p.name << " at " << p.flat_offset << ": [" << p.rows << ", " << p.columns << "] (" << p.real_rows
+         << " real) from row " << p.first_row << ", column " << p.first_column << " of [" << p.global_rows << ", "
+         << p.global_columns << "], rank " << p.rank << ", std " << p.init_std << "\n";
+  }
+  text << "matrices from " << layout.matrices.begin << ", norms from " << layout.norms.begin << ", group norms from "
+       << layout.group_norms.begin << " to " << layout.flat_elements << "\n";
+  const ParameterCounts counts = count_parameters(model);
+  text << counts.all << " parameters, " << counts.matmul << " in products, " << flops_per_token(model)
+       << " FLOPs a token\n";
+  return text.str();
+}
+
+std::string described_variants() {
+  ModelConfig plain;
+  plain.layers = 2;
+  plain.hidden_size = 24;
+  plain.heads = 2;
+  plain.ffn_size = 20;
+  plain.vocab_size = 37;
+  ModelConfig torchscale = plain;
+  torchscale.ffn = FfnKind::kGeglu;
+  torchscale.embedding_norm = true;
+  torchscale.group_norm_affine = false;
+  ModelConfig paper = plain;
+  paper.ffn = FfnKind::kGelu;
+  paper.tie_embeddings = true;
+  paper.value_expansion = 1.5;
+  paper.init_std = 0.1;
+  return describe(plain) + "\n" + describe(torchscale) + "\n" + describe(paper);
+}
+
+TEST(ParameterLayout, PutsEveryParameterWhereCheckpointsHaveIt) {
+  std::ifstream file(RETAIN_SOURCE_DIR "/tests/trainer/model/parameter_layout.golden");
+  std::ostringstream want;
+  want << file.rdbuf();
+  EXPECT_EQ(described_variants(), want.str());
+}
+
+struct Views {
+  Parameter table, fused, norm, group_norm, head;
+};
+
+Views declare(const Declarations& declarations) {
+  const Declarations inner = declarations.within("layer.");
+  return {.table = declarations.matrix("table", TpCut::kVocabulary, 19, 8, 0.1, ParameterUse::kLookUp),
+          .fused = inner.adjacent_matrices({{"q", 3}, {"k", 5}}, 8, 0.1),
+          .norm = inner.norm("norm", 8),
+          .group_norm = inner.group_norm("group_norm", 4),
+          .head = declarations.product_with("table")};
+}
+
+TEST(Declarations, GiveTheViewsOfWhatWasDeclared) {
+  DeclaredModel declared;
+  EXPECT_FALSE(declare(Declarations(declared)).fused.weight) << "there is no store yet";
+  const ParameterLayout layout(declared, 0, 1, 1);
+  const auto backend = make_cpu_backend(1);
+  const ParameterStore store(*backend, layout, DType::kFloat32, {0, layout.flat_elements}, Residency::kTraining);
+  DeclaredModel again;
+  const Views views = declare(Declarations(again, store, Residency::kTraining));
+
+  const auto expect = [&](const Parameter& got, const char* name, std::initializer_list<int64_t> shape) {
+    const int64_t offset = layout.find(name).flat_offset;
+    EXPECT_EQ(got.weight.as<float>(), store.flat_weights().as<float>() + offset) << name;
+    EXPECT_EQ(got.gradient.as<float>(), store.flat_gradients().as<float>() + offset) << name;
+    EXPECT_TRUE(got.weight.has_shape(shape) && got.gradient.has_shape(shape)) << name << got.weight.describe();
+  };
+  expect(views.table, "table", {24, 8});
+  expect(views.head, "table", {24, 8});
+  expect(views.fused, "layer.q", {8, 8});
+  expect(views.norm, "layer.norm", {8});
+  expect(views.group_norm, "layer.group_norm", {4});
+  EXPECT_EQ(layout.parameters.size(), 5U);
+  EXPECT_EQ(declared.parameters.front().use, ParameterUse::kProduct) << "the head multiplies by the table";
+}
+
+TEST(Declarations, GiveNoGradientsAtInference) {
+  DeclaredModel declared;
+  declare(Declarations(declared));
+  const ParameterLayout layout(declared, 0, 1, 1);
+  const auto backend = make_cpu_backend(1);
+  const ParameterStore store(*backend, layout, DType::kFloat32, {0, layout.flat_elements}, Residency::kInference);
+  const Views views = declare(Declarations(declared, store, Residency::kInference));
+  EXPECT_TRUE(views.fused.weight && views.norm.weight);
+  EXPECT_FALSE(views.fused.gradient || views.norm.gradient);
+}
+
+TEST(Declarations, RefuseTheMatrixOfALayerThatThereIsNot) {
+  DeclaredModel declared;
+  EXPECT_THROW(Declarations(declared).product_with("table"), Error);
+}
+
+}  // namespace
+}  // namespace retain::testing

@@ -1,0 +1,67 @@
+#include "trainer/model/retention_tables.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "trainer/model/host_values.h"
+
+namespace retain {
+
+std::vector<double> rotation_table(Rotary rotary, int64_t key_dim, int64_t offset, int64_t tokens) {
+  const int64_t pairs = key_dim / 2;
+  std::vector<double> theta(pairs);
+  for (int64_t j = 0; j < pairs; ++j) {
+    const double exponent = rotary == Rotary::kRope ? 2.0 * static_cast<double>(j) / static_cast<double>(key_dim)
+                                                    : static_cast<double>(j) / static_cast<double>(pairs - 1);
+    theta[j] = std::pow(10000.0, -exponent);
+  }
+  std::vector<double> table(tokens * pairs * 2);
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t j = 0; j < pairs; ++j) {
+      const double angle = static_cast<double>(offset + t) * theta[j];
+      table[(t * pairs + j) * 2] = std::cos(angle);
+      table[(t * pairs + j) * 2 + 1] = std::sin(angle);
+    }
+  }
+  return table;
+}
+
+std::vector<double> log2_gammas(Decay decay, int64_t heads, int64_t first, int64_t count) {
+  std::vector<double> out(count);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto h = static_cast<double>(first + i);
+    double x = std::exp2(-5.0 - h);
+    if (decay == Decay::kPaperExp) {
+      const double begin = std::log(1.0 / 32), end = std::log(1.0 / 512);
+      x = std::exp(heads == 1 ? begin : begin + (end - begin) * h / static_cast<double>(heads - 1));
+    }
+    out[i] = std::log1p(-x) / std::log(2.0);
+  }
+  return out;
+}
+
+void RetentionTables::take(Arena& arena, const Dimensions& dims) {
+  rotary_ = dims.model.rotary;
+  rotation_ = arena.take(dims.accumulate(), {dims.batch.tokens, dims.key_dim / 2, 2});
+  decays_.clear();
+  decay_of_layer_.clear();
+  for (int64_t layer = 0; layer < dims.model.layers; ++layer) {
+    std::vector<double> mine = log2_gammas(dims.model.decay, dims.model.heads, dims.first_head, dims.heads);
+    const auto same = std::find_if(decays_.begin(), decays_.end(),
+                                   [&](const DecayTable& table) { return table.log2_gammas == mine; });
+    decay_of_layer_.push_back(static_cast<size_t>(same - decays_.begin()));
+    if (same == decays_.end()) decays_.push_back({std::move(mine), arena.take(DType::kFloat64, {dims.heads})});
+  }
+}
+
+void RetentionTables::write(Backend& backend, int64_t position_offset) const {
+  for (const DecayTable& table : decays_) upload_rounded(backend, table.view, table.log2_gammas);
+  set_position_offset(backend, position_offset);
+}
+
+void RetentionTables::set_position_offset(Backend& backend, int64_t offset) const {
+  const int64_t tokens = rotation_.shape[0], key_dim = 2 * rotation_.shape[1];
+  upload_rounded(backend, rotation_, rotation_table(rotary_, key_dim, offset, tokens));
+}
+
+}  // namespace retain
