@@ -8,9 +8,6 @@
 
 namespace retain {
 
-/// The type that sums are kept in.
-inline DType accumulate_of(DType compute) { return compute == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
-
 struct Dimensions {
   ModelConfig model;
   BatchShape batch;
