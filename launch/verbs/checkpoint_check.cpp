@@ -42,9 +42,10 @@ int run(const CheckpointCheckOptions& options) {
   int failures = 0;
   for (const Target& target : check_targets(options)) {
     const auto backend = make_backend(target, 0);
+    const char* device = target.device == DeviceKind::kCuda ? "cuda" : "cpu";
     for (const GoldenComparison& c : check_golden(options.directory, *backend, target.compute)) {
       failures += c.passed() ? 0 : 1;
-      json.push_back({{"device", backend->name()},
+      json.push_back({{"device", device},
                       {"compute", dtype_name(target.compute)},
                       {"mode", c.mode},
                       {"name", c.name},
@@ -53,7 +54,7 @@ int run(const CheckpointCheckOptions& options) {
                       {"passed", c.passed()}});
       if (!options.json) {
         fmt::print("{} device={} compute={} mode={} error={:.2e} limit={:.0e} {}\n", c.passed() ? "ok  " : "FAIL",
-                   backend->name(), dtype_name(target.compute), c.mode, c.error, c.limit, c.name);
+                   device, dtype_name(target.compute), c.mode, c.error, c.limit, c.name);
       }
     }
   }
