@@ -27,6 +27,7 @@ optional=(
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 configures() {
+  hash -r  # what was just installed comes before what was found earlier
   if ! command -v cmake >/dev/null; then
     echo "CMake Error: cmake is not installed" >"$scratch/log"
     return 1
@@ -72,7 +73,7 @@ if [ -z "$ready" ] && [ ${#missing[@]} -eq 0 ]; then
 fi
 [ ${#missing[@]} -gt 0 ] || [ ${#wished[@]} -gt 0 ] || exit 0
 
-by_hand="apt-get install -y --no-install-recommends ${missing[*]} ${wished[*]}"
+by_hand="apt-get update && apt-get install -y --no-install-recommends ${missing[*]} ${wished[*]}"
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
   if command -v sudo >/dev/null; then

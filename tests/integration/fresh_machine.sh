@@ -18,12 +18,13 @@ case "$suite" in
   *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 64 ;;
 esac
 
+apart() { unshare --mount --pid --fork --kill-child "$@"; }  # its mounts and processes end with it
 fail() { echo "FAILED: $*" >&2; exit 1; }
 skip() { echo "skipped: $*"; exit 77; }
 say() { printf '== %s (%d s)\n' "$*" $SECONDS; }
 [ "$(id -u)" -eq 0 ] || skip "only root can make root folders"
 command -v debootstrap >/dev/null || skip "debootstrap is not installed"
-unshare --mount --pid --fork true 2>/dev/null || skip "this machine lets root make no namespaces"
+apart true 2>/dev/null || skip "this machine lets root make no namespaces"
 
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
@@ -31,12 +32,11 @@ mkdir -m 777 "$work/packages" "$work/ccache"
 mapfile -t environment < <(env | grep -iE '^((https?|no)_proxy|OPENBLAS_[A-Z0-9_]+)=')
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# in_root ROOT COMMAND: a login's shell in the copy of this tree, as $user, with $ahead before its PATH. Its mounts and
-# processes end with it.
+# in_root ROOT COMMAND: a login's shell in the copy of this tree, as $user, with $ahead before its PATH
 user=root
 ahead=
 in_root() {
-  unshare --mount --pid --fork --kill-child bash -c '
+  apart bash -c '
     mount --rbind /dev "$1/dev"
     mount -t tmpfs shm "$1/dev/shm"
     mount -t proc proc "$1/proc"
@@ -55,7 +55,8 @@ make_base() {
   local script=/usr/share/debootstrap/scripts/$suite archive
   [ -e "$script" ] || script=gutsy
   for archive in ${RETAIN_ARCHIVES:-} $(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sort -u); do
-    debootstrap --variant=minbase --components=$components "$suite" "$base" "$archive" "$script" >"$work/log" 2>&1 && return 0
+    apart --mount-proc debootstrap --variant=minbase --components=$components "$suite" "$base" "$archive" "$script" \
+      >"$work/log" 2>&1 && return 0
     if grep -q 'Retrieving Packages' "$work/log"; then cat "$work/log"; fail "debootstrap"; fi
     rm -rf --one-file-system "$base"
   done
@@ -102,10 +103,11 @@ finds_the_right_libraries() {
     trainer/CMakeFiles/retain_trainer.dir/checkpoint/hdf5.cpp.o"
 }
 both_commands() {
-  say "launch/demo.sh"
-  in_root "$1" "launch/demo.sh" || fail "launch/demo.sh"
-  say "tests/run.sh"
-  in_root "$1" "tests/run.sh" || fail "tests/run.sh"
+  local command
+  for command in launch/demo.sh tests/run.sh; do
+    say "$(basename "$1"): $command"
+    in_root "$1" "$command" || fail "$command"
+  done
 }
 
 say "Bare, as a user without sudo"
@@ -114,9 +116,9 @@ user=1000:1000
 check_agrees "$root" no
 grep -q '^missing: g++ cmake' "$work/check" || fail "--check does not name the packages: $(cat "$work/check")"
 if in_root "$root" "launch/setup.sh" >"$work/log" 2>&1; then fail "setup.sh without root or sudo succeeds"; fi
-line=$(grep -o 'apt-get install .*' "$work/log") || { cat "$work/log"; fail "no line for root to run"; }
+line=$(grep -o 'apt-get update .*' "$work/log") || { cat "$work/log"; fail "no line for root to run"; }
 user=root
-quiet in_root "$root" "${line/install/install --simulate}"
+quiet in_root "$root" "${line/ install / install --simulate }"
 
 say "Bare, on a system that setup.sh does not know"
 cp -aL "$root/etc/os-release" "$work/os-release"
@@ -132,16 +134,6 @@ finds_the_right_libraries "$root"
 user=1000:1000
 check_agrees "$root" yes
 user=root
-
-if [ -n "$full" ]; then
-  for package in $(sed -n '/^required=(/,/)$/{s/required=(//;s/)//;p}' "$source_dir/launch/setup.sh"); do
-    say "Bare, without $package"
-    quiet in_root "$root" "dpkg --remove --force-depends $package"
-    check_agrees "$root" "no or yes"  # another package may hold the file itself
-    quiet in_root "$root" "dpkg --install /var/cache/apt/archives/${package}_*.deb"
-  done
-  both_commands "$root"
-fi
 
 # The reference BLAS's and ATLAS's cblas.h, parallel HDF5, MPICH behind mpicxx and mpirun, and first in PATH another prefix
 # with an old CMake, a Python without h5py, and headers and tools that are not the ones meant.
@@ -184,5 +176,16 @@ MPIEXEC_EXECUTABLE:FILEPATH=/usr/bin/mpiexec.mpich
 END
 quiet in_root "$root" "$configure"
 finds_the_right_libraries "$root"
-if [ -n "$full" ]; then both_commands "$root"; fi
+if [ -n "$full" ]; then
+  both_commands "$root"
+  ahead=
+  root=$work/bare
+  for package in $(sed -n '/^required=(/,/)$/{s/required=(//;s/)//;p}' "$source_dir/launch/setup.sh"); do
+    say "Bare, without $package"
+    quiet in_root "$root" "dpkg --remove --force-depends $package"
+    check_agrees "$root" "no or yes"  # another package may hold the file itself
+    quiet in_root "$root" "dpkg --install /var/cache/apt/archives/${package}_*.deb"
+  done
+  both_commands "$root"
+fi
 say passed
