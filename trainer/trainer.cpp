@@ -2,16 +2,6 @@
 
 namespace retain {
 
-namespace {
-
-// The scratch is reserved before anything runs on the backend.
-Backend& with_workspace(Backend& backend, const Dimensions& dims, const ParameterLayout& layout) {
-  backend.reserve_workspace(dims.workspace(layout.flat_elements));
-  return backend;
-}
-
-}  // namespace
-
 Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target)
     : backend_(backend),
       mesh_(mesh),
@@ -24,7 +14,7 @@ Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Targe
       parameters_(backend, layout_, target.compute,
                   optimizer_slice(config, layout_, mesh.replicas().rank(), mesh.replicas().size()),
                   Residency::kTraining),
-      model_(with_workspace(backend, dims_, layout_), tp_, cp_, parameters_, dims_, Residency::kTraining),
+      model_(backend, tp_, cp_, parameters_, dims_, Residency::kTraining),
       loader_(config.data, config.train, config.model.vocab_size, config.run.seed, mesh.shape(), mesh.at()),
       step_(backend, mesh, config, parameters_, model_, loader_) {
   parameters_.initialize(config.run.seed);

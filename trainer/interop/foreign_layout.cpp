@@ -9,17 +9,18 @@
 namespace retain {
 namespace {
 
-// What is between the layer's prefix and ".weight".
+// The names between "layers.N.", where a layer has it, and ".weight".
 struct Translation {
   std::string_view ours, fla, torchscale;
+  bool interleaved = false;  ///< in torchscale
 };
 
 constexpr auto kTranslations = std::to_array<Translation>({
     {"embeddings", "model.embeddings", "embed_tokens"},
     {"embedding_norm", "model.embedding_norm", "layernorm_embedding"},
     {"retention_norm", "attn_norm", "retention_layer_norm"},
-    {"retention.q_proj", "attn.q_proj", "retention.q_proj"},
-    {"retention.k_proj", "attn.k_proj", "retention.k_proj"},
+    {"retention.q_proj", "attn.q_proj", "retention.q_proj", true},
+    {"retention.k_proj", "attn.k_proj", "retention.k_proj", true},
     {"retention.v_proj", "attn.v_proj", "retention.v_proj"},
     {"retention.g_proj", "attn.g_proj", "retention.g_proj"},
     {"retention.o_proj", "attn.o_proj", "retention.out_proj"},
@@ -32,15 +33,6 @@ constexpr auto kTranslations = std::to_array<Translation>({
     {"final_norm", "model.norm", "layer_norm"},
     {"lm_head", "lm_head", "output_projection"},
 });
-constexpr Translation kUpWithoutGate = {"ffn.up_proj", "mlp.up_proj", "ffn.fc1"};
-
-const Translation& translation(std::string_view ours, const ModelConfig& model) {
-  if (ours == kUpWithoutGate.ours && model.ffn == FfnKind::kGelu) return kUpWithoutGate;
-  const auto found = std::find_if(kTranslations.begin(), kTranslations.end(),
-                                  [&](const Translation& translation) { return translation.ours == ours; });
-  RETAIN_CHECK(found != kTranslations.end(), "no foreign name of ", ours);
-  return *found;
-}
 
 /// Row of theirs (interleaved) that is row `row` of ours (halves), within a head of `rows` rows.
 int64_t interleaved_row(int64_t row, int64_t rows) { return row < rows / 2 ? 2 * row : 2 * (row - rows / 2) + 1; }
@@ -73,23 +65,23 @@ int64_t ForeignParameter::elements() const {
 }
 
 std::vector<ForeignParameter> foreign_parameters(const ModelConfig& model, ForeignLayout layout) {
-  constexpr std::string_view kLayers = "layers.", kWeight = ".weight";
+  constexpr std::string_view kWeight = ".weight";
   const bool fla = layout == ForeignLayout::kFla;
   std::vector<ForeignParameter> list;
   for (const DeclaredParameter& declared : RetNet::declare(model).parameters) {
-    const std::string_view name = declared.name;
-    const bool of_layer = name.starts_with(kLayers);
-    const size_t prefix = of_layer ? name.find('.', kLayers.size()) + 1 : 0;
-    const std::string_view inner = name.substr(prefix, name.size() - prefix - kWeight.size());
-    const Translation& theirs = translation(inner, model);
-
-    ForeignParameter parameter{.name = declared.name,
-                               .foreign_name = concat(fla && of_layer ? "model." : "", name.substr(0, prefix),
-                                                      fla ? theirs.fla : theirs.torchscale, kWeight),
-                               .shape = {declared.rows}};
-    if (declared.is_matrix()) parameter.shape.push_back(declared.columns);
-    if (!fla && (inner == "retention.q_proj" || inner == "retention.k_proj")) parameter.head_rows = model.key_dim();
-    list.push_back(std::move(parameter));
+    const std::string_view name = std::string_view(declared.name).substr(0, declared.name.size() - kWeight.size());
+    const auto known = std::find_if(kTranslations.begin(), kTranslations.end(),
+                                    [&](const Translation& translation) { return name.ends_with(translation.ours); });
+    RETAIN_CHECK(known != kTranslations.end(), "no foreign name of ", name);
+    const std::string_view prefix = name.substr(0, name.size() - known->ours.size());
+    std::string_view theirs = fla ? known->fla : known->torchscale;
+    if (model.ffn == FfnKind::kGelu && theirs == "ffn.gate")
+      theirs = "ffn.fc1";  // the only branch is the activated one
+    list.push_back({.name = declared.name,
+                    .foreign_name = concat(fla && !prefix.empty() ? "model." : "", prefix, theirs, kWeight),
+                    .shape = {declared.rows},
+                    .head_rows = !fla && known->interleaved ? model.key_dim() : 0});
+    if (declared.is_matrix()) list.back().shape.push_back(declared.columns);
   }
   return list;
 }

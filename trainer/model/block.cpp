@@ -1,7 +1,5 @@
 #include "trainer/model/block.h"
 
-#include "trainer/model/overlay.h"
-
 namespace retain {
 
 Block::Block(const Declarations& declare, const ModelConfig& model, std::unique_ptr<Mixer> mixer)
@@ -22,10 +20,11 @@ void Block::take_scratch(Arena& arena, const Dimensions& dims, Residency residen
   const auto take = [&] { return arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
   scratch_.branch = take();
   if (residency == Residency::kTraining) scratch_.du = take();
-  Overlay overlay(arena);
-  mixer_->take_scratch(arena, dims, residency);
-  overlay.next();
-  ffn_.take_scratch(arena, dims, residency);
+  // The mixer and the FFN are never at work at the same time: they share memory.
+  Arena mixer_part = arena, ffn_part = arena;
+  mixer_->take_scratch(mixer_part, dims, residency);
+  ffn_.take_scratch(ffn_part, dims, residency);
+  arena = mixer_part.used_bytes() > ffn_part.used_bytes() ? mixer_part : ffn_part;
 }
 
 Residual Block::forward(const Pass& pass, const Residual& in) const {

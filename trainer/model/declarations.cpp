@@ -10,37 +10,23 @@ Declarations Declarations::within(const std::string& name) const {
   return inner;
 }
 
-void Declarations::add(DeclaredParameter parameter) const {
-  parameter.name = prefix_ + parameter.name;
-  declared_.parameters.push_back(std::move(parameter));
-}
-
 Parameter Declarations::matrix(const std::string& name, TpCut cut, int64_t rows, int64_t columns, double init_std,
                                ParameterUse use) const {
-  add({.name = name, .use = use, .cut = cut, .rows = rows, .columns = columns, .init_std = init_std});
+  declared_.parameters.push_back({prefix_ + name, use, cut, rows, columns, init_std});
   return views(prefix_ + name, prefix_ + name);
 }
 
 Parameter Declarations::adjacent_matrices(const std::vector<Rows>& parts, int64_t columns, double init_std) const {
   for (const Rows& part : parts) {
-    add({.name = part.name,
-         .cut = TpCut::kRows,
-         .rows = part.rows,
-         .columns = columns,
-         .init_std = init_std,
-         .adjacent = &part != &parts.front()});
+    matrix(part.name, TpCut::kRows, part.rows, columns, init_std);
+    declared_.parameters.back().adjacent = &part != &parts.front();
   }
   return views(prefix_ + parts.front().name, prefix_ + parts.back().name);
 }
 
-Parameter Declarations::norm(const std::string& name, int64_t size) const {
-  add({.name = name, .use = ParameterUse::kNorm, .rows = size});
-  return norm_views(prefix_ + name);
-}
-
-Parameter Declarations::group_norm(const std::string& name, int64_t size) const {
-  add({.name = name, .use = ParameterUse::kGroupNorm, .rows = size});
-  return norm_views(prefix_ + name);
+Parameter Declarations::norm(const std::string& name, int64_t size, ParameterUse use) const {
+  declared_.parameters.push_back({.name = prefix_ + name, .use = use, .rows = size});
+  return views(prefix_ + name, prefix_ + name, true);
 }
 
 Parameter Declarations::product_with(const std::string& name) const {
@@ -51,16 +37,13 @@ Parameter Declarations::product_with(const std::string& name) const {
   return views(name, name);
 }
 
-Parameter Declarations::views(const std::string& first, const std::string& last) const {
+Parameter Declarations::views(const std::string& first, const std::string& last, bool norm) const {
   if (!store_) return {};
-  return {.weight = store_->fused_weight(first, last),
-          .gradient = residency_ == Residency::kTraining ? store_->fused_gradient(first, last) : TensorView{}};
-}
-
-Parameter Declarations::norm_views(const std::string& name) const {
-  if (!store_) return {};
-  return {.weight = store_->norm_weight(name),
-          .gradient = residency_ == Residency::kTraining ? store_->gradient(name) : TensorView{}};
+  Parameter views{.weight = norm ? store_->norm_weight(first) : store_->fused_weight(first, last), .gradient = {}};
+  if (residency_ == Residency::kTraining) {
+    views.gradient = norm ? store_->gradient(first) : store_->fused_gradient(first, last);
+  }
+  return views;
 }
 
 }  // namespace retain

@@ -37,17 +37,15 @@ class Declarations {
   };
   /// Matrices of equal width, rows cut over tp, read as one [sum of rows, columns].
   Parameter adjacent_matrices(const std::vector<Rows>& parts, int64_t columns, double init_std) const;
-  Parameter norm(const std::string& name, int64_t size) const;
-  Parameter group_norm(const std::string& name, int64_t size) const;
+  /// The weight [n] of a norm (kNorm or kGroupNorm).
+  Parameter norm(const std::string& name, int64_t size, ParameterUse use = ParameterUse::kNorm) const;
   /// Another layer's matrix, by its whole name, which is used in products here.
   Parameter product_with(const std::string& name) const;
   /// FLOPs of one trained token beside those of the products.
   void mixer_flops(double flops) const { declared_.mixer_flops += flops; }
 
  private:
-  void add(DeclaredParameter parameter) const;
-  Parameter views(const std::string& first, const std::string& last) const;
-  Parameter norm_views(const std::string& name) const;
+  Parameter views(const std::string& first, const std::string& last, bool norm = false) const;
 
   DeclaredModel& declared_;
   const ParameterStore* store_ = nullptr;

@@ -2,23 +2,12 @@
 
 namespace retain {
 
-namespace {
-
-// The scratch is reserved before anything runs on the backend.
-Dimensions with_workspace(Backend& backend, const ParameterStore& parameters, const Dimensions& dims) {
-  backend.reserve_workspace(dims.workspace(parameters.layout().flat_elements));
-  return dims;
-}
-
-}  // namespace
-
 OneRankModel::OneRankModel(Backend& backend, const ParameterStore& parameters, const ModelConfig& model, DType compute,
                            const BatchShape& shape, int64_t chunk, Residency residency)
     : mesh_(make_single_mesh()),
       tp_(mesh_->tp()),
       cp_(mesh_->cp()),
-      model_(backend, tp_, cp_, parameters,
-             with_workspace(backend, parameters, Dimensions(model, shape, compute, 0, 1, chunk, backend.device())),
+      model_(backend, tp_, cp_, parameters, Dimensions(model, shape, compute, 0, 1, chunk, backend.device()),
              residency),
       batch_buffer_(backend, batch_bytes(shape)) {
   Arena arena(batch_buffer_);

@@ -15,38 +15,21 @@ constexpr int64_t kVocabAlignment = 8;
 
 // The box of a parameter that a rank holds.
 ParameterSpec box_of(const DeclaredParameter& p, int tp_rank, int tp_size) {
-  ParameterSpec spec{.name = p.name,
-                     .rank = p.is_matrix() ? 2 : 1,
-                     .global_rows = p.rows,
-                     .global_columns = p.columns,
-                     .rows = p.rows,
-                     .columns = p.columns,
-                     .real_rows = p.rows,
-                     .init_std = p.init_std};
-  const auto cut_rows = [&](const Range& mine, int64_t rows) {
-    spec.first_row = mine.begin;
-    spec.real_rows = mine.size();
-    spec.rows = rows;
-  };
-  switch (p.cut) {
-    case TpCut::kNone: break;
-    case TpCut::kRows: {
-      const Range mine = even_shard(p.rows, tp_rank, tp_size);
-      cut_rows(mine, mine.size());
-      break;
-    }
-    case TpCut::kVocabulary:
-      cut_rows(padded_shard(p.rows, tp_rank, tp_size, kVocabAlignment),
-               padded_shard_size(p.rows, tp_size, kVocabAlignment));
-      break;
-    case TpCut::kColumns: {
-      const Range mine = even_shard(p.columns, tp_rank, tp_size);
-      spec.first_column = mine.begin;
-      spec.columns = mine.size();
-      break;
-    }
-  }
-  return spec;
+  Range rows{0, p.rows}, columns{0, p.columns};
+  if (p.cut == TpCut::kRows) rows = even_shard(p.rows, tp_rank, tp_size);
+  if (p.cut == TpCut::kVocabulary) rows = padded_shard(p.rows, tp_rank, tp_size, kVocabAlignment);
+  if (p.cut == TpCut::kColumns) columns = even_shard(p.columns, tp_rank, tp_size);
+  const bool padded = p.cut == TpCut::kVocabulary;
+  return {.name = p.name,
+          .rank = p.is_matrix() ? 2 : 1,
+          .global_rows = p.rows,
+          .global_columns = p.columns,
+          .first_row = rows.begin,
+          .first_column = columns.begin,
+          .rows = padded ? padded_shard_size(p.rows, tp_size, kVocabAlignment) : rows.size(),
+          .columns = columns.size(),
+          .real_rows = rows.size(),
+          .init_std = p.init_std};
 }
 
 }  // namespace

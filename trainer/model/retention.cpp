@@ -39,7 +39,8 @@ RetentionLayer::RetentionLayer(const Declarations& declare, const ModelConfig& m
       {{"q_proj.weight", keys}, {"k_proj.weight", keys}, {"v_proj.weight", values}, {"g_proj.weight", values}}, d,
       model.init_std);
   o_ = retention.matrix("o_proj.weight", TpCut::kColumns, d, values, model.init_std);
-  if (model.group_norm_affine) group_norm_ = retention.group_norm("group_norm.weight", model.value_dim());
+  if (model.group_norm_affine)
+    group_norm_ = retention.norm("group_norm.weight", model.value_dim(), ParameterUse::kGroupNorm);
   retention.mixer_flops(12.0 * static_cast<double>(keys * model.value_dim()));
 }
 

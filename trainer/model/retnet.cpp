@@ -1,7 +1,5 @@
 #include "trainer/model/retnet.h"
 
-#include "trainer/model/overlay.h"
-
 namespace retain {
 
 namespace {
@@ -26,27 +24,27 @@ RetNet::Layers::Layers(const Declarations& declare, const ModelConfig& model)
 void RetNet::Layers::take_memory(Arena& arena, const Dimensions& dims, int tp_size, Residency residency) {
   const bool training = residency == Residency::kTraining;
   const auto take = [&] { return arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
+  // One part after the other, or the same for all.
+  const auto for_each_block = [&](bool shared, const auto& take_part) {
+    Arena after = arena;
+    for (Block& block : blocks) {
+      Arena part = shared ? arena : after;
+      take_part(block, part);
+      if (part.used_bytes() > after.used_bytes()) after = part;
+    }
+    arena = after;
+  };
   tables.take(arena, dims);
   embedding.take_saved(arena, dims);
   x0 = take();
-  {
-    Overlay overlay(arena);
-    for (Block& block : blocks) {
-      if (!training) overlay.next();
-      block.take_saved(arena, dims, residency);
-    }
-  }
+  for_each_block(!training, [&](Block& block, Arena& part) { block.take_saved(part, dims, residency); });
   x_final = take();
   y_final = take();
   rstd_final = arena.take(dims.accumulate(), {dims.rows()});
   loss = arena.take(dims.accumulate(), {dims.rows()});
   if (training) dx = take();
   head.take_scratch(arena, dims, tp_size);
-  Overlay overlay(arena);
-  for (Block& block : blocks) {
-    overlay.next();
-    block.take_scratch(arena, dims, residency);
-  }
+  for_each_block(true, [&](Block& block, Arena& part) { block.take_scratch(part, dims, residency); });
 }
 
 DeclaredModel RetNet::declare(const ModelConfig& model) {
@@ -71,6 +69,7 @@ RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const 
       dims_(dims),
       buffer_(backend, memory_bytes(dims, tp.size(), residency)),
       layers_(Declarations(declared_, parameters, residency), dims.model) {
+  backend_.reserve_workspace(dims_.workspace(parameters.layout().flat_elements));
   Arena arena(buffer_);
   layers_.take_memory(arena, dims_, tp_.size(), residency);
   layers_.tables.write(backend_, cp_.rank() * dims_.batch.tokens);

@@ -17,6 +17,7 @@ class RetNet {
   /// Bytes of the activations, by the code that takes them.
   static int64_t memory_bytes(const Dimensions& dims, int tp_size, Residency residency);
 
+  /// Reserves the backend's scratch too. What is given outlives the model.
   RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const ParameterStore& parameters,
          const Dimensions& dims, Residency residency);
 

@@ -62,7 +62,7 @@ Views declare(const Declarations& declarations) {
   return {.table = declarations.matrix("table", TpCut::kVocabulary, 19, 8, 0.1, ParameterUse::kLookUp),
           .fused = inner.adjacent_matrices({{"q", 3}, {"k", 5}}, 8, 0.1),
           .norm = inner.norm("norm", 8),
-          .group_norm = inner.group_norm("group_norm", 4),
+          .group_norm = inner.norm("group_norm", 4, ParameterUse::kGroupNorm),
           .head = declarations.product_with("table")};
 }
 
