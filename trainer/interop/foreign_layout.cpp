@@ -75,8 +75,8 @@ std::vector<ForeignParameter> foreign_parameters(const ModelConfig& model, Forei
     RETAIN_CHECK(known != kTranslations.end(), "no foreign name of ", name);
     const std::string_view prefix = name.substr(0, name.size() - known->ours.size());
     std::string_view theirs = fla ? known->fla : known->torchscale;
-    if (model.ffn == FfnKind::kGelu && theirs == "ffn.gate")
-      theirs = "ffn.fc1";  // the only branch is the activated one
+    // Without a gate the only branch is the activated one.
+    if (model.ffn == FfnKind::kGelu && theirs == "ffn.gate") theirs = "ffn.fc1";
     list.push_back({.name = declared.name,
                     .foreign_name = concat(fla && !prefix.empty() ? "model." : "", prefix, theirs, kWeight),
                     .shape = {declared.rows},

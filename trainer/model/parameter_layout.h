@@ -37,7 +37,7 @@ struct DeclaredParameter {
 };
 
 struct DeclaredModel {
-  std::vector<DeclaredParameter> parameters;  ///< in the order of the forward
+  std::vector<DeclaredParameter> parameters;  ///< in the order of declaration
   double mixer_flops = 0;                     ///< of one trained token: what mixers compute beside matrix products
 };
 
