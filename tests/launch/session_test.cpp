@@ -11,7 +11,7 @@ namespace retain {
 namespace {
 
 TEST(Session, RanksThatSeeTheSameAgree) {
-  testing::run_ranks(3, [](Communicator& host) {
+  test::run_ranks(3, [](Communicator& host) {
     EXPECT_EQ(agree_on_target(host, {}, true, 1).device, DeviceKind::kCuda);
     EXPECT_EQ(agree_on_target(host, {}, false, 1).device, DeviceKind::kCpu);
   });
@@ -19,7 +19,7 @@ TEST(Session, RanksThatSeeTheSameAgree) {
 
 TEST(Session, EveryRankRefusesWhenOneAloneHasNoGpu) {
   std::atomic<int> refusals = 0;
-  testing::run_ranks(3, [&](Communicator& host) {
+  test::run_ranks(3, [&](Communicator& host) {
     try {
       agree_on_target(host, {}, host.rank() != 1, 1);
     } catch (const Error& error) {

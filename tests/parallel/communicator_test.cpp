@@ -15,7 +15,7 @@
 namespace retain {
 namespace {
 
-using testing::on_every_group;
+using test::on_every_group;
 
 template <class T>
 TensorView view(std::vector<T>& x) {

@@ -128,17 +128,17 @@ void check_join(Communicator& axis, int cut) {
 }
 
 TEST(ContextParallel, JoinedSegmentsEqualTheWholeSequence) {
-  testing::on_every_group([](Communicator& axis) { check_join(axis, -1); });
+  test::on_every_group([](Communicator& axis) { check_join(axis, -1); });
 }
 
 TEST(ContextParallel, ADocumentThatStartsInsideASegmentStopsTheState) {
-  testing::on_every_group([](Communicator& axis) {
+  test::on_every_group([](Communicator& axis) {
     for (int cut = 0; cut < axis.size(); ++cut) check_join(axis, cut);
   });
 }
 
 TEST(TensorParallel, SumsAndGathersOverTheAxis) {
-  testing::on_every_group([](Communicator& axis) {
+  test::on_every_group([](Communicator& axis) {
     const TensorParallel tp(axis);
     EXPECT_EQ(tp.size(), axis.size());
     std::vector<float> x(5, static_cast<float>(tp.rank() + 1)), all(static_cast<std::size_t>(tp.size()));

@@ -33,7 +33,7 @@ TEST(GpuIdentity, ContainersOfOneMachineShareIt) {
 }
 
 TEST(GpuIdentity, EveryRankGathersTheSameList) {
-  testing::on_every_group([](Communicator& host) {
+  test::on_every_group([](Communicator& host) {
     const auto ranks = gather_identities(host, local_gpu(concat("bus ", host.rank())));
     ASSERT_EQ(static_cast<int>(ranks.size()), host.size());
     for (int r = 0; r < host.size(); ++r) EXPECT_EQ(ranks[static_cast<std::size_t>(r)].bus_id, concat("bus ", r));
@@ -49,7 +49,7 @@ TEST(NcclCommunicator, OneRankNeedsNoGpu) {
 TEST(NcclCommunicator, WithoutAGpuTheErrorIsAboutTheDevice) {
   if (cuda_device_count() > 0) GTEST_SKIP() << "this machine has a GPU";
   try {
-    testing::run_ranks(2, [](Communicator& host) { make_nccl_communicator(host, 0, nullptr); });
+    test::run_ranks(2, [](Communicator& host) { make_nccl_communicator(host, 0, nullptr); });
     FAIL() << "nothing was thrown";
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::kDevice) << e.what();

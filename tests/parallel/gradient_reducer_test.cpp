@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kPerRank = 300;
 
 TEST(GradientReducer, BothLevelsOfZeroUpdateTheSameWeights) {
-  testing::on_every_group([](Communicator& replicas) {
+  test::on_every_group([](Communicator& replicas) {
     const int64_t n = kPerRank * replicas.size();
     std::vector<std::vector<float>> weights;
     for (const int zero : {0, 1}) {
@@ -41,7 +41,7 @@ TEST(GradientReducer, BothLevelsOfZeroUpdateTheSameWeights) {
 }
 
 TEST(GradientReducer, ShardsTileTheBufferOverTheReplicas) {
-  testing::on_every_group([](Communicator& replicas) {
+  test::on_every_group([](Communicator& replicas) {
     const Range own = GradientReducer(replicas, 1).shard(kPerRank * replicas.size());
     EXPECT_EQ(own.begin, kPerRank * replicas.rank());
     EXPECT_EQ(own.size(), kPerRank);
@@ -49,7 +49,7 @@ TEST(GradientReducer, ShardsTileTheBufferOverTheReplicas) {
 }
 
 TEST(GradientReducer, ABufferThatTheReplicasDoNotDivideIsRefused) {
-  testing::on_every_group([](Communicator& replicas) {
+  test::on_every_group([](Communicator& replicas) {
     if (replicas.size() == 1) return;
     std::vector<float> gradient(static_cast<std::size_t>(replicas.size() + 1));
     EXPECT_THROW(

@@ -38,7 +38,7 @@ void check_mesh(const MeshShape& shape, Communicator& world) {
 }
 
 TEST(Mesh, EachAxisJoinsTheRanksThatDifferInItAlone) {
-  testing::on_every_group([](Communicator& world) {
+  test::on_every_group([](Communicator& world) {
     for (int dp = 1; dp <= world.size(); ++dp) {
       for (int cp = 1; dp * cp <= world.size(); ++cp) {
         const MeshShape shape{dp, cp, world.size() / (dp * cp)};
@@ -49,7 +49,7 @@ TEST(Mesh, EachAxisJoinsTheRanksThatDifferInItAlone) {
 }
 
 TEST(Mesh, AShapeThatDoesNotFitTheWorldIsRefused) {
-  testing::on_every_group([](Communicator& world) {
+  test::on_every_group([](Communicator& world) {
     const MeshShape shape{world.size(), 2, 1};
     EXPECT_THROW(Mesh(shape, world.split(0, 0), world.split(0, 0)), Error);
   });

@@ -43,7 +43,7 @@ class Device {
 
 /// Runs the body on every rank with its GPU and an NCCL group of all ranks.
 void on_gpus(const std::function<void(Communicator& host, Backend&, Communicator& group)>& body) {
-  testing::on_every_group([&](Communicator& host) {
+  test::on_every_group([&](Communicator& host) {
     const int device = host.rank();
     const auto backend = make_cuda_backend(device);
     const auto group = make_nccl_communicator(host, device, backend->stream());
@@ -55,7 +55,7 @@ class Nccl : public ::testing::Test {
  protected:
   void SetUp() override {
     int ranks = 1;
-    testing::on_every_group([&](Communicator& host) { ranks = host.size(); });
+    test::on_every_group([&](Communicator& host) { ranks = host.size(); });
     if (cuda_device_count() < ranks || cuda_device_count() < 2) {
       GTEST_SKIP() << ranks << " ranks need as many GPUs, and at least 2; there are " << cuda_device_count();
     }
@@ -169,7 +169,7 @@ TEST_F(Nccl, RepeatsGiveTheSameBitsOnEveryRank) {
 }
 
 TEST_F(Nccl, AMeshSplitsTheGroup) {
-  testing::on_every_group([](Communicator& world) {
+  test::on_every_group([](Communicator& world) {
     const auto backend = make_cuda_backend(world.rank());
     Mesh mesh({1, 1, world.size()}, world.split(0, world.rank()),
               make_nccl_communicator(world, world.rank(), backend->stream()));
@@ -183,7 +183,7 @@ TEST_F(Nccl, AMeshSplitsTheGroup) {
 }
 
 TEST_F(Nccl, TwoRanksOnOneGpuAreRefusedByName) {
-  testing::on_every_group([](Communicator& host) {
+  test::on_every_group([](Communicator& host) {
     const auto backend = make_cuda_backend(0);
     try {
       make_nccl_communicator(host, 0, backend->stream());

@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
-using testing::run_ranks;
+using test::run_ranks;
 
 void add_one(Communicator& group) {
   int32_t one = 1;
@@ -23,7 +23,7 @@ void add_one(Communicator& group) {
 }
 
 /// The message with which the ranks ended, and the seconds it took.
-std::pair<std::string, double> failure_of(int n, const testing::RankBody& body, std::chrono::milliseconds deadline) {
+std::pair<std::string, double> failure_of(int n, const test::RankBody& body, std::chrono::milliseconds deadline) {
   const auto start = std::chrono::steady_clock::now();
   std::string message;
   try {

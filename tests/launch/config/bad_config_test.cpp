@@ -18,13 +18,13 @@ struct Case {
 };
 
 std::vector<Case> read_cases() {
-  std::ifstream in(testing::source_path("tests/launch/config/bad_configs.txt"));
+  std::ifstream in(test::source_path("tests/launch/config/bad_configs.txt"));
   std::vector<Case> cases;
   std::string line;
   std::string* text = nullptr;
   while (std::getline(in, line)) {
     if (line.starts_with("=== ")) {
-      cases.push_back({line.substr(4), testing::sources_of(""), {}, 1});
+      cases.push_back({line.substr(4), test::sources_of(""), {}, 1});
       text = &cases.back().sources.files[0].text;
     } else if (line.starts_with("--- file ")) {
       cases.back().sources.files.push_back({line.substr(9), ""});
@@ -59,7 +59,7 @@ TEST(BadConfig, EveryMistakeIsNamedWithItsPlaceAndTheLegalValues) {
     EXPECT_NE(text, "(nothing)") << c.name;
     said += "=== " + c.name + "\n" + text + "\n";
   }
-  testing::expect_golden(said, "tests/launch/config/bad_configs.golden");
+  test::expect_golden(said, "tests/launch/config/bad_configs.golden");
 }
 
 TEST(BadConfig, BytesThatAreNoTextAreNamedAndNeverPrinted) {
@@ -76,7 +76,7 @@ TEST(BadConfig, BytesThatAreNoTextAreNamedAndNeverPrinted) {
       {"run: {dir: \xc2\x85}\n", "run.yaml:1:12: control character \\xc2"},
   };
   for (const auto& [text, expected] : cases) {
-    const std::string said = testing::complaint(text);
+    const std::string said = test::complaint(text);
     EXPECT_EQ(said.substr(0, said.find('\n')), expected);
     for (char c : said) EXPECT_TRUE(c == '\n' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f)) << expected;
   }
@@ -85,7 +85,7 @@ TEST(BadConfig, BytesThatAreNoTextAreNamedAndNeverPrinted) {
 TEST(BadConfig, ManyMistakesAreCountedButNotAllPrinted) {
   std::string text = "base: [good.yaml]\nmodel:\n";
   for (int i = 0; i < 300; ++i) text += "  zzz" + std::to_string(i) + "zzz: 1\n";
-  const std::string said = testing::complaint(text);
+  const std::string said = test::complaint(text);
   EXPECT_NE(said.find("… and 250 more\n300 errors; nothing was started."), std::string::npos) << said;
 }
 
@@ -98,7 +98,7 @@ TEST(BadConfig, HostileNestingAndSizesEndInAnErrorSoon) {
   for (const std::string& text :
        {deep_list, deep_map, staircase, many, "a: " + std::string(500'000, 'x'), std::string(500'000, 'x') + ": 3",
         std::string(400'000, '-'), std::string(90'000, '?')})
-    EXPECT_NE(testing::complaint(text), "") << text.substr(0, 20);
+    EXPECT_NE(test::complaint(text), "") << text.substr(0, 20);
 }
 
 }  // namespace

@@ -125,7 +125,7 @@ TEST(ConfigFuzz, RandomSetsAreAcceptedOrRefused) {
   int refused = 0;
   for (int i = 0; i < 3000; ++i) {
     const std::string set = mutator.mutate(i % 2 ? "data.train=[{path: x, weight: 2}]" : "optimizer.lr=3e-4");
-    refused += testing::complaint("base: [good.yaml]\n", {set}).empty() ? 0 : 1;
+    refused += test::complaint("base: [good.yaml]\n", {set}).empty() ? 0 : 1;
   }
   EXPECT_GT(refused, 1000);
 }

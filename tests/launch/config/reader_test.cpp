@@ -14,7 +14,7 @@ namespace retain {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::sources_of;
+using test::sources_of;
 
 Config read(const std::string& text, const std::vector<std::string>& sets = {}, int ranks = 1) {
   return parse_config(sources_of(text), sets, ranks).config;
@@ -180,7 +180,7 @@ TEST(ConfigReader, WindowsLineEndsAndAByteOrderMarkAreRead) {
 
 TEST(ConfigReader, WithoutRanksValuesAreNotCheckedAgainstThem) {
   EXPECT_EQ(read("base: [good.yaml]\nparallel: {dp: 64}\n", {}, 0).parallel.dp, 64);
-  EXPECT_NE(testing::complaint("base: [good.yaml]\nparallel: {dp: 64}\n"), "");
+  EXPECT_NE(test::complaint("base: [good.yaml]\nparallel: {dp: 64}\n"), "");
 }
 
 TEST(ConfigReader, TheResolvedConfigurationIsReadBackAsItself) {

@@ -17,7 +17,7 @@ namespace retain {
 namespace {
 
 TEST(ConfigSchema, ReferenceYamlIsWrittenFromTheTable) {
-  testing::expect_golden(reference_yaml(), "configs/reference.yaml");
+  test::expect_golden(reference_yaml(), "configs/reference.yaml");
 }
 
 TEST(ConfigSchema, ReferenceYamlHoldsEveryDefault) {
@@ -105,7 +105,7 @@ TEST(EditDistance, CountsInsertionsDeletionsReplacementsAndSwaps) {
 class ShippedConfig : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(ShippedConfig, IsReadAndLegal) {
-  const std::string path = testing::source_path("configs/" + GetParam());
+  const std::string path = test::source_path("configs/" + GetParam());
   const ParallelConfig asked = load_config(path, {}, 0).config.parallel;
   const Config config = load_config(path, {}, std::max(asked.dp, 1) * asked.cp * asked.tp).config;
   EXPECT_TRUE(validate(config.model).empty());
@@ -113,7 +113,7 @@ TEST_P(ShippedConfig, IsReadAndLegal) {
 
 std::vector<std::string> shipped_configs() {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(testing::source_path("configs")))
+  for (const auto& entry : std::filesystem::directory_iterator(test::source_path("configs")))
     if (entry.path().extension() == ".yaml") names.push_back(entry.path().filename().string());
   return names;
 }
@@ -137,7 +137,7 @@ TEST(ShippedConfig, HasTheSizeItsNameSays) {
                                                              {"1.4b_fla", 1.4e9}, {"2.7b", 2.7e9}, {"6.7b", 6.7e9},
                                                              {"13b", 13e9}};
   for (const auto& [name, size] : sizes) {
-    const std::string path = testing::source_path(std::string("configs/retnet_") + name + ".yaml");
+    const std::string path = test::source_path(std::string("configs/retnet_") + name + ".yaml");
     const auto count = static_cast<double>(parameters(load_config(path, {}, 0).config.model));
     EXPECT_NEAR(count / size, 1, 0.05) << name << " has " << count;
   }
