@@ -2,7 +2,7 @@
 // verified, while it is in the cache. Pure arithmetic and memcpy; no file is touched here.
 #pragma once
 
-#include "trainer/checkpoint/shard.h"
+#include "trainer/checkpoint/shard_file.h"
 
 namespace retain {
 

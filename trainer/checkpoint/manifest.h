@@ -12,7 +12,7 @@
 
 #include "kernels/core/dtype.h"
 #include "parallel/topology.h"
-#include "trainer/checkpoint/layout.h"
+#include "trainer/checkpoint/boxes.h"
 
 namespace retain {
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "parallel/communicator.h"
-#include "trainer/checkpoint/shard.h"
+#include "trainer/checkpoint/shard_file.h"
 #include "trainer/checkpoint/store.h"
 
 namespace retain {

@@ -12,7 +12,7 @@
 
 #include "parallel/agreement.h"
 #include "trainer/checkpoint/lock.h"
-#include "trainer/checkpoint/shard.h"
+#include "trainer/checkpoint/shard_file.h"
 #include "trainer/checkpoint/store.h"
 
 namespace retain {

@@ -5,7 +5,7 @@
 
 #include "kernels/core/random.h"
 #include "parallel/topology.h"
-#include "trainer/checkpoint/shard.h"
+#include "trainer/checkpoint/shard_file.h"
 
 namespace retain::test {
 

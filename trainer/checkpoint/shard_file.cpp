@@ -1,4 +1,4 @@
-#include "trainer/checkpoint/shard.h"
+#include "trainer/checkpoint/shard_file.h"
 
 #include <algorithm>
 #include <map>

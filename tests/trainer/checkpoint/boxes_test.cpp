@@ -1,4 +1,4 @@
-#include "trainer/checkpoint/layout.h"
+#include "trainer/checkpoint/boxes.h"
 
 #include <gtest/gtest.h>
 

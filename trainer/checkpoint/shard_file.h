@@ -4,7 +4,7 @@
 #include <array>
 
 #include "kernels/core/tensor.h"
-#include "trainer/checkpoint/layout.h"
+#include "trainer/checkpoint/boxes.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/file.h"
 
