@@ -1,31 +1,41 @@
-// Sums gradients over the ranks that hold the same parameters, and shares the updated weights between them.
-// zero = 0: every rank gets the whole sum and updates everything. zero = 1: every rank gets the sum of its slice alone,
-// updates that, and gather() shares the weights (ZeRO-1, Rajbhandari et al. 2020): the optimizer state is cut.
+// Sums gradients over the ranks that hold the same parameters, and brings together what each of them has updated.
+// A flat buffer is cut into buckets, and every bucket evenly over the replicas (shard.h). zero = 0: every replica gets
+// the whole sum and updates everything. zero = 1: it gets the sum of its share alone and updates that.
 #pragma once
 
-#include "parallel/communicator.h"
+#include "parallel/mesh.h"
 #include "parallel/shard.h"
 
 namespace retain {
 
 class GradientReducer {
  public:
-  /// `replicas` (dp × cp) outlives this; zero is 0 or 1.
-  GradientReducer(Communicator& replicas, int zero);
+  /// The mesh outlives this. `buckets`: flat ranges, in order, covering a buffer; the replicas divide each. `partial`:
+  /// the flat range whose gradients on a tp rank are those of its heads alone, to be summed over tp. zero: 0 or 1.
+  GradientReducer(Mesh& mesh, std::vector<Range> buckets, Range partial, int zero);
 
-  /// The elements of a flat buffer that this rank updates; the replicas must divide `elements` when zero is 1.
-  Range shard(int64_t elements) const;
-  /// flat_gradients [elements]: afterwards shard() holds the sum over the replicas; with zero = 1 the rest is
-  /// undefined.
+  /// This replica's part of every bucket.
+  const ReplicaShare& share() const { return share_; }
+  /// What this replica updates: its share, or with zero = 0 everything.
+  const ReplicaShare& updated() const { return updated_; }
+
+  /// flat_gradients [elements]: afterwards updated() holds the sum; the rest is undefined.
   void reduce(const TensorView& flat_gradients) const;
-  /// flat_weights [elements]: every rank's shard() as its owner has it. Nothing to do when zero is 0.
-  void gather(const TensorView& flat_weights) const;
+  /// flat [elements]: every replica's share as that replica has it.
+  void gather_shares(const TensorView& flat) const;
+  /// The same after updates: nothing to do when every replica updates everything.
+  void gather_updated(const TensorView& flat_weights) const;
+  /// x holds what this replica updates of it and zeros elsewhere: afterwards all of it.
+  void join_updated(const TensorView& x) const;
 
  private:
-  TensorView own_slice(const TensorView& flat) const;
+  bool updates_share_alone() const { return updated_ == share_; }
+  TensorView own_part(const TensorView& flat, Range bucket) const;
 
-  Communicator& replicas_;
-  int zero_;
+  Mesh& mesh_;
+  std::vector<Range> buckets_;
+  Range partial_;
+  ReplicaShare share_, updated_;
 };
 
 }  // namespace retain

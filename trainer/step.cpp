@@ -1,13 +1,12 @@
-#include "trainer/step.h"
-
+// One optimizer step.
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "parallel/shard.h"
 #include "trainer/optimizer/adamw.h"
 #include "trainer/optimizer/gradient_norm.h"
 #include "trainer/optimizer/schedule.h"
+#include "trainer/trainer.h"
 
 namespace retain {
 
@@ -17,32 +16,17 @@ enum Scalar { kLoss, kSumOfSquares, kNorm, kClipScale, kScalars };
 
 }  // namespace
 
-TrainingStep::Memory TrainingStep::take_memory(Arena& arena, const BatchShape& shape) {
+Trainer::StepMemory Trainer::take_step_memory(Arena& arena, const BatchShape& shape) {
   return {.batch = take_batch(arena, shape), .scalars = arena.take(DType::kFloat64, {kScalars})};
 }
 
-int64_t TrainingStep::memory_bytes(const BatchShape& shape) {
+int64_t Trainer::step_memory_bytes(const BatchShape& shape) {
   Arena arena;
-  take_memory(arena, shape);
+  take_step_memory(arena, shape);
   return arena.peak_bytes();
 }
 
-TrainingStep::TrainingStep(Backend& backend, Mesh& mesh, const Config& config, ParameterStore& parameters,
-                           RetNet& model, TrainLoader& loader)
-    : backend_(backend),
-      mesh_(mesh),
-      config_(config),
-      parameters_(parameters),
-      model_(model),
-      loader_(loader),
-      reducer_(mesh.replicas(), config.parallel.zero),
-      share_(even_shard(parameters.layout().flat_elements, mesh.replicas().rank(), mesh.replicas().size())),
-      buffer_(backend, memory_bytes(model.dims().batch)) {
-  Arena arena(buffer_);
-  memory_ = take_memory(arena, model.dims().batch);
-}
-
-StepResult TrainingStep::run(int64_t index, const Wishes& mine, const std::function<void()>& before_update) {
+StepResult Trainer::step(int64_t index, const Wishes& mine, const std::function<void()>& before_update) {
   StepResult result;
   result.lr = learning_rate(config_.schedule, config_.optimizer.lr, config_.steps(), index);
 
@@ -73,26 +57,20 @@ StepResult TrainingStep::run(int64_t index, const Wishes& mine, const std::funct
 
   {
     const Phase phase(backend_, "reduce gradients");
-    const Range group_norms = parameters_.layout().group_norms;
-    if (group_norms.size() > 0) {
-      mesh_.tp()
-          .all_reduce(parameters_.flat_gradients().slice(0, group_norms.begin, group_norms.size()), ReduceOp::kSum)
-          .wait();
-    }
     reducer_.reduce(parameters_.flat_gradients());
     mesh_.replicas().all_reduce(scalar(kLoss), ReduceOp::kSum).wait();
   }
   {
     const Phase phase(backend_, "update");
-    gradient_norm(backend_, mesh_, parameters_.layout(), parameters_.flat_gradients(), share_, config_.optimizer.clip,
+    gradient_norm(backend_, mesh_, layout_, parameters_.flat_gradients(), reducer_.share(), config_.optimizer.clip,
                   scalar(kSumOfSquares), scalar(kNorm), scalar(kClipScale));
-    before_update();
+    before_update();  // a save may still copy what is changed from here on
     adamw_update(backend_, parameters_, parameters_.flat_gradients(), scalar(kClipScale), config_.optimizer, result.lr,
                  index + 1);
   }
   {
     const Phase phase(backend_, "gather weights");
-    parameters_.gather(mesh_.replicas());
+    parameters_.gather_weights(reducer_);
   }
 
   std::array<double, kScalars> scalars{};

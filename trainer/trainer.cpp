@@ -10,13 +10,13 @@ Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Targe
       cp_(mesh.cp()),
       dims_(make_dimensions(config, mesh.shape(), mesh.at().tp, target)),
       layout_(config.model, mesh.at().tp, mesh.shape().tp, mesh.replicas().size()),
-      share_(even_shard(layout_.flat_elements, mesh.replicas().rank(), mesh.replicas().size())),
-      parameters_(backend, layout_, target.compute,
-                  optimizer_slice(config, layout_, mesh.replicas().rank(), mesh.replicas().size()),
-                  Residency::kTraining),
+      reducer_(mesh, layout_.buckets, layout_.group_norms, config.parallel.zero),
+      parameters_(backend, layout_, target.compute, reducer_.updated(), Residency::kTraining),
       model_(backend, tp_, cp_, parameters_, dims_, Residency::kTraining),
       loader_(config.data, config.train, config.model.vocab_size, config.run.seed, mesh.shape(), mesh.at()),
-      step_(backend, mesh, config, parameters_, model_, loader_) {
+      buffer_(backend, step_memory_bytes(dims_.batch)) {
+  Arena arena(buffer_);
+  memory_ = take_step_memory(arena, dims_.batch);
   parameters_.initialize(config.run.seed);
 }
 

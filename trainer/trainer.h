@@ -1,40 +1,67 @@
-// Everything that one rank needs to train, in the order of construction: sizes, parameters, model, data, step. No files
-// but the token sets: the loop with metrics and checkpoints is TrainingRun.
+// Everything that one rank needs to train, in the order of construction: sizes, parameters, model, data, memory of a
+// step; and the step, readable aloud in step.cpp. No files but the token sets: the loop with metrics and checkpoints is
+// TrainingRun.
 #pragma once
 
 #include <functional>
 
 #include "parallel/context_parallel.h"
+#include "parallel/gradient_reducer.h"
 #include "parallel/tensor_parallel.h"
+#include "trainer/data/loader.h"
 #include "trainer/plan/plan.h"
-#include "trainer/step.h"
 
 namespace retain {
 
+/// Wishes from outside (signals, the file STOP), polled once a step on every rank.
+struct Wishes {
+  bool stop = false;  ///< checkpoint and end
+  bool save = false;  ///< checkpoint and go on
+};
+
+struct StepResult {
+  double loss = 0;       ///< nats per predicted token over the global batch
+  double grad_norm = 0;  ///< before clipping
+  double lr = 0;
+  int64_t predicted_tokens = 0;  ///< targets that count, over the global batch
+  Wishes wishes;                 ///< of any rank
+  bool skipped = false;          ///< the gradient was not finite and nothing was updated
+};
+
 class Trainer {
  public:
+  /// Bytes of a micro-batch and of a step's scalars, by the code that takes them.
+  static int64_t step_memory_bytes(const BatchShape& shape);
+
   /// Allocates everything (see plan.h) and draws the initial weights. The backend, the mesh and the configuration
   /// outlive it.
   Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target);
 
-  /// Update number `index` (0-based); see TrainingStep. `before_update` holds the queue for a save that may still copy
-  /// the state: HostState::hold_queue(). It does nothing only where no save goes on beside a step.
-  StepResult step(int64_t index, const Wishes& mine, const std::function<void()>& before_update) {
-    return step_.run(index, mine, before_update);
-  }
+  /// Update number `index` (0-based) of the run. All ranks call it together, each with its own wishes. A save may still
+  /// be copying master weights, moments and weights: `before_update`, called when all has been queued but what changes
+  /// these, makes the rest wait for it (HostState::hold_queue()). It does nothing only where no save goes on beside a
+  /// step.
+  StepResult step(int64_t index, const Wishes& mine, const std::function<void()>& before_update);
 
   Backend& backend() { return backend_; }
   Mesh& mesh() { return mesh_; }
   const Config& config() const { return config_; }
   ParameterStore& parameters() { return parameters_; }
+  /// How this rank's parameters are divided over the replicas.
+  const GradientReducer& reducer() const { return reducer_; }
   RetNet& model() { return model_; }
   TrainLoader& loader() { return loader_; }
   /// Memory of a micro-batch, free between steps.
-  const DeviceBatch& batch() const { return step_.batch(); }
-  /// This replica's even part of the flat order: what it writes into a checkpoint.
-  Range share() const { return share_; }
+  const DeviceBatch& batch() const { return memory_.batch; }
 
  private:
+  struct StepMemory {
+    DeviceBatch batch;
+    TensorView scalars;  ///< float64 [4]: loss, sum of squares, norm, clip scale
+  };
+  static StepMemory take_step_memory(Arena& arena, const BatchShape& shape);
+  TensorView scalar(int i) const { return memory_.scalars.slice(0, i, 1); }
+
   Backend& backend_;
   Mesh& mesh_;
   const Config& config_;
@@ -42,11 +69,12 @@ class Trainer {
   ContextParallel cp_;
   Dimensions dims_;
   ParameterLayout layout_;
-  Range share_;
+  GradientReducer reducer_;
   ParameterStore parameters_;
   RetNet model_;
   TrainLoader loader_;
-  TrainingStep step_;
+  Buffer buffer_;
+  StepMemory memory_;
 };
 
 }  // namespace retain

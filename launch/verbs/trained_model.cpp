@@ -27,8 +27,8 @@ TrainedModel load_trained_model(const std::string& path) {
   model.target = resolve_target(here, cuda_device_count() > 0, threads_per_rank(1));
   model.backend = make_backend(model.target, 0);
   const ParameterLayout layout(model.config.model, 0, 1, 1);
-  model.parameters = std::make_unique<ParameterStore>(*model.backend, layout, model.target.compute,
-                                                      Range{0, layout.flat_elements}, Residency::kInference);
+  model.parameters = std::make_unique<ParameterStore>(*model.backend, layout, model.target.compute, ReplicaShare(),
+                                                      Residency::kInference);
   load_weights(checkpoint, *model.parameters);
   return model;
 }

@@ -19,16 +19,16 @@ BlockCopies::BlockCopies(const Manifest& manifest, const std::vector<TensorPlace
     for (const StoredBox& b : manifest.shards[i].boxes) places[b.tensor].push_back({static_cast<int>(i), &b});
   }
   const int64_t width = dtype_bytes(manifest.dtype);
-  for (const FlatBox& flat : boxes_of_flat_range(placements, into.range)) {
-    const TensorPlacement& p = placements[static_cast<size_t>(flat.placement)];
+  for (const ShareBox& wanted : boxes_of_share(placements, into.share)) {
+    const TensorPlacement& p = placements[static_cast<size_t>(wanted.placement)];
     for (const Place& place : places[p.name]) {
       const Box& source = place.stored->box;
-      const std::optional<Box> common = intersect(flat.box, source);
+      const std::optional<Box> common = intersect(wanted.box, source);
       if (!common) continue;
       const int64_t from =
           (common->first_row - source.first_row) * source.columns + common->first_column - source.first_column;
-      const int64_t to = flat.flat_begin - into.range.begin + (common->first_row - flat.box.first_row) * p.box.columns +
-                         common->first_column - flat.box.first_column;
+      const int64_t to = wanted.offset + (common->first_row - wanted.box.first_row) * p.box.columns +
+                         common->first_column - wanted.box.first_column;
       for (size_t i = 0; i < kStates; ++i) {
         const TensorView view = into.states()[i];
         if (!view) continue;

@@ -8,7 +8,7 @@ namespace retain {
 
 class BlockCopies {
  public:
-  /// Fills the flat range of each present view, all of the manifest's type; elements in padding stay as they are. The
+  /// Fills the share of each present view, all of the manifest's type; elements in padding stay as they are. The
   /// placements are known to fit the manifest (Checkpoint::check_fits). Views outlive this.
   BlockCopies(const Manifest& manifest, const std::vector<TensorPlacement>& placements, const FlatState& into);
 

@@ -9,23 +9,23 @@ Box whole_box(const std::vector<int64_t>& global_shape) {
   return {0, 0, global_shape[0], global_shape.size() == 2 ? global_shape[1] : 1};
 }
 
-std::vector<FlatBox> boxes_of_flat_range(const std::vector<TensorPlacement>& placements, Range range) {
-  std::vector<FlatBox> boxes;
+std::vector<ShareBox> boxes_of_share(const std::vector<TensorPlacement>& placements, const ReplicaShare& share) {
+  std::vector<ShareBox> boxes;
   for (size_t i = 0; i < placements.size(); ++i) {
     const TensorPlacement& p = placements[i];
     const int64_t width = p.box.columns;
-    // Element range of the box that lies in the flat range.
-    int64_t at = std::max<int64_t>(range.begin - p.flat_offset, 0);
-    const int64_t end = std::min(range.end - p.flat_offset, p.box.elements());
-    while (at < end) {
-      const int64_t row = at / width, column = at % width;
-      Box box{p.box.first_row + row, p.box.first_column + column, 1, std::min(width - column, end - at)};
-      if (column == 0 && end - at >= width) box.rows = (end - at) / width;
-      boxes.push_back({static_cast<int64_t>(i), box, p.flat_offset + at});
-      at += box.elements();
+    for (const SharePiece& piece : share.within({p.flat_offset, p.flat_offset + p.box.elements()})) {
+      int64_t at = piece.flat.begin - p.flat_offset;  // element of the placement's box
+      for (const int64_t begin = at, end = at + piece.size(); at < end;) {
+        const int64_t row = at / width, column = at % width;
+        Box box{p.box.first_row + row, p.box.first_column + column, 1, std::min(width - column, end - at)};
+        if (column == 0 && end - at >= width) box.rows = (end - at) / width;
+        boxes.push_back({static_cast<int64_t>(i), box, piece.offset + at - begin});
+        at += box.elements();
+      }
     }
   }
-  std::sort(boxes.begin(), boxes.end(), [](const FlatBox& a, const FlatBox& b) { return a.flat_begin < b.flat_begin; });
+  std::sort(boxes.begin(), boxes.end(), [](const ShareBox& a, const ShareBox& b) { return a.offset < b.offset; });
   return boxes;
 }
 

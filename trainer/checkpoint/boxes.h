@@ -31,19 +31,19 @@ struct TensorPlacement {
   bool stored = true;                 ///< false: another rank that holds the same box saves it (replicated over tp)
 };
 
-/// A part of a placement: a box of whole tensor `tensor`, contiguous from `flat_begin` in the local flat order.
-struct FlatBox {
+/// A part of a placement that lies in a share, contiguous there.
+struct ShareBox {
   int64_t placement = 0;  ///< index into the placements
-  Box box;
-  int64_t flat_begin = 0;
+  Box box;                ///< of the whole tensor
+  int64_t offset = 0;     ///< of its first element in a buffer that holds the share alone
 };
 
 /// Rows and columns of a shape of one or two dims.
 Box whole_box(const std::vector<int64_t>& global_shape);
 
-/// The boxes that the flat range covers, in flat order: of each tensor at most three (a part of a row, whole rows, a
+/// The boxes that the share covers, in flat order: of each tensor at most three a range (a part of a row, whole rows, a
 /// part of a row). Padding belongs to no box.
-std::vector<FlatBox> boxes_of_flat_range(const std::vector<TensorPlacement>& placements, Range range);
+std::vector<ShareBox> boxes_of_share(const std::vector<TensorPlacement>& placements, const ReplicaShare& share);
 
 /// The common part of two boxes of one tensor; nothing when there is none.
 std::optional<Box> intersect(const Box& a, const Box& b);

@@ -123,8 +123,8 @@ void Checkpoint::check_fits(const std::vector<TensorPlacement>& placements, cons
   }
   for (const TensorView& view : into.states()) {
     if (!view) continue;
-    RETAIN_CHECK(view.contiguous() && view.elements() == into.range.size(), "state ", view.describe(),
-                 " for a range of ", into.range.size());
+    RETAIN_CHECK(view.contiguous() && view.elements() == into.share.size(), "state ", view.describe(),
+                 " for a share of ", into.share.size());
     if (view.dtype != manifest_.dtype) {
       throw Error(ErrorKind::kData, concat(path_.string(), " holds ", dtype_name(manifest_.dtype),
                                            ", this run trains in ", dtype_name(view.dtype)));
@@ -203,11 +203,11 @@ void Checkpoint::load_blocks(Communicator& host, const BlockCopies& copies) cons
   const int64_t count = static_cast<int64_t>(needed.size());
   if (count > 0) host.all_reduce(TensorView(needed.data(), DType::kInt32, {count}), ReduceOp::kMax).wait();
   const int64_t others = std::count(needed.begin(), needed.end(), 0);
-  const Range share{others * host.rank() / host.size(), others * (host.rank() + 1) / host.size()};
+  const Range part{others * host.rank() / host.size(), others * (host.rank() + 1) / host.size()};
   int64_t other = 0;
   for (size_t i = 0; i < needed.size(); ++i) {
     if (needed[i] != 0) continue;
-    mine[i] = other >= share.begin && other < share.end;
+    mine[i] = other >= part.begin && other < part.end;
     ++other;
   }
   for (size_t i = 0; i < blocks.size();) {

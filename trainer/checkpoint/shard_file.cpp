@@ -41,26 +41,26 @@ ShardRecord write_shard(const Path& directory, const std::string& name, int64_t 
                         const std::vector<TensorPlacement>& placements, const FlatState& state) {
   const DType dtype = state.master.dtype;
   for (const TensorView& view : state.states()) {
-    RETAIN_CHECK(view.dtype == dtype && view.contiguous() && view.elements() == state.range.size(), "state ",
-                 view.describe(), " for a range of ", state.range.size(), " elements of ", dtype_name(dtype));
+    RETAIN_CHECK(view.dtype == dtype && view.contiguous() && view.elements() == state.share.size(), "state ",
+                 view.describe(), " for a share of ", state.share.size(), " elements of ", dtype_name(dtype));
   }
   ShardRecord shard{{name, 0, {}}, {}};
   std::vector<ShardDataset> datasets;
   std::vector<Piece> pieces;
   std::map<std::string, int> seen;  // boxes of each tensor so far
   int64_t data_bytes = 0;
-  for (const FlatBox& flat : boxes_of_flat_range(placements, state.range)) {
-    const TensorPlacement& p = placements[static_cast<size_t>(flat.placement)];
+  for (const ShareBox& part : boxes_of_share(placements, state.share)) {
+    const TensorPlacement& p = placements[static_cast<size_t>(part.placement)];
     if (!p.stored) continue;
     const size_t dims = p.global_shape.size();
     const int index = seen[p.name]++;
-    shard.boxes.push_back({p.name, flat.box, {}});
+    shard.boxes.push_back({p.name, part.box, {}});
     for (int i = 0; i < kStates; ++i) {
       datasets.push_back({dataset_path(p.name, index, i), p.global_shape,
-                          coordinates(flat.box.first_row, flat.box.first_column, dims),
-                          coordinates(flat.box.rows, flat.box.columns, dims)});
-      const int64_t bytes = flat.box.elements() * dtype_bytes(dtype);
-      const int64_t skip = (flat.flat_begin - state.range.begin) * dtype_bytes(dtype);
+                          coordinates(part.box.first_row, part.box.first_column, dims),
+                          coordinates(part.box.rows, part.box.columns, dims)});
+      const int64_t bytes = part.box.elements() * dtype_bytes(dtype);
+      const int64_t skip = part.offset * dtype_bytes(dtype);
       pieces.push_back({0, bytes, static_cast<const char*>(state.states()[static_cast<size_t>(i)].data) + skip});
       data_bytes += bytes;
     }

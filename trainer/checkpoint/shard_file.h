@@ -1,4 +1,4 @@
-// One rank's part of a checkpoint: from host memory into one HDF5 file.
+// A shard file: one rank's part of a checkpoint, from host memory into one HDF5 file.
 #pragma once
 
 #include <array>
@@ -10,11 +10,10 @@
 
 namespace retain {
 
-/// A flat range of this rank's parameters and its optimizer state: three contiguous host views of range.size()
-/// elements, all float32 or all float64. Not owned. When loading, absent views (and elements in padding) are left
-/// alone.
+/// A share of this rank's parameters and their optimizer state: three contiguous host views of share.size() elements,
+/// all float32 or all float64. Not owned. When loading, absent views (and elements in padding) are left alone.
 struct FlatState {
-  Range range;
+  ReplicaShare share;
   TensorView master, m, v;
 
   std::array<TensorView, kStates> states() const { return {master, m, v}; }

@@ -1,16 +1,28 @@
 #include "trainer/checkpoint/trainer_state.h"
 
-#include <array>
-
 namespace retain {
 
 namespace {
 
-// Three views of range.size() elements in one block of host memory.
-FlatState views_of(std::byte* memory, DType dtype, Range range) {
-  const int64_t bytes = range.size() * dtype_bytes(dtype);
-  const auto view = [&](int i) { return TensorView(memory + i * bytes, dtype, {range.size()}); };
-  return {.range = range, .master = view(0), .m = view(1), .v = view(2)};
+// Three views of share.size() elements in one block of host memory.
+FlatState views_of(std::byte* memory, DType dtype, const ReplicaShare& share) {
+  const int64_t bytes = share.size() * dtype_bytes(dtype);
+  const auto view = [&](int i) { return TensorView(memory + i * bytes, dtype, {share.size()}); };
+  return {.share = share, .master = view(0), .m = view(1), .v = view(2)};
+}
+
+// The states of a share on the device, contiguous tensors in the order in which views_of() lays them out.
+std::vector<TensorView> tensors_of(const ParameterStore& parameters, const ReplicaShare& share) {
+  std::vector<SharePiece> kept;
+  for (const SharePiece& piece : share.pieces()) {
+    const std::vector<SharePiece> here = parameters.updated().within(piece.flat);
+    kept.insert(kept.end(), here.begin(), here.end());
+  }
+  std::vector<TensorView> tensors;
+  for (const SharePiece& piece : kept) tensors.push_back(parameters.master(piece));
+  for (const SharePiece& piece : kept) tensors.push_back(parameters.moment1(piece));
+  for (const SharePiece& piece : kept) tensors.push_back(parameters.moment2(piece));
+  return tensors;
 }
 
 }  // namespace
@@ -33,42 +45,36 @@ std::vector<TensorPlacement> placements_of(const ParameterLayout& layout, int tp
   return placements;
 }
 
-int64_t HostState::memory_bytes(Range share, DType accumulate) {
+int64_t HostState::memory_bytes(const ReplicaShare& share, DType accumulate) {
   return kStates * share.size() * dtype_bytes(accumulate);
 }
 
-HostState::HostState(Backend& backend, const ParameterStore& parameters, Range share)
+HostState::HostState(Backend& backend, const ParameterStore& parameters, const ReplicaShare& share)
     : parameters_(parameters),
       memory_(backend.make_host_buffer(memory_bytes(share, parameters.accumulate_dtype()))),
       flat_(views_of(memory_->data(), parameters.accumulate_dtype(), share)) {}
 
-void HostState::begin_copy() {
-  const auto share = [&](const TensorView& slice) {
-    return slice.slice(0, flat_.range.begin - parameters_.slice().begin, flat_.range.size());
-  };
-  memory_->begin_copy(
-      std::array{share(parameters_.master()), share(parameters_.moment1()), share(parameters_.moment2())});
-}
+void HostState::begin_copy() { memory_->begin_copy(tensors_of(parameters_, flat_.share)); }
 
 StateLoad::StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging)
-    : parameters_(parameters), tp_rank_(tp_rank), share_(staging.flat()) {}
+    : parameters_(parameters), tp_rank_(tp_rank), loaded_(staging.flat()) {}
 
 LoadTarget StateLoad::target(std::function<void(const RunState&)> accept) const {
-  return {placements_of(parameters_.layout(), tp_rank_), share_, std::move(accept)};
+  return {placements_of(parameters_.layout(), tp_rank_), loaded_, std::move(accept)};
 }
 
-void StateLoad::finish(Backend& backend, Communicator& replicas) {
-  const Range slice = parameters_.slice();
-  const auto take = [&](const TensorView& whole, const TensorView& host) {
-    const TensorView share = whole.slice(0, share_.range.begin - slice.begin, share_.range.size());
-    backend.upload(share, host.data);
-    if (share.elements() != whole.elements()) replicas.all_gather(whole, share).wait();
-  };
-  take(parameters_.master(), share_.master);
-  take(parameters_.moment1(), share_.m);
-  take(parameters_.moment2(), share_.v);
+void StateLoad::finish(Backend& backend, const GradientReducer& reducer) {
+  const auto* from = static_cast<const std::byte*>(loaded_.master.data);  // all three states lie there
+  for (const TensorView& tensor : tensors_of(parameters_, loaded_.share)) {
+    backend.upload(tensor, from);
+    from += tensor.bytes();
+  }
+  // A replica that updates everything has the rest from the others.
+  if (parameters_.updated() != loaded_.share) {
+    for (const TensorView& whole : tensors_of(parameters_, parameters_.updated())) reducer.gather_shares(whole);
+  }
   parameters_.weights_from_master();
-  parameters_.gather(replicas);
+  parameters_.gather_weights(reducer);
   backend.synchronize();
 }
 

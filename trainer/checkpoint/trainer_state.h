@@ -19,17 +19,17 @@ std::vector<TensorPlacement> placements_of(const ParameterLayout& layout, int tp
 ///   trainer.step(…, [&] { host_state.hold_queue(); });
 class HostState {
  public:
-  static int64_t memory_bytes(Range share, DType accumulate);
+  static int64_t memory_bytes(const ReplicaShare& share, DType accumulate);
 
-  /// The parameters outlive it. Throws Error(kOutOfMemory).
-  HostState(Backend& backend, const ParameterStore& parameters, Range share);
+  /// The parameters, which update at least the share, outlive it. Throws Error(kOutOfMemory).
+  HostState(Backend& backend, const ParameterStore& parameters, const ReplicaShare& share);
   /// Begins to copy the share from the device, as it is at this point of the queue. No save may be reading flat().
   void begin_copy();
   /// What is queued from now on runs after the copy: called before the update changes what is being copied.
   void hold_queue() { memory_->hold_queue(); }
   /// Waits, on any thread, for the copy that was begun and gives the seconds that it took.
   double wait() { return memory_->wait() * 1e-3; }
-  FlatState flat() const { return flat_; }
+  const FlatState& flat() const { return flat_; }
   int64_t bytes() const { return memory_->bytes(); }
 
  private:
@@ -42,19 +42,19 @@ class HostState {
 /// every replica reads its share, and where it keeps more than that, without ZeRO, it gets the rest from the others.
 ///   StateLoad load(parameters, tp_rank, host_state);
 ///   const auto checkpoint = open_newest(…, &target) with target = load.target(accept);
-///   if (checkpoint) load.finish(backend, replicas);
+///   if (checkpoint) load.finish(backend, reducer);
 class StateLoad {
  public:
   /// `staging`, which no save has used yet, lends its memory and outlives this.
   StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging);
   LoadTarget target(std::function<void(const RunState&)> accept) const;
-  /// Fills master, moments and weights. Collective over `replicas`.
-  void finish(Backend& backend, Communicator& replicas);
+  /// Fills master, moments and weights. Collective over the replicas.
+  void finish(Backend& backend, const GradientReducer& reducer);
 
  private:
   ParameterStore& parameters_;
   int tp_rank_;
-  FlatState share_;
+  FlatState loaded_;
 };
 
 /// Weights alone, from a checkpoint of any mesh; moments stay as they are. Not collective.

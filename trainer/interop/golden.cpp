@@ -57,7 +57,7 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
   const HostBatch host = golden_batch(golden, config.vocab_size);
 
   const ParameterLayout layout(config, 0, 1, 1);
-  ParameterStore parameters(backend, layout, compute, {0, layout.flat_elements}, Residency::kTraining);
+  ParameterStore parameters(backend, layout, compute, ReplicaShare(layout.buckets), Residency::kTraining);
   for (const ParameterSpec& spec : layout.parameters) {
     const std::vector<float> weight = imported.read(spec.name);
     parameters.set_weight(spec, {weight.begin(), weight.end()});

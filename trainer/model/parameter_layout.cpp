@@ -59,6 +59,7 @@ ParameterLayout::ParameterLayout(const DeclaredModel& declared, int tp_rank, int
   norms = place({ParameterUse::kNorm});
   group_norms = place({ParameterUse::kGroupNorm});
   flat_elements = group_norms.end = align_up(end, kTensorAlignment * replicas);
+  buckets = {{0, flat_elements}};
 }
 
 const ParameterSpec& ParameterLayout::find(const std::string& name) const {

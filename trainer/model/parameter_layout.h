@@ -59,7 +59,8 @@ struct ParameterSpec {
 struct ParameterLayout {
   std::vector<ParameterSpec> parameters;
   Range matrices, norms, group_norms;  ///< flat ranges, in this order, covering everything
-  int64_t flat_elements = 0;           ///< padded so that the replicas' slices are equal and aligned
+  int64_t flat_elements = 0;           ///< padded so that the replicas' shares are equal and aligned
+  std::vector<Range> buckets;          ///< flat ranges, in order, covering everything: every replica has a part of each
 
   ParameterLayout() = default;
   ParameterLayout(const DeclaredModel& declared, int tp_rank, int tp_size, int replicas);

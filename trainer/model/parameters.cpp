@@ -3,13 +3,12 @@
 #include <algorithm>
 
 #include "kernels/core/random.h"
-#include "parallel/gradient_reducer.h"
 #include "trainer/model/dimensions.h"
 #include "trainer/model/host_values.h"
 
 namespace retain {
 
-ParameterStore::Plan ParameterStore::plan(const ParameterLayout& layout, DType compute, Range slice,
+ParameterStore::Plan ParameterStore::plan(const ParameterLayout& layout, DType compute, const ReplicaShare& updated,
                                           Residency residency) {
   const int64_t wide = dtype_bytes(accumulate_of(compute));
   const bool own_master = compute != accumulate_of(compute);
@@ -18,20 +17,19 @@ ParameterStore::Plan ParameterStore::plan(const ParameterLayout& layout, DType c
   if (own_master) plan.weights_bytes += (layout.flat_elements - layout.norms.begin) * wide;  // the norms' wide copy
   if (residency == Residency::kInference) return plan;
   plan.gradients_bytes = layout.flat_elements * wide;
-  plan.master_bytes = own_master ? slice.size() * wide : 0;
-  plan.moments_bytes = 2 * slice.size() * wide;
+  plan.master_bytes = own_master ? updated.size() * wide : 0;
+  plan.moments_bytes = 2 * updated.size() * wide;
   return plan;
 }
 
-ParameterStore::ParameterStore(Backend& backend, const ParameterLayout& layout, DType compute, Range slice,
-                               Residency residency)
-    : backend_(backend), layout_(layout), compute_(compute), accumulate_(accumulate_of(compute)), slice_(slice) {
-  const int64_t n = layout_.flat_elements, wide = dtype_bytes(accumulate_);
-  const bool own_master = compute_ != accumulate_;
+ParameterStore::ParameterStore(Backend& backend, const ParameterLayout& layout, DType compute,
+                               const ReplicaShare& updated, Residency residency)
+    : backend_(backend), layout_(layout), compute_(compute), accumulate_(accumulate_of(compute)), updated_(updated) {
+  const int64_t n = layout_.flat_elements, kept = updated_.size(), wide = dtype_bytes(accumulate_);
   weights_buffer_ = Buffer(backend_, n * dtype_bytes(compute_));
   weights_ = TensorView(weights_buffer_.data(), compute_, {n});
   const int64_t norm_elements = n - layout_.norms.begin;
-  if (own_master) {
+  if (own_master()) {
     norms_buffer_ = Buffer(backend_, norm_elements * wide);
     norms_ = TensorView(norms_buffer_.data(), accumulate_, {norm_elements});
   } else {
@@ -42,17 +40,15 @@ ParameterStore::ParameterStore(Backend& backend, const ParameterLayout& layout, 
 
   gradients_buffer_ = Buffer(backend_, n * wide);
   gradients_ = TensorView(gradients_buffer_.data(), accumulate_, {n});
-  if (own_master) {
-    master_buffer_ = Buffer(backend_, slice_.size() * wide);
-    master_ = TensorView(master_buffer_.data(), accumulate_, {slice_.size()});
+  if (own_master()) {
+    master_buffer_ = Buffer(backend_, kept * wide);
+    master_ = TensorView(master_buffer_.data(), accumulate_, {kept});
     backend_.fill(master_, 0);
-  } else {
-    master_ = weights_.slice(0, slice_.begin, slice_.size());
   }
-  moments_buffer_ = Buffer(backend_, 2 * slice_.size() * wide);
-  const TensorView moments(moments_buffer_.data(), accumulate_, {2, slice_.size()});
-  moment1_ = moments.slice(0, 0, 1).reshaped({slice_.size()});
-  moment2_ = moments.slice(0, 1, 1).reshaped({slice_.size()});
+  moments_buffer_ = Buffer(backend_, 2 * kept * wide);
+  const TensorView moments(moments_buffer_.data(), accumulate_, {2, kept});
+  moment1_ = moments.slice(0, 0, 1).reshaped({kept});
+  moment2_ = moments.slice(0, 1, 1).reshaped({kept});
   backend_.fill(gradients_, 0);
   backend_.fill(moments, 0);
 }
@@ -76,8 +72,8 @@ TensorView ParameterStore::norm_weight(const std::string& name) const {
 }
 
 void ParameterStore::initialize(uint64_t seed) {
-  // A tensor is drawn in pieces of whole rows into scratch, then copied into weights and, where its flat range meets
-  // the slice kept here, into master.
+  // A tensor is drawn in pieces of whole rows into scratch, then copied into weights and, where it is updated here,
+  // into master.
   constexpr int64_t kPieceElements = int64_t{1} << 24;
   int64_t widest = 0;
   for (const ParameterSpec& spec : layout_.parameters) widest = std::max(widest, spec.columns);
@@ -111,14 +107,15 @@ void ParameterStore::initialize(uint64_t seed) {
 }
 
 void ParameterStore::assign(int64_t flat_begin, const TensorView& values) {
-  const auto copy_overlap = [&](const TensorView& to, int64_t to_begin) {
-    const int64_t from = std::max(flat_begin, to_begin);
-    const int64_t count = std::min(flat_begin + values.shape[0], to_begin + to.shape[0]) - from;
-    if (count > 0) backend_.copy(to.slice(0, from - to_begin, count), values.slice(0, from - flat_begin, count));
+  const Range range{flat_begin, flat_begin + values.shape[0]};
+  const auto copy = [&](const TensorView& to, const ReplicaShare& held) {
+    for (const SharePiece& piece : held.within(range)) {
+      backend_.copy(piece.of_share(to), values.slice(0, piece.flat.begin - flat_begin, piece.size()));
+    }
   };
-  copy_overlap(weights_, 0);
-  if (master_buffer_.data()) copy_overlap(master_, slice_.begin);
-  if (norms_buffer_.data()) copy_overlap(norms_, layout_.norms.begin);
+  copy(weights_, ReplicaShare(layout_.buckets));
+  if (master_buffer_.data()) copy(master_, updated_);
+  if (norms_buffer_.data()) copy(norms_, ReplicaShare({wide_norms()}));
 }
 
 void ParameterStore::set_weight(const ParameterSpec& spec, const std::vector<double>& values) {
@@ -134,21 +131,18 @@ void ParameterStore::set_weight(const ParameterSpec& spec, const std::vector<dou
 }
 
 void ParameterStore::weights_from_master() {
-  if (master_buffer_.data()) backend_.copy(weights_.slice(0, slice_.begin, slice_.size()), master_);
+  if (!master_buffer_.data()) return;
+  for (const SharePiece& piece : updated_.pieces()) backend_.copy(piece.of_flat(weights_), piece.of_share(master_));
 }
 
-void ParameterStore::gather(Communicator& replicas) {
-  const bool cut = slice_.size() != layout_.flat_elements;
-  GradientReducer(replicas, cut ? 1 : 0).gather(weights_);
+void ParameterStore::gather_weights(const GradientReducer& reducer) {
+  reducer.gather_updated(weights_);
   if (!norms_buffer_.data()) return;
-  // Each replica contributes the part of the norms that its slice holds; the sum over replicas is the whole.
   backend_.fill(norms_, 0);
-  const int64_t from = std::max(slice_.begin, layout_.norms.begin), to = slice_.end;
-  if (from < to) {
-    backend_.copy(norms_.slice(0, from - layout_.norms.begin, to - from),
-                  master_.slice(0, from - slice_.begin, to - from));
+  for (const SharePiece& piece : updated_.within(wide_norms())) {
+    backend_.copy(norms_.slice(0, piece.flat.begin - layout_.norms.begin, piece.size()), piece.of_share(master_));
   }
-  if (cut) replicas.all_reduce(norms_, ReduceOp::kSum).wait();
+  reducer.join_updated(norms_);
 }
 
 }  // namespace retain

@@ -1,4 +1,4 @@
-// AdamW over this rank's slice of the flat parameters: matrices decay, norm weights do not.
+// AdamW over what this rank updates: matrices decay, norm weights do not.
 #pragma once
 
 #include "trainer/config.h"
@@ -6,7 +6,7 @@
 
 namespace retain {
 
-/// Updates master, moments and weights of the store's slice. `gradients` is the whole flat gradient, of which the slice
+/// Updates master, moments and weights of parameters.updated(). `gradients` is the whole flat gradient, of which that
 /// is read; grad_scale float64 [1] on the device; `step` counts updates from 1.
 void adamw_update(Backend& backend, const ParameterStore& parameters, const TensorView& gradients,
                   const TensorView& grad_scale, const OptimizerConfig& config, double lr, int64_t step);

@@ -1,20 +1,18 @@
 #include "trainer/optimizer/gradient_norm.h"
 
-#include <algorithm>
-
 namespace retain {
 
 void gradient_norm(Backend& backend, Mesh& mesh, const ParameterLayout& layout, const TensorView& gradients,
-                   Range share, double max_norm, const TensorView& sum_of_squares, const TensorView& norm,
+                   const ReplicaShare& share, double max_norm, const TensorView& sum_of_squares, const TensorView& norm,
                    const TensorView& scale) {
   backend.fill(sum_of_squares, 0);
-  const auto add = [&](Range part) {
-    const int64_t begin = std::max(part.begin, share.begin), end = std::min(part.end, share.end);
-    if (begin >= end) return;
-    backend.reduce({.kind = ReduceKind::kSumOfSquares,
-                    .x = gradients.slice(0, begin, end - begin),
-                    .out = sum_of_squares,
-                    .accumulate = true});
+  const auto add = [&](Range range) {
+    for (const SharePiece& piece : share.within(range)) {
+      backend.reduce({.kind = ReduceKind::kSumOfSquares,
+                      .x = piece.of_flat(gradients),
+                      .out = sum_of_squares,
+                      .accumulate = true});
+    }
   };
   add(layout.matrices);
   if (mesh.tp().rank() == 0) add({layout.norms.begin, layout.group_norms.end});

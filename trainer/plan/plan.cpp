@@ -4,7 +4,7 @@
 
 #include "kernels/workspace.h"
 #include "trainer/checkpoint/trainer_state.h"
-#include "trainer/step.h"
+#include "trainer/trainer.h"
 
 namespace retain {
 
@@ -77,11 +77,6 @@ Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_r
   return dims;
 }
 
-Range optimizer_slice(const Config& config, const ParameterLayout& layout, int replica, int replicas) {
-  if (config.parallel.zero == 0) return {0, layout.flat_elements};
-  return even_shard(layout.flat_elements, replica, replicas);
-}
-
 RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   RunPlan plan;
   plan.mesh = config.mesh(ranks);
@@ -94,8 +89,8 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   const int replicas = plan.mesh.dp * plan.mesh.cp;
   const ParameterLayout layout(config.model, 0, plan.mesh.tp, replicas);
   const Dimensions dims = make_dimensions(config, plan.mesh, 0, target);
-  const Range slice = optimizer_slice(config, layout, 0, replicas);
-  const ParameterStore::Plan store = ParameterStore::plan(layout, target.compute, slice, Residency::kTraining);
+  const ReplicaShare updated = updated_share(layout.buckets, 0, replicas, config.parallel.zero);
+  const ParameterStore::Plan store = ParameterStore::plan(layout, target.compute, updated, Residency::kTraining);
   const WorkspaceShape workspace = dims.workspace(layout.flat_elements);
   plan.memory = {
       {"weights", store.weights_bytes},
@@ -103,12 +98,12 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
       {"master weights", store.master_bytes},
       {"optimizer moments", store.moments_bytes},
       {"activations", RetNet::memory_bytes(dims, plan.mesh.tp, Residency::kTraining)},
-      {"batch", TrainingStep::memory_bytes(dims.batch)},
+      {"batch", Trainer::step_memory_bytes(dims.batch)},
       {"workspace", target.device == DeviceKind::kCuda ? cuda_workspace_bytes(workspace)
                                                        : cpu_workspace_bytes(workspace, target.threads)},
   };
 
-  plan.save_bytes = HostState::memory_bytes(even_shard(layout.flat_elements, 0, replicas), dims.accumulate());
+  plan.save_bytes = HostState::memory_bytes(replica_share(layout.buckets, 0, replicas), dims.accumulate());
   if (target.device == DeviceKind::kCuda) {
     plan.libraries = {{"CUDA context", kCudaContextBytes}, {"kernels and cuBLAS", kKernelsBytes}};
     plan.nccl_bytes = nccl_groups(plan.mesh) * kNcclGroupBytes;
@@ -128,7 +123,7 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   }
   if (replicas > 1) {
     plan.exchanged.push_back({"gradients", layout.flat_elements * wide});
-    if (config.parallel.zero == 1) plan.exchanged.push_back({"weights", slice.size() * narrow});
+    if (updated.size() < layout.flat_elements) plan.exchanged.push_back({"weights", updated.size() * narrow});
   }
   return plan;
 }

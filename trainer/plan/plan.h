@@ -52,8 +52,6 @@ BatchShape batch_shape(const Config& config, const MeshShape& mesh);
 /// The sizes that the layers of this rank work with. Throws ConfigError(kConfig) when the device would not take
 /// train.chunk.
 Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target);
-/// This replica's slice of master weights and moments: an even part with ZeRO-1, else everything.
-Range optimizer_slice(const Config& config, const ParameterLayout& layout, int replica, int replicas);
 
 /// The plan of the rank with coordinate 0 (all ranks allocate alike).
 RunPlan make_plan(const Config& config, int ranks, const Target& target);

@@ -35,7 +35,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       trainer_(backend, mesh, config, target),
       metrics_(mesh.world_rank() == 0 ? directory_.file("metrics.jsonl") : "",
                mesh.world_rank() == 0 ? directory_.file("tensorboard") : ""),
-      host_state_(backend, trainer_.parameters(), trainer_.share()),
+      host_state_(backend, trainer_.parameters(), trainer_.reducer().share()),
       writer_(mesh.host(), directory_.path(),
               Retention{.keep = config.checkpoint.keep,
                         .keep_every = config.checkpoint.keep_every,
@@ -66,7 +66,7 @@ void TrainingRun::begin_from(const RunStart& start) {
     } else {
       checkpoint = open_verified(mesh_.host(), start.resume, say, &target);
     }
-    if (checkpoint) load.finish(trainer_.backend(), mesh_.replicas());
+    if (checkpoint) load.finish(trainer_.backend(), trainer_.reducer());
   }
   std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
   if (checkpoint) {
@@ -132,7 +132,6 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     const Wishes mine = poll_wishes();
     valid_loss_ = std::numeric_limits<double>::quiet_NaN();
     if (step_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
-    // The update waits for a save that still copies what it is going to change.
     const StepResult result = trainer_.step(step_, mine, [this] { host_state_.hold_queue(); });
     ++step_;
     if (step_ == profiled.last) trainer_.backend().set_profiling(false);

@@ -1,0 +1,40 @@
+#include "parallel/shard.h"
+
+namespace retain {
+
+ReplicaShare::ReplicaShare(const std::vector<Range>& ranges) {
+  for (const Range& range : ranges) {
+    const int64_t end = pieces_.empty() ? 0 : pieces_.back().flat.end;
+    RETAIN_CHECK(end <= range.begin && range.begin <= range.end, "range [", range.begin, ", ", range.end,
+                 ") of a share after one that ends at ", end);
+    if (range.size() == 0) continue;
+    if (!pieces_.empty() && end == range.begin) {
+      pieces_.back().flat.end = range.end;
+    } else {
+      pieces_.push_back({.flat = range, .offset = size_});
+    }
+    size_ += range.size();
+  }
+}
+
+std::vector<SharePiece> ReplicaShare::within(Range flat) const {
+  std::vector<SharePiece> common;
+  for (const SharePiece& piece : pieces_) {
+    const int64_t begin = std::max(piece.flat.begin, flat.begin), end = std::min(piece.flat.end, flat.end);
+    if (begin < end) common.push_back({.flat = {begin, end}, .offset = piece.offset + begin - piece.flat.begin});
+  }
+  return common;
+}
+
+ReplicaShare replica_share(const std::vector<Range>& buckets, int replica, int replicas) {
+  std::vector<Range> parts;
+  for (const Range& bucket : buckets) parts.push_back(even_part(bucket, replica, replicas));
+  return ReplicaShare(parts);
+}
+
+ReplicaShare updated_share(const std::vector<Range>& buckets, int replica, int replicas, int zero) {
+  RETAIN_CHECK(zero == 0 || zero == 1, "zero = ", zero);
+  return zero == 0 ? ReplicaShare(buckets) : replica_share(buckets, replica, replicas);
+}
+
+}  // namespace retain
