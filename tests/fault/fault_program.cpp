@@ -23,7 +23,7 @@ constexpr int kLoadedSomethingElse = 99;
 bool loaded_well(Communicator& host, TestState<float>& got, int64_t step) {
   const MeshShape mesh{host.size(), 1, 1};
   const TestLayout layout(mesh, 0);
-  TestState<float> want(layout.slice(mesh, host.rank()), 0);
+  TestState<float> want(layout.share(mesh, host.rank()), 0);
   want.fill(layout, step);
   return got.values[0] == want.values[0] && got.values[1] == want.values[1] && got.values[2] == want.values[2];
 }
@@ -63,7 +63,7 @@ int run(Communicator& host, const Path& run, int64_t target, bool in_place) {
   broadcast_outcome(host, locked, 0).throw_if_failed();
   const MeshShape mesh{host.size(), 1, 1};
   const TestLayout layout(mesh, 0);
-  TestState<float> state(layout.slice(mesh, host.rank()), 0);
+  TestState<float> state(layout.share(mesh, host.rank()), 0);
   const LoadTarget into{layout.placements, state.view()};
   const std::optional<Checkpoint> checkpoint = open_newest(
       host, run, true, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }, &into);

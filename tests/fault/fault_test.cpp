@@ -62,15 +62,15 @@ std::string find_violation(const Path& run, int64_t acknowledged, int64_t attemp
       }
       if (checkpoint) {
         const TestLayout layout({}, 0);
-        TestState<float> got({0, layout.flat_size}, 0), want({0, layout.flat_size}, 0);
+        TestState<float> got(layout.whole(), 0), want(layout.whole(), 0);
         want.fill(layout, step);
-        read_flat(*checkpoint, layout.placements, got.view());
+        read_share(*checkpoint, layout.placements, got.view());
         for (int i = 0; i < kStates; ++i) {
           if (got.values[i] != want.values[i]) problem = concat("step ", step, " loads other values");
         }
       }
       const TestLayout layout({}, 0);
-      TestState<float> state({0, layout.flat_size}, 0);
+      TestState<float> state(layout.whole(), 0);
       const SaveResult next = CheckpointWriter(host, run, {.keep = 2}, &lock)
                                   .save(test_run_state(step + 1), layout.placements, state.view());
       if (!next.committed || !next.message.empty()) problem = "the next save: " + next.message;

@@ -12,55 +12,116 @@ namespace {
 
 constexpr int64_t kPerRank = 300;
 
-TEST(GradientReducer, BothLevelsOfZeroUpdateTheSameWeights) {
-  test::on_every_group([](Communicator& replicas) {
-    const int64_t n = kPerRank * replicas.size();
+Mesh mesh_of(Communicator& world, const MeshShape& shape) {
+  return Mesh(shape, world.split(0, world.rank()), world.split(0, world.rank()));
+}
+
+// A buffer of kPerRank elements a replica as one bucket, and as three uneven ones.
+std::vector<std::vector<Range>> cuts(int replicas) {
+  const int64_t n = kPerRank * replicas;
+  return {{{0, n}}, {{0, 7 * replicas}, {7 * replicas, 207 * replicas}, {207 * replicas, n}}};
+}
+
+TEST(GradientReducer, EveryLevelOfZeroAndCutUpdatesTheSameWeights) {
+  test::on_every_group([](Communicator& world) {
+    Mesh mesh = mesh_of(world, {.dp = world.size()});
+    const int64_t n = kPerRank * world.size();
     std::vector<std::vector<float>> weights;
-    for (const int zero : {0, 1}) {
-      const GradientReducer reducer(replicas, zero);
-      std::vector<float> gradient(static_cast<std::size_t>(n)), weight(gradient.size());
-      for (int64_t i = 0; i < n; ++i) {
-        gradient[static_cast<std::size_t>(i)] =
-            0.1F * static_cast<float>(i) + 0.7F * static_cast<float>(replicas.rank());
-        weight[static_cast<std::size_t>(i)] = static_cast<float>(i);
+    for (const std::vector<Range>& buckets : cuts(world.size())) {
+      for (const int zero : {0, 1}) {
+        const GradientReducer reducer(mesh, buckets, {}, zero);
+        std::vector<float> gradient(static_cast<std::size_t>(n)), weight(gradient.size());
+        for (int64_t i = 0; i < n; ++i) {
+          gradient[static_cast<std::size_t>(i)] =
+              0.1F * static_cast<float>(i) + 0.7F * static_cast<float>(world.rank());
+          weight[static_cast<std::size_t>(i)] = static_cast<float>(i);
+        }
+        reducer.reduce(TensorView(gradient.data(), DType::kFloat32, {n}));
+        EXPECT_EQ(reducer.share().size(), kPerRank);
+        EXPECT_EQ(reducer.updated().size(), zero == 0 ? n : kPerRank);
+        for (const SharePiece& piece : reducer.updated().pieces()) {
+          for (int64_t i = piece.flat.begin; i < piece.flat.end; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            const int ranks = world.size();
+            EXPECT_NEAR(gradient[at], 0.1 * ranks * static_cast<double>(i) + 0.35 * ranks * (ranks - 1), 1e-3 * ranks);
+            weight[at] -= 0.01F * gradient[at];
+          }
+        }
+        reducer.gather_updated(TensorView(weight.data(), DType::kFloat32, {n}));
+        weights.push_back(weight);
+        EXPECT_EQ(weights.back(), weights.front())
+            << buckets.size() << " buckets, zero = " << zero << ", to the last bit";
       }
-      reducer.reduce(TensorView(gradient.data(), DType::kFloat32, {n}));
-      const Range own = reducer.shard(n);
-      EXPECT_EQ(own.size(), zero == 0 ? n : kPerRank);
-      for (int64_t i = own.begin; i < own.end; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        const int ranks = replicas.size();
-        EXPECT_NEAR(gradient[at], 0.1 * ranks * static_cast<double>(i) + 0.35 * ranks * (ranks - 1), 1e-3 * ranks);
-        weight[at] -= 0.01F * gradient[at];
-      }
-      reducer.gather(TensorView(weight.data(), DType::kFloat32, {n}));
-      weights.push_back(weight);
     }
-    EXPECT_EQ(weights[0], weights[1]) << "to the last bit";
   });
 }
 
-TEST(GradientReducer, ShardsTileTheBufferOverTheReplicas) {
-  test::on_every_group([](Communicator& replicas) {
-    const Range own = GradientReducer(replicas, 1).shard(kPerRank * replicas.size());
-    EXPECT_EQ(own.begin, kPerRank * replicas.rank());
-    EXPECT_EQ(own.size(), kPerRank);
+TEST(GradientReducer, GathersSharesFromTheirOwnersWhateverIsUpdated) {
+  test::on_every_group([](Communicator& world) {
+    Mesh mesh = mesh_of(world, {.dp = world.size()});
+    for (const std::vector<Range>& buckets : cuts(world.size())) {
+      const GradientReducer reducer(mesh, buckets, {}, 0);
+      std::vector<float> values(static_cast<std::size_t>(kPerRank * world.size()), -1), want;
+      for (const SharePiece& piece : reducer.share().pieces()) {
+        std::fill_n(values.begin() + piece.flat.begin, piece.size(), static_cast<float>(world.rank()));
+      }
+      for (const Range& bucket : buckets) {
+        for (int rank = 0; rank < world.size(); ++rank) {
+          want.insert(want.end(), static_cast<std::size_t>(bucket.size() / world.size()), static_cast<float>(rank));
+        }
+      }
+      reducer.gather_shares(TensorView(values.data(), DType::kFloat32, {kPerRank * world.size()}));
+      EXPECT_EQ(values, want);
+    }
+  });
+}
+
+TEST(GradientReducer, JoinsWhatEachReplicaUpdated) {
+  test::on_every_group([](Communicator& world) {
+    Mesh mesh = mesh_of(world, {.dp = world.size()});
+    for (const int zero : {0, 1}) {
+      const GradientReducer reducer(mesh, cuts(world.size())[1], {}, zero);
+      std::vector<float> values(static_cast<std::size_t>(kPerRank * world.size()));
+      for (const SharePiece& piece : reducer.updated().pieces()) {
+        std::fill_n(values.begin() + piece.flat.begin, piece.size(), 3.0F);
+      }
+      reducer.join_updated(TensorView(values.data(), DType::kFloat32, {kPerRank * world.size()}));
+      EXPECT_EQ(values, std::vector<float>(values.size(), 3.0F)) << "zero = " << zero;
+    }
+  });
+}
+
+TEST(GradientReducer, SumsPartialGradientsAloneOverTp) {
+  test::on_every_group([](Communicator& world) {
+    Mesh mesh = mesh_of(world, {.tp = world.size()});
+    std::vector<float> gradient(10, static_cast<float>(world.rank() + 1));
+    GradientReducer(mesh, {{0, 10}}, {6, 10}, 1).reduce(TensorView(gradient.data(), DType::kFloat32, {10}));
+    const float sum = static_cast<float>(world.size() * (world.size() + 1)) / 2;
+    for (std::size_t i = 0; i < gradient.size(); ++i) {
+      EXPECT_EQ(gradient[i], i < 6 ? static_cast<float>(world.rank() + 1) : sum);
+    }
   });
 }
 
 TEST(GradientReducer, ABufferThatTheReplicasDoNotDivideIsRefused) {
-  test::on_every_group([](Communicator& replicas) {
-    if (replicas.size() == 1) return;
-    std::vector<float> gradient(static_cast<std::size_t>(replicas.size() + 1));
-    EXPECT_THROW(
-        GradientReducer(replicas, 1).reduce(TensorView(gradient.data(), DType::kFloat32, {replicas.size() + 1})),
-        Error);
+  test::on_every_group([](Communicator& world) {
+    if (world.size() == 1) return;
+    Mesh mesh = mesh_of(world, {.dp = world.size()});
+    EXPECT_THROW(GradientReducer(mesh, {{0, world.size() + 1}}, {}, 1), Error);
   });
 }
 
+TEST(GradientReducer, RefusesABufferThatItsBucketsDoNotCover) {
+  const auto mesh = make_single_mesh();
+  std::vector<float> values(5);
+  const GradientReducer reducer(*mesh, {{0, 4}}, {}, 1);
+  EXPECT_THROW(reducer.reduce(TensorView(values.data(), DType::kFloat32, {5})), Error);
+  EXPECT_THROW(reducer.gather_shares(TensorView(values.data(), DType::kFloat32, {5})), Error);
+}
+
 TEST(GradientReducer, RefusesOtherLevels) {
-  const auto self = make_self_communicator();
-  EXPECT_THROW(GradientReducer(*self, 2), Error);
+  const auto mesh = make_single_mesh();
+  EXPECT_THROW(GradientReducer(*mesh, {{0, 4}}, {}, 2), Error);
 }
 
 }  // namespace

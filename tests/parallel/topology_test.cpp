@@ -46,48 +46,5 @@ TEST(Topology, RanksOutsideTheMeshAreRefused) {
   EXPECT_THROW(coordinate_of({2, 2, 2}, -1), Error);
 }
 
-TEST(Shard, EvenPartsTileTheRange) {
-  for (int size = 1; size <= 40; ++size) {
-    for (int64_t part = 0; part <= 60; ++part) {
-      int64_t next = 0;
-      for (int rank = 0; rank < size; ++rank) {
-        const Range range = even_shard(part * size, rank, size);
-        ASSERT_EQ(range.begin, next);
-        ASSERT_EQ(range.size(), part);
-        next = range.end;
-      }
-      ASSERT_EQ(next, part * size);
-    }
-  }
-  EXPECT_THROW(even_shard(10, 0, 3), Error);
-}
-
-TEST(Shard, EvenPartsDoNotOverflowOnHugeBuffers) {
-  const int64_t extent = int64_t{512} << 40;
-  EXPECT_EQ(even_shard(extent, 511, 512).begin, int64_t{511} << 40);
-  EXPECT_EQ(even_shard(extent, 511, 512).end, extent);
-}
-
-TEST(Shard, PaddedPartsCoverEveryRowOnce) {
-  for (int64_t extent = 1; extent <= 130; ++extent) {
-    for (int size = 1; size <= 9; ++size) {
-      for (const int64_t multiple : {1, 8, 64}) {
-        const int64_t rows = padded_shard_size(extent, size, multiple);
-        ASSERT_EQ(rows % multiple, 0);
-        ASSERT_GE(rows * size, extent);
-        ASSERT_LT((rows - multiple) * size, extent) << "a smaller multiple would do";
-        int64_t next = 0;
-        for (int rank = 0; rank < size; ++rank) {
-          const Range range = padded_shard(extent, rank, size, multiple);
-          ASSERT_EQ(range.begin, next);
-          ASSERT_LE(range.size(), rows);
-          next = range.end;
-        }
-        ASSERT_EQ(next, extent);
-      }
-    }
-  }
-}
-
 }  // namespace
 }  // namespace retain

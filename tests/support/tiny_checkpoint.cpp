@@ -17,7 +17,7 @@ RunState run_state_of(Trainer& trainer, int64_t step) {
 }
 
 void save_state(Trainer& trainer, const std::string& run, int64_t step) {
-  HostState state(trainer.backend(), trainer.parameters(), trainer.share());
+  HostState state(trainer.backend(), trainer.parameters(), trainer.reducer().share());
   state.begin_copy();
   state.wait();
   CheckpointWriter writer(trainer.mesh().host(), run, {.keep = 2});
@@ -27,12 +27,12 @@ void save_state(Trainer& trainer, const std::string& run, int64_t step) {
 }
 
 void load_state(Trainer& trainer, const std::string& run) {
-  const HostState staging(trainer.backend(), trainer.parameters(), trainer.share());
+  const HostState staging(trainer.backend(), trainer.parameters(), trainer.reducer().share());
   StateLoad load(trainer.parameters(), trainer.mesh().at().tp, staging);
   const LoadTarget target = load.target([](const RunState&) {});
   open_verified(
       trainer.mesh().host(), run, [](const std::string&) {}, &target);
-  load.finish(trainer.backend(), trainer.mesh().replicas());
+  load.finish(trainer.backend(), trainer.reducer());
 }
 
 std::string digest_of(const std::string& run) { return compute_digest(open_unverified(run)).value; }

@@ -107,8 +107,7 @@ TinyResult train_tiny(const Config& config, DType compute, int steps, std::uniqu
     if (i == 0) {
       // With ZeRO only this replica's part of the gradient is whole.
       const TensorView gradients = trainer.parameters().flat_gradients();
-      const Range share = trainer.share();
-      mesh.replicas().all_gather(gradients, gradients.slice(0, share.begin, share.size())).wait();
+      trainer.reducer().gather_shares(gradients);
       result.first_gradients = gather_whole(trainer, gradients);
     }
   }

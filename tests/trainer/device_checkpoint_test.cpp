@@ -44,7 +44,7 @@ TEST_P(OnDevice, BeforeTheUpdateNothingHasChanged) {
   const auto backend = GetParam().make();
   const auto mesh = make_single_mesh();
   Trainer trainer(*backend, *mesh, config_, GetParam().target());
-  HostState state(*backend, trainer.parameters(), trainer.share());
+  HostState state(*backend, trainer.parameters(), trainer.reducer().share());
   for (int64_t step = 0; step < 3; ++step) {
     const std::vector<char> before = bytes_of(state);
     std::vector<char> meanwhile;
@@ -58,7 +58,7 @@ TEST_P(OnDevice, ASaveTakesTheStateAfterItsStepThoughTrainingGoesOn) {
   const auto backend = GetParam().make();
   const auto mesh = make_single_mesh();
   Trainer trainer(*backend, *mesh, config_, GetParam().target());
-  HostState state(*backend, trainer.parameters(), trainer.share());
+  HostState state(*backend, trainer.parameters(), trainer.reducer().share());
   CheckpointWriter writer(mesh->host(), path("background"), {.keep = 2});
   const auto placements = placements_of(trainer.parameters().layout(), 0);
   for (int64_t step = 0; step < 6; step += 2) {

@@ -58,7 +58,7 @@ class Fixture {
   Fixture(const Variant& variant, int64_t chunk, Residency residency = Residency::kTraining)
       : backend_(make_cpu_backend(1)),
         layout_(variant.model, 0, 1, 1),
-        parameters_(*backend_, layout_, DType::kFloat64, {0, layout_.flat_elements}, residency),
+        parameters_(*backend_, layout_, DType::kFloat64, ReplicaShare(layout_.buckets), residency),
         alone_(*backend_, parameters_, variant.model, DType::kFloat64, {.sequences = 2, .tokens = 13}, chunk,
                residency) {
     parameters_.initialize(3);

@@ -104,11 +104,10 @@ TEST(Resume, GoesThroughTheMemoryThatSavesArePlannedWith) {
   write_tiny_text(directory.path());
   for (const int zero : {0, 1}) {
     train_on(directory.path(), {{2, 1, 1}, zero}, DType::kFloat32, [](Trainer& trainer) {
-      const HostState staging(trainer.backend(), trainer.parameters(), trainer.share());
+      const HostState staging(trainer.backend(), trainer.parameters(), trainer.reducer().share());
       StateLoad load(trainer.parameters(), trainer.mesh().at().tp, staging);
       const FlatState into = load.target([](const RunState&) {}).into;
-      EXPECT_EQ(into.range.begin, trainer.share().begin);
-      EXPECT_EQ(into.range.end, trainer.share().end);
+      EXPECT_EQ(into.share, trainer.reducer().share());
       EXPECT_EQ(into.master.data, staging.flat().master.data);
     });
   }

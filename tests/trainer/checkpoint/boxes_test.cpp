@@ -11,7 +11,7 @@
 namespace retain {
 namespace {
 
-TEST(BoxesOfFlatRange, CoverEachElementOnceInOrderForRandomLayouts) {
+TEST(BoxesOfShare, CoverEachElementOnceInOrderForRandomLayouts) {
   std::mt19937 random(1);
   const auto draw = [&](int64_t low, int64_t high) {
     return std::uniform_int_distribution<int64_t>(low, high)(random);
@@ -27,32 +27,36 @@ TEST(BoxesOfFlatRange, CoverEachElementOnceInOrderForRandomLayouts) {
       placements.push_back({"t", {20, 20}, box, flat});
       flat += (rows + draw(0, 2)) * columns;
     }
-    Range range;
-    range.begin = draw(0, flat);
-    range.end = draw(range.begin, flat);
+    std::vector<Range> ranges;
+    for (int64_t i = draw(1, 3), at = 0; i > 0; --i) {
+      const int64_t begin = draw(at, flat);
+      ranges.push_back({begin, at = draw(begin, flat)});
+    }
+    const ReplicaShare share(ranges);
 
     // Truth: walk over every element.
-    std::vector<std::array<int64_t, 4>> want, got;  // flat place, placement, row, column
+    std::vector<std::array<int64_t, 4>> want, got;  // place in the share, placement, row, column
     for (size_t i = 0; i < placements.size(); ++i) {
       const TensorPlacement& p = placements[i];
       for (int64_t e = 0; e < p.box.elements(); ++e) {
         const int64_t at = p.flat_offset + e;
-        if (at < range.begin || at >= range.end) continue;
-        want.push_back(
-            {at, static_cast<int64_t>(i), p.box.first_row + e / p.box.columns, p.box.first_column + e % p.box.columns});
+        for (const SharePiece& piece : share.within({at, at + 1})) {
+          want.push_back({piece.offset, static_cast<int64_t>(i), p.box.first_row + e / p.box.columns,
+                          p.box.first_column + e % p.box.columns});
+        }
       }
     }
     std::vector<int> boxes_of(placements.size());
-    for (const FlatBox& b : boxes_of_flat_range(placements, range)) {
+    for (const ShareBox& b : boxes_of_share(placements, share)) {
       ASSERT_GT(b.box.elements(), 0);
       ++boxes_of[static_cast<size_t>(b.placement)];
       for (int64_t e = 0; e < b.box.elements(); ++e) {
-        got.push_back({b.flat_begin + e, b.placement, b.box.first_row + e / b.box.columns,
-                       b.box.first_column + e % b.box.columns});
+        got.push_back(
+            {b.offset + e, b.placement, b.box.first_row + e / b.box.columns, b.box.first_column + e % b.box.columns});
       }
     }
     ASSERT_EQ(got, want);
-    for (const int n : boxes_of) ASSERT_LE(n, 3);
+    for (const int n : boxes_of) ASSERT_LE(n, 3 * static_cast<int>(share.pieces().size()));
   }
 }
 

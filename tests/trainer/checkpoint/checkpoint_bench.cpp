@@ -50,7 +50,7 @@ int run(const Path& directory, int64_t mebibytes, int rounds) {
   std::vector<float> values(static_cast<size_t>(elements * kStates));
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 8191) * 1e-3F;
   const auto part = [&](int i) { return TensorView(values.data() + i * elements, DType::kFloat32, {elements}); };
-  const FlatState state{{0, elements}, part(0), part(1), part(2)};
+  const FlatState state{ReplicaShare({Range{0, elements}}), part(0), part(1), part(2)};
   const auto host = make_self_communicator();
   const Path run = directory / "checkpoint-bench";
   std::filesystem::create_directories(run);
@@ -89,10 +89,8 @@ int run(const Path& directory, int64_t mebibytes, int rounds) {
     });
     report("load", bytes, load);
     drop_cache(run);
-    const FlatState half{{0, elements / 2},
-                         part(0).slice(0, 0, elements / 2),
-                         part(1).slice(0, 0, elements / 2),
-                         part(2).slice(0, 0, elements / 2)};
+    const FlatState half{ReplicaShare({Range{0, elements / 2}}), part(0).slice(0, 0, elements / 2),
+                         part(1).slice(0, 0, elements / 2), part(2).slice(0, 0, elements / 2)};
     report("load_half_of_every_row", bytes / 2, seconds_of([&] {
              const LoadTarget target{placements(matrices, kWidth, 2), half};
              open_newest(

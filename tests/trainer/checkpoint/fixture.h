@@ -45,9 +45,9 @@ class TemporaryDirectory {
 /// Saves on every rank of the mesh; throws if it is not committed.
 template <class T>
 SaveResult save_on(Communicator& host, const MeshShape& mesh, const Path& run, int64_t step,
-                   Retention retention = {.keep = 100}) {
-  const TestLayout layout(mesh, coordinate_of(mesh, host.rank()).tp);
-  TestState<T> state(layout.slice(mesh, host.rank()), T{});
+                   Retention retention = {.keep = 100}, int buckets = 1) {
+  const TestLayout layout(mesh, coordinate_of(mesh, host.rank()).tp, buckets);
+  TestState<T> state(layout.share(mesh, host.rank()), T{});
   state.fill(layout, step);
   CheckpointWriter writer(host, run, retention);
   return writer.save(test_run_state(step, mesh), layout.placements, state.view());
@@ -55,10 +55,11 @@ SaveResult save_on(Communicator& host, const MeshShape& mesh, const Path& run, i
 
 /// Loads the newest step in the pass that verifies it, and compares every element, padding included.
 template <class T>
-void expect_newest_loads(Communicator& host, const Path& run, const MeshShape& mesh, bool zero, int64_t step) {
-  const TestLayout layout(mesh, coordinate_of(mesh, host.rank()).tp);
-  const Range range = zero ? layout.slice(mesh, host.rank()) : Range{0, layout.flat_size};
-  TestState<T> got(range, T{-7}), want(range, T{-7});
+void expect_newest_loads(Communicator& host, const Path& run, const MeshShape& mesh, bool zero, int64_t step,
+                         int buckets = 1) {
+  const TestLayout layout(mesh, coordinate_of(mesh, host.rank()).tp, buckets);
+  const ReplicaShare share = zero ? layout.share(mesh, host.rank()) : layout.whole();
+  TestState<T> got(share, T{-7}), want(share, T{-7});
   want.fill(layout, step);
   const LoadTarget target{layout.placements, got.view()};
   ASSERT_TRUE(open_newest(
@@ -67,28 +68,28 @@ void expect_newest_loads(Communicator& host, const Path& run, const MeshShape& m
     EXPECT_EQ(got.values[i], want.values[i]) << "state " << i << ", rank " << host.rank();
 }
 
-/// Fills the flat range of each present view box by box; elements in padding stay as they are.
-inline void read_flat(const Checkpoint& checkpoint, const std::vector<TensorPlacement>& placements,
-                      const FlatState& into) {
+/// Fills the share of each present view box by box; elements in padding stay as they are.
+inline void read_share(const Checkpoint& checkpoint, const std::vector<TensorPlacement>& placements,
+                       const FlatState& into) {
   checkpoint.check_fits(placements, into);
   for (int i = 0; i < kStates; ++i) {
     const TensorView view = into.states()[static_cast<size_t>(i)];
-    for (const FlatBox& flat : boxes_of_flat_range(placements, into.range)) {
+    for (const ShareBox& flat : boxes_of_share(placements, into.share)) {
       const TensorPlacement& p = placements[static_cast<size_t>(flat.placement)];
-      char* to = static_cast<char*>(view.data) + (flat.flat_begin - into.range.begin) * dtype_bytes(view.dtype);
+      char* to = static_cast<char*>(view.data) + flat.offset * dtype_bytes(view.dtype);
       checkpoint.read_box(p.name, flat.box, i, to, p.box.columns, view.dtype);
     }
   }
 }
 
-/// Loads this rank's slice (or, without ZeRO, its whole flat buffer) and compares every element, padding included.
+/// Loads this rank's share (or, without ZeRO, its whole flat buffer) and compares every element, padding included.
 template <class T>
 void expect_loaded(Communicator& host, const Checkpoint& checkpoint, const MeshShape& mesh, bool zero, int64_t step) {
   const TestLayout layout(mesh, coordinate_of(mesh, host.rank()).tp);
-  const Range range = zero ? layout.slice(mesh, host.rank()) : Range{0, layout.flat_size};
-  TestState<T> got(range, T{-7}), want(range, T{-7});
+  const ReplicaShare share = zero ? layout.share(mesh, host.rank()) : layout.whole();
+  TestState<T> got(share, T{-7}), want(share, T{-7});
   want.fill(layout, step);
-  read_flat(checkpoint, layout.placements, got.view());
+  read_share(checkpoint, layout.placements, got.view());
   for (int i = 0; i < kStates; ++i) {
     EXPECT_EQ(got.values[i], want.values[i])
         << "state " << kStateNames[static_cast<size_t>(i)] << ", rank " << host.rank();

@@ -20,7 +20,7 @@ class FuzzStep {
     run_ranks(2, [&](Communicator& host) {
       const MeshShape mesh{2, 1, 1};
       const TestLayout layout(mesh, 0);
-      TestState<float> state(layout.slice(mesh, host.rank()), 0);
+      TestState<float> state(layout.share(mesh, host.rank()), 0);
       state.fill(layout, 1);
       const SaveResult result =
           CheckpointWriter(host, run, {}).save(test_run_state(1, mesh), layout.placements, state.view());

@@ -29,7 +29,7 @@ TEST(Compare, NamesTheTensorAndStateThatDiffer) {
   const TemporaryDirectory a, b;
   const TestLayout layout({}, 0);
   run_ranks(1, [&](Communicator& host) {
-    TestState<float> state({0, layout.flat_size}, 0);
+    TestState<float> state(layout.whole(), 0);
     state.fill(layout, 4);
     CheckpointWriter(host, a.path(), {}).save(test_run_state(4), layout.placements, state.view());
     RunState run = test_run_state(4);

@@ -35,6 +35,28 @@ void save_and_load_on_all_meshes() {
 TEST(Checkpoint, EveryMeshLoadsEveryOtherInFloat32) { save_and_load_on_all_meshes<float>(); }
 TEST(Checkpoint, EveryMeshLoadsEveryOtherInFloat64) { save_and_load_on_all_meshes<double>(); }
 
+TEST(Checkpoint, SharesOfSeveralRangesLoadOnAnyOtherCutAndBack) {
+  for (const int buckets : {2, 3}) {
+    for (const MeshShape& mesh : kMeshes) {
+      SCOPED_TRACE(concat(mesh.describe(), " in ", buckets, " buckets"));
+      const TemporaryDirectory run;
+      run_ranks(mesh.ranks(), [&](Communicator& host) {
+        ASSERT_EQ(save_on<float>(host, mesh, run.path(), 7, {.keep = 100}, buckets).message, "");
+        for (const int other : {buckets, 1}) {
+          for (const bool zero : {true, false}) expect_newest_loads<float>(host, run.path(), mesh, zero, 7, other);
+        }
+      });
+      run_ranks(3, [&](Communicator& host) {
+        const MeshShape elsewhere{3, 1, 1};
+        expect_newest_loads<float>(host, run.path(), elsewhere, true, 7);
+        ASSERT_EQ(save_on<float>(host, elsewhere, run.path(), 8).message, "");
+      });
+      run_ranks(mesh.ranks(),
+                [&](Communicator& host) { expect_newest_loads<float>(host, run.path(), mesh, true, 8, buckets); });
+    }
+  }
+}
+
 // One matrix and one vector over several blocks of checksums, cut into columns by the writers and held by the readers
 // in columns or whole, each a part of the flat order: rows and elements that straddle blocks and shards.
 TEST(Checkpoint, OfManyBlocksLoadsInOnePassOnAnyCut) {
@@ -54,7 +76,7 @@ TEST(Checkpoint, OfManyBlocksLoadsInOnePassOnAnyCut) {
     part.placements = {{"vector", {kVector}, {0, 0, kVector, 1}, 0, cut == 0},
                        {"matrix", {kRows, kColumns}, {0, cut * columns, kRows, columns}, kVector}};
     const int64_t flat = align_up(kVector + kRows * columns, replicas);
-    const Range range = even_shard(flat, rank / columns_of, replicas);
+    const Range range = even_part({0, flat}, rank / columns_of, replicas);
     part.values.assign(static_cast<size_t>(kStates * range.size()), -7);
     for (int64_t i = range.begin; fill && i < std::min(range.end, kVector + kRows * columns); ++i) {
       const int64_t at = i - kVector;
@@ -67,7 +89,7 @@ TEST(Checkpoint, OfManyBlocksLoadsInOnePassOnAnyCut) {
     const auto view = [&](int i) {
       return TensorView(part.values.data() + i * range.size(), DType::kFloat32, {range.size()});
     };
-    part.state = {range, view(0), view(1), view(2)};
+    part.state = {ReplicaShare({range}), view(0), view(1), view(2)};
     return part;
   };
   for (const auto& [writer_columns, writer_replicas] : std::vector<std::pair<int, int>>{{1, 2}, {2, 2}}) {
@@ -95,7 +117,7 @@ TEST(Checkpoint, WhatAcceptRefusesIsNoDamage) {
   run_ranks(2, [&](Communicator& host) {
     for (const int64_t step : {1, 2}) ASSERT_EQ(save_on<float>(host, {2, 1, 1}, run.path(), step).message, "");
     const TestLayout layout({2, 1, 1}, 0);
-    TestState<float> state(layout.slice({2, 1, 1}, host.rank()), -7);
+    TestState<float> state(layout.share({2, 1, 1}, host.rank()), -7);
     const LoadTarget target{layout.placements, state.view(), [](const RunState& saved) {
                               if (saved.step == 2) throw Error(ErrorKind::kData, "another run's");
                             }};
@@ -141,7 +163,7 @@ TEST(Checkpoint, ConvertsWeightsButNotOptimizerStateToAnotherFloatType) {
   run_ranks(1, [&](Communicator& host) {
     ASSERT_EQ(save_on<double>(host, {}, run.path(), 1).message, "");
     const TestLayout layout({}, 0);
-    TestState<float> got({0, layout.flat_size}, 0), want({0, layout.flat_size}, 0);
+    TestState<float> got(layout.whole(), 0), want(layout.whole(), 0);
     want.fill(layout, 1);
     const LoadTarget target{layout.placements, got.view()};
     EXPECT_THAT(error_of(ErrorKind::kData, [&] { open_newest(host, run.path(), false, ignore_log, &target); }),
@@ -161,7 +183,7 @@ TEST(Checkpoint, RefusesAnotherShapeNamingTheTensor) {
     ASSERT_EQ(save_on<float>(host, {}, run.path(), 1).message, "");
     const Checkpoint checkpoint = *open_newest(host, run.path(), false, ignore_log);
     TestLayout layout({}, 0);
-    TestState<float> state({0, layout.flat_size}, 0);
+    TestState<float> state(layout.whole(), 0);
     layout.placements[1].global_shape = {41, 24};
     EXPECT_THAT(error_of(ErrorKind::kData, [&] { checkpoint.check_fits(layout.placements, state.view()); }),
                 ::testing::HasSubstr("layers.0.up.weight is 40x24, this model wants 41x24"));
@@ -192,7 +214,7 @@ TEST(Checkpoint, OpensInH5pyAsWholeTensors) {
   run_ranks(4, [&](Communicator& host) { ASSERT_EQ(save_on<float>(host, mesh, run.path(), 9).message, ""); });
   // The whole tensors as one rank holds them, for the script to compare with.
   const TestLayout whole({}, 0);
-  TestState<float> state({0, whole.flat_size}, 0);
+  TestState<float> state(whole.whole(), 0);
   state.fill(whole, 9);
   for (const TensorPlacement& p : whole.placements) {
     for (int i = 0; i < kStates; ++i) {

@@ -9,12 +9,13 @@
 
 namespace retain::test {
 
-/// Placements of one tp rank, and the padded flat size for that many replicas.
+/// Placements of one tp rank, and the padded flat size for that many replicas, in one bucket or several uneven ones.
 struct TestLayout {
   std::vector<TensorPlacement> placements;
   int64_t flat_size = 0;
+  std::vector<Range> buckets;
 
-  TestLayout(const MeshShape& mesh, int tp_rank) {
+  TestLayout(const MeshShape& mesh, int tp_rank, int buckets_wanted = 1) {
     constexpr int64_t kVocab = 53, kWidth = 24;
     const auto add = [&](const std::string& name, std::vector<int64_t> shape, Box box, int64_t padding_rows,
                          bool stored) {
@@ -32,13 +33,19 @@ struct TestLayout {
       add(prefix + ".down.weight", {kWidth, 36}, {0, down.begin, kWidth, down.size()}, 0, true);
     }
     add("norm.weight", {kWidth}, {0, 0, kWidth, 1}, 0, tp_rank == 0);
-    flat_size = align_up(flat_size, 64 * mesh.dp * mesh.cp);
+    const int64_t replicas = mesh.dp * mesh.cp;
+    flat_size = align_up(flat_size, 64 * replicas);
+    const auto bound = [&](int64_t i) {
+      return flat_size / replicas * i * i / (buckets_wanted * buckets_wanted) * replicas;
+    };
+    for (int64_t i = 0; i < buckets_wanted; ++i) buckets.push_back({bound(i), bound(i + 1)});
   }
 
-  Range slice(const MeshShape& mesh, int world_rank) const {
+  ReplicaShare share(const MeshShape& mesh, int world_rank) const {
     const MeshCoordinate at = coordinate_of(mesh, world_rank);
-    return even_shard(flat_size, at.dp * mesh.cp + at.cp, mesh.dp * mesh.cp);
+    return replica_share(buckets, at.dp * mesh.cp + at.cp, mesh.dp * mesh.cp);
   }
+  ReplicaShare whole() const { return ReplicaShare(buckets); }
 };
 
 /// The value of one element; differs between steps.
@@ -48,32 +55,33 @@ T test_value(const std::string& tensor, int64_t row, int64_t column, int state, 
   return static_cast<T>(philox_normal(key, static_cast<uint64_t>(row * 1000 + column)));
 }
 
-/// The flat range of one rank, with its values; padding holds `padding`.
+/// The share of one rank, with its values; padding holds `padding`.
 template <class T>
 struct TestState {
-  Range range;
+  ReplicaShare share;
   std::vector<T> values[kStates];
 
-  TestState(Range range_in, T padding) : range(range_in) {
-    for (auto& v : values) v.assign(static_cast<size_t>(range.size()), padding);
+  TestState(const ReplicaShare& share_in, T padding) : share(share_in) {
+    for (auto& v : values) v.assign(static_cast<size_t>(share.size()), padding);
   }
   void fill(const TestLayout& layout, int64_t step) {
     for (const TensorPlacement& p : layout.placements) {
       for (int64_t r = 0; r < p.box.rows; ++r) {
         for (int64_t c = 0; c < p.box.columns; ++c) {
-          const int64_t at = p.flat_offset + r * p.box.columns + c - range.begin;
-          if (at < 0 || at >= range.size()) continue;
-          for (int i = 0; i < kStates; ++i) {
-            values[i][static_cast<size_t>(at)] =
-                test_value<T>(p.name, p.box.first_row + r, p.box.first_column + c, i, step);
+          const int64_t flat = p.flat_offset + r * p.box.columns + c;
+          for (const SharePiece& piece : share.within({flat, flat + 1})) {
+            for (int i = 0; i < kStates; ++i) {
+              values[i][static_cast<size_t>(piece.offset)] =
+                  test_value<T>(p.name, p.box.first_row + r, p.box.first_column + c, i, step);
+            }
           }
         }
       }
     }
   }
   FlatState view() {
-    const auto one = [&](int i) { return TensorView(values[i].data(), dtype_of<T>(), {range.size()}); };
-    return {range, one(0), one(1), one(2)};
+    const auto one = [&](int i) { return TensorView(values[i].data(), dtype_of<T>(), {share.size()}); };
+    return {share, one(0), one(1), one(2)};
   }
 };
 

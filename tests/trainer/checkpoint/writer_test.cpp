@@ -26,7 +26,7 @@ TEST(CheckpointWriter, GoesOnInTheBackgroundAndAllRanksGetTheOutcomeAtTheSamePol
     CheckpointWriter writer(host, run.path(), {});
     EXPECT_FALSE(writer.poll());
     EXPECT_FALSE(writer.finish());
-    TestState<float> state(layout.slice(mesh, host.rank()), 0);
+    TestState<float> state(layout.share(mesh, host.rank()), 0);
     for (int64_t step = 1; step <= 3; ++step) {
       state.fill(layout, step);
       writer.begin(test_run_state(step, mesh), layout.placements, state.view());
@@ -52,7 +52,7 @@ TEST(CheckpointWriter, FailureOfOneRankFailsTheSaveOnAllNamingIt) {
     const MeshShape mesh{3, 1, 1};
     EXPECT_EQ(save_on<float>(host, mesh, run.path(), 1).message, "");
     const TestLayout layout(mesh, 0);
-    TestState<float> state(layout.slice(mesh, host.rank()), 0);
+    TestState<float> state(layout.share(mesh, host.rank()), 0);
     FlatState view = state.view();
     if (host.rank() == 1) view.v = view.v.slice(0, 0, 1);  // what cannot be written
     CheckpointWriter writer(host, run.path(), {});
@@ -71,7 +71,7 @@ TEST(CheckpointWriter, ReadsTheStateWhenItHasCome) {
   run_ranks(2, [&](Communicator& host) {
     const MeshShape mesh{2, 1, 1};
     const TestLayout layout(mesh, 0);
-    TestState<float> state(layout.slice(mesh, host.rank()), 0);
+    TestState<float> state(layout.share(mesh, host.rank()), 0);
     CheckpointWriter writer(host, run.path(), {});
     const std::thread::id here = std::this_thread::get_id();
     writer.begin(test_run_state(1, mesh), layout.placements, state.view(), [&] {
@@ -89,7 +89,7 @@ TEST(CheckpointWriter, AStateThatDoesNotComeFailsTheSaveOnAllRanks) {
     const MeshShape mesh{2, 1, 1};
     EXPECT_EQ(save_on<float>(host, mesh, run.path(), 1).message, "");
     const TestLayout layout(mesh, 0);
-    TestState<float> state(layout.slice(mesh, host.rank()), 0);
+    TestState<float> state(layout.share(mesh, host.rank()), 0);
     CheckpointWriter writer(host, run.path(), {});
     writer.begin(test_run_state(2, mesh), layout.placements, state.view(), [&] {
       if (host.rank() == 1) throw Error(ErrorKind::kDevice, "the GPU is gone");
@@ -107,7 +107,7 @@ TEST(CheckpointWriter, DestroyedInFlightCommitsNothing) {
   run_ranks(2, [&](Communicator& host) {
     const MeshShape mesh{2, 1, 1};
     const TestLayout layout(mesh, 0);
-    TestState<float> state(layout.slice(mesh, host.rank()), 0);
+    TestState<float> state(layout.share(mesh, host.rank()), 0);
     CheckpointWriter(host, run.path(), {}).begin(test_run_state(2, mesh), layout.placements, state.view());
     host.barrier();
     EXPECT_FALSE(open_newest(host, run.path(), false, ignore_log));
@@ -123,7 +123,7 @@ TEST(CheckpointWriter, RefusesToCommitAfterItsLockWasTakenOver) {
     if (host.rank() == 0) lock.emplace(run.path());
     const MeshShape mesh{2, 1, 1};
     const TestLayout layout(mesh, 0);
-    TestState<float> state(layout.slice(mesh, host.rank()), 0);
+    TestState<float> state(layout.share(mesh, host.rank()), 0);
     CheckpointWriter writer(host, run.path(), {}, lock ? &*lock : nullptr);
     EXPECT_TRUE(writer.save(test_run_state(1, mesh), layout.placements, state.view()).committed);
     if (host.rank() == 0) replace_file(run.path() / "LOCK", "host: elsewhere\npid: 42\njob: 7\n");

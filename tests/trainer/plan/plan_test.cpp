@@ -20,7 +20,7 @@ TEST(Plan, ListsEveryByteThatATrainerAllocates) {
     const auto mesh = make_single_mesh();
     Trainer trainer(*backend, *mesh, config, target);
     EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes());
-    EXPECT_EQ(HostState(*backend, trainer.parameters(), trainer.share()).bytes(), plan.save_bytes);
+    EXPECT_EQ(HostState(*backend, trainer.parameters(), trainer.reducer().share()).bytes(), plan.save_bytes);
     const int64_t before = backend->allocated_bytes();
     trainer.step(0, {}, [] {});
     trainer.step(1, {}, [] {});
