@@ -10,20 +10,6 @@
 namespace retain {
 namespace {
 
-/// Calls run() of the command's verb.
-struct Dispatch {
-  const MpiEnvironment* mpi;
-  int operator()(const ShowText&) const { return 0; }
-  template <class Options>
-  int operator()(const Options& options) const {
-    if constexpr (kRunsOnRanks<Options>) {
-      return run(options, mpi);
-    } else {
-      return run(options);
-    }
-  }
-};
-
 /// A stream that the caller closed is opened to nothing: else the next file to be opened would get what is printed.
 void keep_standard_streams() {
   for (int descriptor = 0; descriptor <= 2; ++descriptor) {
@@ -47,6 +33,6 @@ int main(int argc, char** argv) {
   retain::wait_without_spinning(argv);
   return retain::run_program({argv + 1, argv + argc},
                              [](const retain::Command& command, const retain::MpiEnvironment* mpi) {
-                               return std::visit(retain::Dispatch{mpi}, command);
+                               return std::visit(retain::VerbCalls{mpi}, command);
                              });
 }

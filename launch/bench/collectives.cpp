@@ -29,7 +29,7 @@ void exchange(Communicator& world, Collective collective, const TensorView& whol
 
 }  // namespace
 
-int run(const BenchCollectivesOptions& options, const MpiEnvironment* mpi) {
+int bench_collectives(const BenchCollectivesOptions& options, const MpiEnvironment* mpi) {
   std::unique_ptr<Communicator> host = make_host_communicator(mpi);
   const int ranks = host->size();
   if (ranks < 2) {

@@ -46,7 +46,7 @@ struct Operands {
 
 }  // namespace
 
-int run(const BenchGemmOptions& options) {
+int bench_gemm(const BenchGemmOptions& options) {
   const Config config = read_config(options);
   const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank(1));
   const auto backend = make_backend(target, 0);

@@ -119,7 +119,7 @@ class RetentionLoad {
 
 }  // namespace
 
-int run(const BenchRetentionOptions& options) {
+int bench_retention(const BenchRetentionOptions& options) {
   Config config;
   config.device = options.device;
   config.precision = options.precision;

@@ -76,7 +76,7 @@ class RandomText {
 
 }  // namespace
 
-int run(const BenchStepOptions& options, const MpiEnvironment* mpi) {
+int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   std::unique_ptr<Communicator> host = make_host_communicator(mpi);
   const int ranks = host->size();
   Config config = parse_config(read_config_once(*host, options.config), options.sets, ranks).config;

@@ -112,7 +112,7 @@ struct HeadShape {
 
 struct BenchRetentionOptions {
   int64_t tokens = 65536;  ///< that times are given for
-  std::vector<int64_t> seq_lens;
+  std::vector<int64_t> seq_lens = {2048, 8192, 32768, 131072};
   std::vector<HeadShape> shapes = {{8, 256, 512}, {16, 128, 256}};
   DeviceKind device = DeviceKind::kAuto;
   Precision precision = Precision::kAuto;
@@ -121,7 +121,7 @@ struct BenchRetentionOptions {
 };
 
 struct BenchCollectivesOptions {
-  int64_t max_bytes = 0;
+  int64_t max_bytes = 1 << 30;
   DeviceKind device = DeviceKind::kAuto;
   Precision precision = Precision::kAuto;
   int repeats = 20;
@@ -155,11 +155,5 @@ inline constexpr bool kRunsOnRanks =
 /// Reads the arguments (without the program's name). Throws Error(kUsage) with one line that says what is wrong and
 /// what is legal.
 Command parse_command_line(const std::vector<std::string>& arguments);
-
-/// The verbs as they are written: "train", "data prepare".
-std::vector<std::string> verb_names();
-
-/// The long options of a verb, sorted, without --help and --version.
-std::vector<std::string> option_names(const std::string& verb);
 
 }  // namespace retain

@@ -40,7 +40,7 @@ auto on_step(const Path& path, Work&& work) {
 
 }  // namespace
 
-int run(const CheckpointListOptions& options) {
+int checkpoint_list(const CheckpointListOptions& options) {
   if (!std::filesystem::is_directory(options.run)) {
     throw Error(ErrorKind::kMissingInput, concat(options.run, ": no such run directory"));
   }
@@ -68,7 +68,7 @@ int run(const CheckpointListOptions& options) {
   return 0;
 }
 
-int run(const CheckpointVerifyOptions& options) {
+int checkpoint_verify(const CheckpointVerifyOptions& options) {
   Json json = Json::array();
   int damaged = 0;
   for (const StepEntry& step : find_steps(options.path)) {
@@ -86,7 +86,7 @@ int run(const CheckpointVerifyOptions& options) {
   return damaged == 0 ? 0 : static_cast<int>(ErrorKind::kData);
 }
 
-int run(const CheckpointDigestOptions& options) {
+int checkpoint_digest(const CheckpointDigestOptions& options) {
   return on_step(options.path, [&](const Checkpoint& checkpoint) {
     const Digest digest = compute_digest(checkpoint);
     if (!options.json) {
@@ -107,7 +107,7 @@ int run(const CheckpointDigestOptions& options) {
   });
 }
 
-int run(const CheckpointDiffOptions& options) {
+int checkpoint_diff(const CheckpointDiffOptions& options) {
   return on_step(options.first, [&](const Checkpoint& first) {
     return on_step(options.second, [&](const Checkpoint& second) {
       const Difference difference = compare(first, second);

@@ -37,7 +37,7 @@ std::vector<Target> check_targets(const CheckpointCheckOptions& options) {
 
 }  // namespace
 
-int run(const CheckpointCheckOptions& options) {
+int checkpoint_check(const CheckpointCheckOptions& options) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   int failures = 0;
   for (const Target& target : check_targets(options)) {

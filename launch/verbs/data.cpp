@@ -31,7 +31,7 @@ ordered_json to_json(const TokenSetDescription& set) {
 
 }  // namespace
 
-int run(const DataPrepareOptions& options) {
+int data_prepare(const DataPrepareOptions& options) {
   const PrepareSummary summary = prepare_tokens(options.inputs, options.out, *make_tokenizer(options.tokenizer),
                                                 {.holdout_fraction = options.holdout, .text_key = options.text_key});
   for (const PreparedSet& set : summary.sets) {
@@ -40,7 +40,7 @@ int run(const DataPrepareOptions& options) {
   return 0;
 }
 
-int run(const DataInfoOptions& options) {
+int data_info(const DataInfoOptions& options) {
   const auto tokenizer = make_tokenizer("bytes");
   ordered_json sets = ordered_json::array();
   for (const std::string& path : options.paths) sets.push_back(to_json(describe(TokenSet(path), *tokenizer)));

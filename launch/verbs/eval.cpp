@@ -39,7 +39,7 @@ nlohmann::ordered_json to_json(const EvalResult& result, double bits_per_byte) {
 
 }  // namespace
 
-int run(const EvalOptions& options) {
+int eval(const EvalOptions& options) {
   TrainedModel trained = load_trained_model(options.checkpoint);
   const Config& config = trained.config;
   Backend& backend = *trained.backend;

@@ -9,7 +9,7 @@
 
 namespace retain {
 
-int run(const GenerateOptions& options) {
+int generate(const GenerateOptions& options) {
   const TrainedModel trained = load_trained_model(options.checkpoint);
   const auto tokenizer = make_tokenizer(trained.config.data.tokenizer);
   std::vector<int32_t> tokens = tokenizer->encode(options.prompt);

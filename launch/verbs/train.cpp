@@ -42,9 +42,9 @@ std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) 
   return json.dump(2) + "\n";
 }
 
-int train(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi, const ParsedConfig& parsed,
-          const Target& target, std::unique_ptr<Communicator> host, const RunDirectory& directory, const RunLock* lock,
-          Log& log) {
+int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi,
+                 const ParsedConfig& parsed, const Target& target, std::unique_ptr<Communicator> host,
+                 const RunDirectory& directory, const RunLock* lock, Log& log) {
   const bool first = host->rank() == 0;
   const int ranks = host->size();
   const Config& config = parsed.config;
@@ -80,7 +80,7 @@ int train(SignalWishes& signals, const TrainOptions& options, const MpiEnvironme
 
 }  // namespace
 
-int run(const TrainOptions& options, const MpiEnvironment* mpi) {
+int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   SignalWishes signals;
   std::unique_ptr<Communicator> host = make_host_communicator(mpi);
   const bool first = host->rank() == 0;
@@ -107,7 +107,8 @@ int run(const TrainOptions& options, const MpiEnvironment* mpi) {
     if (first) directory.write("FAILED", concat("rank ", world_rank, ": ", reason, "\n"));
   };
   try {
-    return train(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr, log);
+    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr,
+                        log);
   } catch (const Error& error) {
     const bool memory = error.kind() == ErrorKind::kOutOfMemory;
     const std::string reason = concat(error.what(), memory ? "; 'retain plan' lists what a rank takes" : "");

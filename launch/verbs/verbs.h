@@ -7,21 +7,43 @@ namespace retain {
 
 class MpiEnvironment;
 
-/// `mpi` is null when no launcher started this process.
-int run(const TrainOptions& options, const MpiEnvironment* mpi);  // train.cpp
-int run(const PlanOptions& options);                              // plan.cpp
-int run(const EvalOptions& options);                              // eval.cpp
-int run(const GenerateOptions& options);                          // generate.cpp
-int run(const DataPrepareOptions& options);                       // data.cpp
-int run(const DataInfoOptions& options);
-int run(const CheckpointListOptions& options);  // checkpoint.cpp
-int run(const CheckpointVerifyOptions& options);
-int run(const CheckpointDigestOptions& options);
-int run(const CheckpointDiffOptions& options);
-int run(const CheckpointCheckOptions& options);                              // checkpoint_check.cpp
-int run(const BenchGemmOptions& options);                                    // bench_gemm.cpp
-int run(const BenchRetentionOptions& options);                               // bench_retention.cpp
-int run(const BenchCollectivesOptions& options, const MpiEnvironment* mpi);  // bench_collectives.cpp
-int run(const BenchStepOptions& options, const MpiEnvironment* mpi);         // bench_step.cpp
+// `mpi` is null when no launcher started this process.
+int train(const TrainOptions& options, const MpiEnvironment* mpi);  // train.cpp
+int plan(const PlanOptions& options);                               // plan.cpp
+int eval(const EvalOptions& options);                               // eval.cpp
+int generate(const GenerateOptions& options);                       // generate.cpp
+int data_prepare(const DataPrepareOptions& options);                // data.cpp
+int data_info(const DataInfoOptions& options);
+int checkpoint_list(const CheckpointListOptions& options);  // checkpoint.cpp
+int checkpoint_verify(const CheckpointVerifyOptions& options);
+int checkpoint_digest(const CheckpointDigestOptions& options);
+int checkpoint_diff(const CheckpointDiffOptions& options);
+int checkpoint_check(const CheckpointCheckOptions& options);  // checkpoint_check.cpp
+int bench_gemm(const BenchGemmOptions& options);              // launch/bench/gemm.cpp
+int bench_retention(const BenchRetentionOptions& options);    // launch/bench/retention.cpp
+int bench_collectives(const BenchCollectivesOptions& options,
+                      const MpiEnvironment* mpi);                            // launch/bench/collectives.cpp
+int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi);  // launch/bench/step.cpp
+
+/// Calls the verb of a command.
+struct VerbCalls {
+  const MpiEnvironment* mpi;
+  int operator()(const ShowText&) const { return 0; }
+  int operator()(const TrainOptions& o) const { return train(o, mpi); }
+  int operator()(const PlanOptions& o) const { return plan(o); }
+  int operator()(const EvalOptions& o) const { return eval(o); }
+  int operator()(const GenerateOptions& o) const { return generate(o); }
+  int operator()(const DataPrepareOptions& o) const { return data_prepare(o); }
+  int operator()(const DataInfoOptions& o) const { return data_info(o); }
+  int operator()(const CheckpointListOptions& o) const { return checkpoint_list(o); }
+  int operator()(const CheckpointVerifyOptions& o) const { return checkpoint_verify(o); }
+  int operator()(const CheckpointDigestOptions& o) const { return checkpoint_digest(o); }
+  int operator()(const CheckpointDiffOptions& o) const { return checkpoint_diff(o); }
+  int operator()(const CheckpointCheckOptions& o) const { return checkpoint_check(o); }
+  int operator()(const BenchGemmOptions& o) const { return bench_gemm(o); }
+  int operator()(const BenchRetentionOptions& o) const { return bench_retention(o); }
+  int operator()(const BenchCollectivesOptions& o) const { return bench_collectives(o, mpi); }
+  int operator()(const BenchStepOptions& o) const { return bench_step(o, mpi); }
+};
 
 }  // namespace retain

@@ -1,0 +1,126 @@
+// The verbs of a model: train, plan, eval, generate.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/core/error.h"
+#include "kernels/core/text.h"
+#include "launch/command_line/options.h"
+
+namespace retain::command_line {
+namespace {
+
+NamedPath read_named_path(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
+    refuse_value("expected NAME=PATH, got " + in_quotes(text));
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+/// "steps=10..12", counted from 1.
+StepRange read_steps(const std::string& text) {
+  const std::string key = "steps=";
+  const size_t dots = text.find("..");
+  if (!text.starts_with(key) || dots == std::string::npos)
+    refuse_value("expected steps=A..B, such as steps=10..12, got " + in_quotes(text));
+  const auto step = [](const std::string& number) {
+    const double value = read_real(number, 1, 1e15);
+    if (value != std::floor(value)) refuse_value(in_quotes(number) + " is no step");
+    return static_cast<int64_t>(value);
+  };
+  const StepRange range{step(text.substr(key.size(), dots - key.size())), step(text.substr(dots + 2))};
+  if (range.first > range.last) refuse_value(in_quotes(text) + " ends before it begins");
+  return range;
+}
+
+Names read_changeable_keys(const std::string& text) {
+  Names keys;
+  for (const std::string& key : split_at_commas(text)) {
+    read_choice(key, changeable_keys());
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) refuse_value(in_quotes(key) + " is given twice");
+    keys.push_back(key);
+  }
+  return keys;
+}
+
+void train_options(CLI::App& verb, TrainOptions& o) {
+  config_and_sets(verb, o.config, o.sets);
+  option(verb, "--resume", o.resume, "auto|never|PATH",
+         "auto: from the newest checkpoint of the run, if\nany; never: from the start; or a path")
+      ->check([](const std::string& text) { return text.empty() ? "expected auto, never or a path, got ''" : ""; });
+  option(verb, "--init-from", o.init_from, "PATH",
+         "a run that starts anew begins with the weights of\nthis checkpoint or run; no step, no moments");
+  read_option(
+      verb, "--allow-changed", [&o](const std::string& text) { o.allow_changed = read_changeable_keys(text); },
+      "KEY,KEY",
+      "go on although these differ from the\ncheckpoint's: run.seed or keys of data, such as\ndata.fingerprint");
+  read_option(
+      verb, "--profile", [&o](const std::string& text) { o.profile = read_steps(text); }, "steps=A..B",
+      "steps that a waiting profiler records (CUDA\nprofiler API), such as steps=10..12");
+  verb.parse_complete_callback([&o] {
+    if (!o.init_from.empty() && o.resume != "auto" && o.resume != "never")
+      throw Error(ErrorKind::kUsage, "--init-from begins a run and --resume PATH continues one: give one of the two");
+  });
+}
+
+void eval_options(CLI::App& verb, EvalOptions& o) {
+  verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
+  const auto add = [&o](const std::string& text) {
+    const NamedPath added = read_named_path(text);
+    for (const NamedPath& known : o.data)
+      if (known.name == added.name) refuse_value("the name " + in_quotes(added.name) + " is given twice");
+    o.data.push_back(added);
+  };
+  read_option(verb, "--data", add, "NAME=PATH", "a set of tokens and its name; may be repeated")
+      ->required()
+      ->take_all();
+  option(verb, "--mode", o.mode, "parallel|chunkwise|recurrent", "form of retention; all three agree")
+      ->transform(one_of({"parallel", "chunkwise", "recurrent"}));
+  option(verb, "--tokens", o.tokens, "N", "of each set, rounded up to whole windows; all if\nnot given")
+      ->transform(whole(1, int64_t{1} << 60));
+  json(verb, o.json);
+}
+
+void generate_options(CLI::App& verb, GenerateOptions& o) {
+  verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
+  option(verb, "--prompt", o.prompt, "TEXT", "the text to continue")->required();
+  option(verb, "--max-tokens", o.max_tokens, "N", "at most so many new tokens; 256 if not given")
+      ->transform(whole(1, int64_t{1} << 40));
+  read_option(
+      verb, "--temperature", [&o](const std::string& text) { o.temperature = read_real(text, 0, 100); }, "T",
+      "0: always the likeliest token; 1 if not given");
+  const auto read_share = [&o](const std::string& text) {
+    o.top_p = read_real(text, 0, 1);
+    if (o.top_p == 0) refuse_value("expected a number above 0, up to 1, got " + in_quotes(text));
+  };
+  read_option(verb, "--top-p", read_share, "P",
+              "draw among the likeliest tokens that have this\nshare together; 1 if not given");
+  option(verb, "--seed", o.seed, "S", "of the draws; 1 if not given")->transform(whole(0, INT64_MAX));
+}
+
+}  // namespace
+
+void add_model_verbs(CLI::App& root, Command& command) {
+  add_verb<TrainOptions>(root, command, "train", "Trains a model; the same command again resumes the run.",
+                         "  retain train configs/demo.yaml\n"
+                         "  mpirun -n 4 retain train configs/demo.yaml --set parallel.tp=2\n",
+                         train_options);
+  add_verb<PlanOptions>(
+      root, command, "plan", "Says what a run will cost before it starts: parameters, FLOPs, memory, layout.",
+      "  retain plan configs/retnet_1.3b.yaml --ranks 8\n"
+      "  retain plan configs/demo.yaml --json\n",
+      [](CLI::App& verb, PlanOptions& o) {
+        config_and_sets(verb, o.config, o.sets);
+        option(verb, "--ranks", o.ranks, "N", "ranks of the run; 1 if not given")->transform(whole(1, 1'000'000));
+        json(verb, o.json);
+      });
+  add_verb<EvalOptions>(root, command, "eval", "Evaluates a checkpoint: loss, perplexity, bits per byte.",
+                        "  retain eval runs/demo --data valid=data/valid\n"
+                        "  retain eval runs/demo --data book=data/book --mode recurrent --json\n",
+                        eval_options);
+  add_verb<GenerateOptions>(root, command, "generate", "Continues a text, token by token, in constant memory.",
+                            "  retain generate runs/demo --prompt \"It was\"\n"
+                            "  retain generate runs/demo --prompt \"It was\" --temperature 0.8 --top-p 0.9\n",
+                            generate_options);
+}
+
+}  // namespace retain::command_line

@@ -1,0 +1,81 @@
+#include "launch/command_line/options.h"
+
+#include <algorithm>
+
+#include "kernels/core/error.h"
+#include "kernels/core/text.h"
+#include "launch/config/schema.h"
+#include "launch/config/suggest.h"
+#include "launch/config/value.h"
+
+namespace retain::command_line {
+
+std::string suggestion(const std::string& asked, const Names& candidates) {
+  const std::string nearest = nearest_word(asked, candidates);
+  return nearest.empty() ? "" : " (did you mean '" + nearest + "'?)";
+}
+
+void refuse_value(const std::string& problem) { throw CLI::ValidationError(problem); }
+
+int64_t read_whole(const std::string& text, int64_t low, int64_t high) {
+  std::string problem;
+  const auto value = parse_whole(text, problem);
+  if (value && (*value < low || *value > high)) problem = concat("expected ", low, " to ", high);
+  if (!problem.empty()) refuse_value(problem + ", got " + in_quotes(text));
+  return *value;
+}
+
+double read_real(const std::string& text, double low, double high) {
+  std::string problem;
+  const auto value = parse_real(text, problem);
+  if (value && (*value < low || *value > high)) problem = concat("expected ", low, " to ", high);
+  if (!problem.empty()) refuse_value(problem + ", got " + in_quotes(text));
+  return *value;
+}
+
+int64_t read_choice(const std::string& text, const Names& names) {
+  const auto found = std::find(names.begin(), names.end(), text);
+  if (found == names.end())
+    refuse_value("expected one of " + CLI::detail::join(names, ", ") + ", got " + in_quotes(text) +
+                 suggestion(text, names));
+  return found - names.begin();
+}
+
+Names split_at_commas(const std::string& text) {
+  Names pieces;
+  for (size_t begin = 0, end = 0; end < text.size() || pieces.empty(); begin = end + 1) {
+    end = std::min(text.find(',', begin), text.size());
+    pieces.push_back(text.substr(begin, end - begin));
+  }
+  return pieces;
+}
+
+CLI::Validator whole(int64_t low, int64_t high) {
+  return {[=](std::string& text) { return text = std::to_string(read_whole(text, low, high)), ""; }, ""};
+}
+
+CLI::Validator one_of(const Names& names) {
+  return {[=](std::string& text) { return text = std::to_string(read_choice(text, names)), ""; }, ""};
+}
+
+CLI::Option* read_option(CLI::App& verb, const std::string& name, const std::function<void(const std::string&)>& read,
+                         const std::string& shown, const std::string& about) {
+  return verb.add_option(name, CLI::callback_t(), about)->option_text(shown)->type_name("TEXT")->each(read);
+}
+
+void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::string>& sets) {
+  verb.add_option("CONFIG", config, "the YAML file; configs/reference.yaml has all keys")->required();
+  option(verb, "--set", sets, "KEY=VALUE", "change one value, such as optimizer.lr=3e-4;\nmay be repeated");
+}
+
+void device_and_precision(CLI::App& verb, DeviceKind& device, Precision& precision) {
+  option(verb, "--device", device, "auto|cpu|cuda", "auto: cuda when there is one")->transform(one_of(choices(device)));
+  option(verb, "--precision", precision, "auto|bf16|fp32|fp64", "auto: bf16 on cuda, fp32 on cpu")
+      ->transform(one_of(choices(precision)));
+}
+
+void json(CLI::App& verb, bool& value, const std::string& about) {
+  verb.add_flag("--json", value, about)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+}
+
+}  // namespace retain::command_line
