@@ -12,7 +12,8 @@ void repeats(CLI::App& verb, int& value) {
 
 std::vector<int64_t> read_lengths(const std::string& text) {
   std::vector<int64_t> lengths;
-  for (const std::string& piece : split_at_commas(text)) lengths.push_back(read_whole(piece, 1, int64_t{1} << 30));
+  for (const std::string& piece : split_at_commas(text + ","))
+    lengths.push_back(read_whole(piece, 1, int64_t{1} << 30));
   return lengths;
 }
 
@@ -23,22 +24,21 @@ void retention_options(CLI::App& verb, BenchRetentionOptions& o) {
       verb, "--seq-len", [&o](const std::string& text) { o.seq_lens = read_lengths(text); }, "N,N,...",
       "tokens of a sequence;\n2048,8192,32768,131072 if not given");
   const auto head = std::make_shared<HeadShape>();
-  const auto even = [](const std::string& text) {
-    return (text.back() - '0') % 2 == 0 ? "" : "expected an even number, got " + in_quotes(text);
+  const auto part = [&](const std::string& name, int64_t HeadShape::*member, const std::string& about) {
+    const auto read = [&o, head, member](const std::string& text) {
+      if (text.empty()) return;
+      (*head).*member = read_whole(text, 1, 4096);
+      if (head->key_dim % 2 != 0) refuse_value("expected an even number, got " + in_quotes(text));
+      o.shapes = {*head};
+    };
+    read_option(verb, name, read, "N", about);
   };
-  option(verb, "--heads", head->heads, "N", "without this and the next two: 8 heads of\n256/512 and 16 of 128/256")
-      ->transform(whole(1, 4096));
-  option(verb, "--key-dim", head->key_dim, "N", "key width of a head; 256 if not given")
-      ->transform(whole(1, 4096))
-      ->check(even);
-  option(verb, "--value-dim", head->value_dim, "N", "value width of a head; 512 if not given")
-      ->transform(whole(1, 4096));
+  part("--heads", &HeadShape::heads, "without this and the next two: 8 heads of\n256/512 and 16 of 128/256");
+  part("--key-dim", &HeadShape::key_dim, "key width of a head; 256 if not given");
+  part("--value-dim", &HeadShape::value_dim, "value width of a head; 512 if not given");
   device_and_precision(verb, o.device, o.precision);
   repeats(verb, o.repeats);
   json(verb, o.json);
-  verb.parse_complete_callback([&verb, &o, head] {
-    if (verb.count("--heads") + verb.count("--key-dim") + verb.count("--value-dim") > 0) o.shapes = {*head};
-  });
 }
 
 }  // namespace
@@ -52,8 +52,7 @@ void add_bench_verbs(CLI::App& root, Command& command) {
                                config_and_sets(verb, o.config, o.sets);
                                verb.get_option("CONFIG")->required(false)->description(
                                    "a YAML file; a model of 1.4 B parameters if\nnot given");
-                               option(verb, "--tokens", o.tokens, "N", "rows; a micro-batch if not given")
-                                   ->transform(whole(1, int64_t{1} << 30));
+                               tokens_option(verb, o.tokens, int64_t{1} << 30, "rows; a micro-batch if not given");
                                repeats(verb, o.repeats);
                                json(verb, o.json);
                              });

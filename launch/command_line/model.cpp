@@ -54,8 +54,11 @@ void train_options(CLI::App& verb, TrainOptions& o) {
       "KEY,KEY",
       "go on although these differ from the\ncheckpoint's: run.seed or keys of data, such as\ndata.fingerprint");
   read_option(
-      verb, "--profile", [&o](const std::string& text) { o.profile = read_steps(text); }, "steps=A..B",
-      "steps that a waiting profiler records (CUDA\nprofiler API), such as steps=10..12");
+      verb, "--profile",
+      [&o](const std::string& text) {
+        if (!text.empty()) o.profile = read_steps(text);
+      },
+      "steps=A..B", "steps that a waiting profiler records (CUDA\nprofiler API), such as steps=10..12");
   verb.parse_complete_callback([&o] {
     if (!o.init_from.empty() && o.resume != "auto" && o.resume != "never")
       throw Error(ErrorKind::kUsage, "--init-from begins a run and --resume PATH continues one: give one of the two");
@@ -75,8 +78,7 @@ void eval_options(CLI::App& verb, EvalOptions& o) {
       ->take_all();
   option(verb, "--mode", o.mode, "parallel|chunkwise|recurrent", "form of retention; all three agree")
       ->transform(one_of({"parallel", "chunkwise", "recurrent"}));
-  option(verb, "--tokens", o.tokens, "N", "of each set, rounded up to whole windows; all if\nnot given")
-      ->transform(whole(1, int64_t{1} << 60));
+  tokens_option(verb, o.tokens, int64_t{1} << 60, "of each set, rounded up to whole windows; all if\nnot given");
   json(verb, o.json);
 }
 

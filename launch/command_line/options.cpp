@@ -1,6 +1,7 @@
 #include "launch/command_line/options.h"
 
 #include <algorithm>
+#include <sstream>
 
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
@@ -43,10 +44,8 @@ int64_t read_choice(const std::string& text, const Names& names) {
 
 Names split_at_commas(const std::string& text) {
   Names pieces;
-  for (size_t begin = 0, end = 0; end < text.size() || pieces.empty(); begin = end + 1) {
-    end = std::min(text.find(',', begin), text.size());
-    pieces.push_back(text.substr(begin, end - begin));
-  }
+  std::istringstream in(text);
+  for (std::string piece; std::getline(in, piece, ',');) pieces.push_back(piece);
   return pieces;
 }
 
@@ -61,6 +60,13 @@ CLI::Validator one_of(const Names& names) {
 CLI::Option* read_option(CLI::App& verb, const std::string& name, const std::function<void(const std::string&)>& read,
                          const std::string& shown, const std::string& about) {
   return verb.add_option(name, CLI::callback_t(), about)->option_text(shown)->type_name("TEXT")->each(read);
+}
+
+void tokens_option(CLI::App& verb, int64_t& tokens, int64_t high, const std::string& about) {
+  const auto read = [&tokens, high](const std::string& text) {
+    if (!text.empty()) tokens = read_whole(text, 1, high);
+  };
+  read_option(verb, "--tokens", read, "N", about);
 }
 
 void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::string>& sets) {

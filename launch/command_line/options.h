@@ -26,7 +26,7 @@ int64_t read_whole(const std::string& text, int64_t low, int64_t high);
 double read_real(const std::string& text, double low, double high);
 /// Its place among `names`.
 int64_t read_choice(const std::string& text, const Names& names);
-/// What stands between the commas of "a,b,c"; "" is one empty piece.
+/// "a,b,c" without its commas; one at the end ends the last piece.
 Names split_at_commas(const std::string& text);
 
 /// "8Ki": becomes its digits.
@@ -45,6 +45,8 @@ CLI::Option* option(CLI::App& verb, const std::string& name, T& value, const std
 /// An option with a form of its own, which `read` keeps or refuses.
 CLI::Option* read_option(CLI::App& verb, const std::string& name, const std::function<void(const std::string&)>& read,
                          const std::string& shown, const std::string& about);
+/// --tokens, whose default an empty value keeps.
+void tokens_option(CLI::App& verb, int64_t& tokens, int64_t high, const std::string& about);
 void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::string>& sets);
 void device_and_precision(CLI::App& verb, DeviceKind& device, Precision& precision);
 void json(CLI::App& verb, bool& value, const std::string& about = "one JSON document on stdout");

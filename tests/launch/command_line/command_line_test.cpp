@@ -193,6 +193,15 @@ TEST(CommandLine, Bench) {
   EXPECT_EQ(step.warmup, 2);
 }
 
+TEST(CommandLine, AnEmptyValueOfAnOptionWithoutADefaultOfItsOwnIsNotGiven) {
+  const auto train = parse<TrainOptions>({"train", "a", "--profile", "", "--allow-changed", "", "--init-from", ""});
+  EXPECT_EQ(train.profile.last, 0);
+  EXPECT_THAT(train.allow_changed, ElementsAre());
+  EXPECT_EQ(parse<EvalOptions>({"eval", "c", "--data", "a=x", "--tokens", ""}).tokens, 0);
+  EXPECT_EQ(parse<BenchGemmOptions>({"bench", "gemm", "--tokens", ""}).tokens, 0);
+  EXPECT_EQ(parse<BenchRetentionOptions>({"bench", "retention", "--heads", ""}).shapes.size(), 2u);
+}
+
 TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
   const std::string list =
       "\nverbs: train, plan, eval, generate, data prepare, data info, checkpoint list, checkpoint verify, "
@@ -235,7 +244,6 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"train", "a", "--resume", "x", "--resume", "y"}, "--resume"},
       {{"train", "a", "--resume", ""}, "--resume: expected auto, never or a path"},
       {{"train", "a", "--init-from", "x", "--resume", "y"}, "give one of the two"},
-      {{"train", "a", "--profile", ""}, "--profile: expected steps=A..B"},
       {{"train", "a", "--profile", "10..12"}, "--profile: expected steps=A..B"},
       {{"train", "a", "--profile", "steps=12..10"}, "ends before it begins"},
       {{"train", "a", "--profile", "steps=0..10"}, "--profile"},
@@ -257,7 +265,6 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"eval", "c", "--data", "a=x", "--data", "a=y"}, "--data: the name 'a' is given twice"},
       {{"eval", "c", "--data", "a=x", "--mode", "chunk"}, "--mode: expected one of parallel, chunkwise, recurrent"},
       {{"eval", "c", "--data", "a=x", "--tokens", "-1"}, "--tokens: expected 1 to"},
-      {{"eval", "c", "--data", "a=x", "--tokens", ""}, "--tokens: expected a whole number"},
       {{"generate", "c"}, "--prompt is required"},
       {{"generate", "c", "--prompt", "x", "--top-p", "0"}, "--top-p: expected a number above 0"},
       {{"generate", "c", "--prompt", "x", "--top-p", "1.1"}, "--top-p: expected 0 to 1"},
