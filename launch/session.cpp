@@ -5,6 +5,7 @@
 
 #include "parallel/mpi/mpi_communicator.h"
 #include "parallel/nccl/nccl_communicator.h"
+#include "trainer/checkpoint/exchange.h"
 
 namespace retain {
 
@@ -45,13 +46,15 @@ int device_of(int local_rank) {
   return local_rank;
 }
 
-ConfigSources read_config_once(Communicator& host, const std::string& path) {
-  std::string bytes = host.rank() == 0 ? read_config_sources(path).serialize() : "";
-  double size = static_cast<double>(bytes.size());
-  host.broadcast(TensorView(&size, DType::kFloat64, {1}), 0).wait();
-  bytes.resize(static_cast<size_t>(size));
-  host.broadcast(TensorView(bytes.data(), DType::kUint8, {static_cast<int64_t>(bytes.size())}), 0).wait();
-  return ConfigSources::deserialize(bytes);
+ParsedConfig read_config_once(Communicator& host, const std::string& path, const std::vector<std::string>& sets) {
+  const bool first = host.rank() == 0;
+  ParsedConfig parsed;
+  const Outcome mine = first ? attempt([&] { parsed = load_config(path, sets, host.size()); }) : Outcome{};
+  const Outcome read = broadcast_outcome(host, mine, 0);
+  if (!read.ok) throw ConfigError(read.kind, read.message);
+  const std::string resolved = broadcast_text(host, parsed.resolved, 0);
+  if (!first) parsed = {parse_config({{{"resolved.yaml", resolved}}, ""}, {}, 0).config, resolved, ""};
+  return parsed;
 }
 
 std::unique_ptr<Backend> make_backend(const Target& target, int local_rank) {

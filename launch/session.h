@@ -32,8 +32,8 @@ Target agree_on_target(Communicator& host, const Config& config, bool gpu_availa
 /// each rank just its own). Throws Error(kDevice) when there are more ranks than GPUs.
 int device_of(int local_rank);
 
-/// Rank 0 reads the files; every rank gets the same bytes and so comes to the same configuration or the same error.
-ConfigSources read_config_once(Communicator& host, const std::string& path);
+/// load_config() on rank 0; the others get its resolved text (their `source` is empty) or, as ConfigError, its error.
+ParsedConfig read_config_once(Communicator& host, const std::string& path, const std::vector<std::string>& sets);
 
 std::unique_ptr<Backend> make_backend(const Target& target, int local_rank);
 

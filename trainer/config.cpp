@@ -43,8 +43,6 @@ std::string neighbours(int64_t value, int64_t unit) {
   return below > 0 ? concat("nearest: ", below, ", ", below + unit) : concat("nearest: ", below + unit);
 }
 
-bool positive(double value) { return std::isfinite(value) && value > 0; }
-
 /// A width of all heads together that comes from an expansion factor: whole, and the same whole number for each head.
 bool check_expansion(Problems& problems, const char* key, double expansion, const ModelConfig& m, const char* what) {
   const double width = expansion * static_cast<double>(m.hidden_size);
@@ -72,25 +70,9 @@ double parameter_count(const ModelConfig& m) {
 }
 
 void check_model(Problems& problems, const ModelConfig& m) {
-  const size_t before = problems.size();
-  const auto at_least_one = [&](const char* key, int64_t value) {
-    if (value < 1) add(problems, key, concat("must be at least 1, is ", value));
-  };
-  at_least_one("model.layers", m.layers);
-  at_least_one("model.hidden_size", m.hidden_size);
-  at_least_one("model.heads", m.heads);
-  at_least_one("model.ffn_size", m.ffn_size);
-  at_least_one("model.vocab_size", m.vocab_size);
-  const auto above_zero = [&](const char* key, double value) {
-    if (!positive(value)) add(problems, key, concat("must be a finite number above 0, is ", value));
-  };
-  above_zero("model.key_expansion", m.key_expansion);
-  above_zero("model.value_expansion", m.value_expansion);
-  above_zero("model.embedding_scale", m.embedding_scale);
-  above_zero("model.norm_eps", m.norm_eps);
-  above_zero("model.init_std", m.init_std);
-  if (problems.size() > before) return;  // the rest divides by these
-
+  RETAIN_CHECK(m.layers > 0 && m.hidden_size > 0 && m.heads > 0 && m.key_expansion > 0 && m.value_expansion > 0,
+               "layers=", m.layers, " hidden_size=", m.hidden_size, " heads=", m.heads);
+  if (m.ffn_size < 1) add(problems, "model.ffn_size", concat("must be at least 1, is ", m.ffn_size));  // a ratio's
   if (check_expansion(problems, "model.key_expansion", m.key_expansion, m, "keys")) {
     const int64_t key_dim = m.key_dim();
     const std::vector<std::string> others = {"model.hidden_size", "model.heads", "model.rotary"};
@@ -118,16 +100,7 @@ void check_data(Problems& problems, const Config& c) {
                " (256 bytes and end-of-document)"),
         {"data.tokenizer"});
   if (c.data.train.empty()) add(problems, "data.train", "is required: a list such as [{path: data/train, weight: 1}]");
-  const auto check_path = [&](const char* key, const std::string& path) {
-    if (path.empty()) add(problems, key, "has an empty path");
-  };
-  for (const DataSource& source : c.data.train) {
-    check_path("data.train", source.path);
-    if (!positive(source.weight))
-      add(problems, "data.train", concat("has the weight ", source.weight, "; weights are finite and above 0"));
-  }
   for (const auto& [name, path] : c.data.valid) {
-    check_path("data.valid", path);
     const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](char ch) {
       return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '_' || ch == '-';
     });
@@ -162,12 +135,8 @@ std::string legal_layouts(const Config& c, int ranks) {
 int check_parallel(Problems& problems, const Config& c, int ranks) {
   const ParallelConfig& p = c.parallel;
   const size_t before = problems.size();
-  if (p.dp < 0) add(problems, "parallel.dp", concat("must be auto or at least 1, is ", p.dp));
-  if (p.cp < 1) add(problems, "parallel.cp", concat("must be at least 1, is ", p.cp));
-  if (p.tp < 1) add(problems, "parallel.tp", concat("must be at least 1, is ", p.tp));
-  if (p.zero != 0 && p.zero != 1) add(problems, "parallel.zero", concat("must be 0 or 1, is ", p.zero));
-  if (problems.size() > before || c.model.heads < 1 || c.model.ffn_size < 1 || c.data.seq_len < 1) return 0;
-
+  RETAIN_CHECK(p.dp >= 0 && p.cp > 0 && p.tp > 0 && c.data.seq_len > 0, "dp=", p.dp, " cp=", p.cp, " tp=", p.tp,
+               " seq_len=", c.data.seq_len);
   const int64_t both = std::gcd(c.model.heads, c.model.ffn_size);
   if (c.model.heads % p.tp != 0)
     add(problems, "parallel.tp",
@@ -202,15 +171,13 @@ void check_train(Problems& problems, const Config& c, int dp) {
   const TrainConfig& t = c.train;
   const auto required = [&](const char* key, int64_t value, const char* what) {
     if (value == 0) add(problems, key, concat("is required: ", what));
-    if (value < 0) add(problems, key, concat("must be at least 1, is ", value));
     return value > 0;
   };
   required("train.tokens", t.tokens, "how many tokens the run trains on");
   const bool batch = required("train.batch_tokens", t.batch_tokens, "tokens of one optimizer step over the whole mesh");
   const bool micro = required("train.micro_batch_tokens", t.micro_batch_tokens, "tokens of one replica in one forward");
-  if (t.chunk < 0) add(problems, "train.chunk", concat("must be auto or at least 1, is ", t.chunk));
 
-  if (micro && c.data.seq_len > 0 && t.micro_batch_tokens % c.data.seq_len != 0)
+  if (micro && t.micro_batch_tokens % c.data.seq_len != 0)
     add(problems, "train.micro_batch_tokens",
         concat("= ", t.micro_batch_tokens, " is no multiple of data.seq_len = ", c.data.seq_len, " (",
                neighbours(t.micro_batch_tokens, c.data.seq_len), ")"),
@@ -228,25 +195,8 @@ void check_train(Problems& problems, const Config& c, int dp) {
   }
 }
 
-void check_optimizer(Problems& problems, const OptimizerConfig& o) {
-  if (!positive(o.lr)) add(problems, "optimizer.lr", concat("must be a finite number above 0, is ", o.lr));
-  for (double beta : {o.beta1, o.beta2})
-    if (!(beta >= 0 && beta < 1)) add(problems, "optimizer.betas", concat("must be in [0, 1), has ", beta));
-  if (!positive(o.eps)) add(problems, "optimizer.eps", concat("must be a finite number above 0, is ", o.eps));
-  const auto not_negative = [&](const char* key, double value) {
-    if (!std::isfinite(value) || value < 0)
-      add(problems, key, concat("must be a finite number, 0 or above, is ", value));
-  };
-  not_negative("optimizer.weight_decay", o.weight_decay);
-  not_negative("optimizer.clip", o.clip);
-}
-
 void check_schedule(Problems& problems, const Config& c) {
   const ScheduleConfig& s = c.schedule;
-  if (s.warmup_steps < 0) add(problems, "schedule.warmup", concat("must be 0 or more steps, is ", s.warmup_steps));
-  if (!(s.final >= 0 && s.final <= 1)) add(problems, "schedule.final", concat("must be in [0, 1], is ", s.final));
-  const bool fraction = s.decay_fraction > 0 && s.decay_fraction <= 1;
-  if (!fraction) add(problems, "schedule.decay_fraction", concat("must be in (0, 1], is ", s.decay_fraction));
   if (c.train.tokens < 1 || c.train.batch_tokens < 1) return;
 
   const int64_t steps = c.steps();
@@ -255,7 +205,7 @@ void check_schedule(Problems& problems, const Config& c) {
   const std::vector<std::string> others = {"train.tokens", "train.batch_tokens"};
   if (s.warmup_steps > steps) {
     add(problems, "schedule.warmup", concat("= ", s.warmup_steps, " steps, but ", run), others);
-  } else if (s.kind == ScheduleKind::kWsd && fraction && s.warmup_steps >= 0) {
+  } else if (s.kind == ScheduleKind::kWsd) {
     const int64_t decay = wsd_decay_steps(s, steps);
     if (s.warmup_steps + decay > steps)
       add(problems, "schedule.decay_fraction",
@@ -266,13 +216,6 @@ void check_schedule(Problems& problems, const Config& c) {
 }
 
 void check_rest(Problems& problems, const Config& c) {
-  const auto at_least = [&](const char* key, int64_t value, int64_t least) {
-    if (value < least) add(problems, key, concat("must be at least ", least, ", is ", value));
-  };
-  at_least("checkpoint.every", c.checkpoint.every, 0);
-  at_least("checkpoint.keep", c.checkpoint.keep, 1);
-  at_least("checkpoint.keep_every", c.checkpoint.keep_every, 0);
-  at_least("checkpoint.keep_best", c.checkpoint.keep_best, 0);
   if (c.checkpoint.keep_best > 0 && (c.data.valid.empty() || c.eval.every == 0))
     add(problems, "checkpoint.keep_best", "goes by the validation loss: it needs data.valid and eval.every",
         {"data.valid", "eval.every"});
@@ -282,7 +225,6 @@ void check_rest(Problems& problems, const Config& c) {
         concat("= ", keep_every, " is no multiple of checkpoint.every = ", every, " (", neighbours(keep_every, every),
                ")"),
         {"checkpoint.every"});
-  at_least("log.every", c.log.every, 1);
   if (c.device == DeviceKind::kCpu && c.precision == Precision::kBf16)
     add(problems, "precision", "= bf16 is not available on device = cpu (legal: auto, fp32, fp64)", {"device"});
   if (c.device == DeviceKind::kCuda && c.precision == Precision::kFp64)
@@ -311,9 +253,6 @@ std::vector<ConfigProblem> validate(const Config& config, int ranks) {
   check_data(problems, config);
   const int dp = check_parallel(problems, config, ranks);
   check_train(problems, config, dp);
-  if (config.eval.every < 0) add(problems, "eval.every", concat("must be 0 or more steps, is ", config.eval.every));
-  if (config.eval.tokens < 1) add(problems, "eval.tokens", concat("must be at least 1, is ", config.eval.tokens));
-  check_optimizer(problems, config.optimizer);
   check_schedule(problems, config);
   check_rest(problems, config);
   return problems;

@@ -21,15 +21,13 @@ constexpr const char* kBuiltIn =
     "train: {tokens: 100B, batch_tokens: 16Ki, micro_batch_tokens: 16Ki}\n";
 
 Config read_config(const BenchGemmOptions& options) {
-  ConfigSources sources;
-  if (options.config.empty()) {
-    sources.files.push_back({"built in", kBuiltIn});
-  } else {
-    sources = read_config_sources(options.config);
-  }
-  const ParallelConfig parallel = parse_config(sources, options.sets, 0).config.parallel;
+  const auto read = [&](int ranks) {
+    return options.config.empty() ? parse_config({{{"built in", kBuiltIn}}, ""}, options.sets, ranks).config
+                                  : load_config(options.config, options.sets, ranks).config;
+  };
+  const ParallelConfig parallel = read(0).parallel;
   const int64_t ranks = int64_t{std::max(1, parallel.dp)} * std::max(1, parallel.cp) * std::max(1, parallel.tp);
-  return parse_config(sources, options.sets, static_cast<int>(std::min<int64_t>(ranks, 1'000'000))).config;
+  return read(static_cast<int>(std::min<int64_t>(ranks, 1'000'000)));
 }
 
 struct Operands {

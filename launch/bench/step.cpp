@@ -79,7 +79,7 @@ class RandomText {
 int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   std::unique_ptr<Communicator> host = make_host_communicator(mpi);
   const int ranks = host->size();
-  Config config = parse_config(read_config_once(*host, options.config), options.sets, ranks).config;
+  Config config = read_config_once(*host, options.config, options.sets).config;
   const LocalPlace place = local_place(mpi);
   const Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(place.ranks));
   check_memory(*host, config, target, place);

@@ -5,6 +5,7 @@
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
 #include "launch/command_line/options.h"
+#include "launch/config/schema.h"
 
 namespace retain {
 
@@ -177,7 +178,10 @@ Command parse_command_line(const Arguments& arguments) {
 }
 
 std::vector<std::string> changeable_keys() {
-  return {"run.seed", "data.fingerprint", "data.tokenizer", "data.seq_len", "data.reset_state_at_documents"};
+  std::vector<std::string> keys = changeable_config_keys();
+  const auto data = std::find_if(keys.begin(), keys.end(), [](const auto& key) { return key.starts_with("data."); });
+  keys.insert(data, "data.fingerprint");  // no key: what the training data holds
+  return keys;
 }
 
 }  // namespace retain

@@ -1,84 +1,118 @@
-// What makes a field of the table in launch/config/schema.cpp: a place in the configuration, and one function for each
-// kind of value that binds the place to how the value is read, bounded and printed. Private to schema.cpp.
+// The kinds of values in the table of launch/config/schema.cpp. Of each kind, read() gives the value of a node or
+// reports why there is none, print() writes one, and range() tells people what is legal. Private to schema.cpp.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <limits>
+#include <map>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "launch/config/schema.h"
+#include "launch/config/value.h"
 
 namespace retain::schema {
 
-using Names = std::vector<std::string>;
-
-// ---- places ----
-
-/// One value of a Config: to be read and to be written.
-template <class T>
-struct Place {
-  std::function<T(const Config&)> get;
-  std::function<void(Config&, T)> set;
-};
-
-/// What a member is to the table: whole numbers of all widths and the values of enumerations are an int64_t.
-template <class Member>
-using ValueOf =
-    std::conditional_t<std::is_enum_v<Member> || (std::is_integral_v<Member> && !std::is_same_v<Member, bool>), int64_t,
-                       Member>;
-
-template <class Member>
-Place<ValueOf<Member>> at(Member Config::*member) {
-  using T = ValueOf<Member>;
-  return {[=](const Config& c) { return static_cast<T>(c.*member); },
-          [=](Config& c, T value) { c.*member = static_cast<Member>(std::move(value)); }};
-}
-
-template <class Section, class Member>
-Place<ValueOf<Member>> at(Section Config::*section, Member Section::*member) {
-  using T = ValueOf<Member>;
-  return {[=](const Config& c) { return static_cast<T>(c.*section.*member); },
-          [=](Config& c, T value) { c.*section.*member = static_cast<Member>(std::move(value)); }};
-}
-
-// ---- bounds ----
-
 constexpr int64_t kMostTokens = 1'000'000'000'000'000'000;  // leaves room for sums
 
-/// Whole numbers from low to high. A `high` of kMostTokens or more is not worth telling.
-struct Bounds {
+/// Whole numbers from low to high; a `high` of kMostTokens or more is not worth telling. `zero_word` is how 0 is
+/// written and also read ("auto"), or "".
+struct Whole {
   int64_t low = 0, high = std::numeric_limits<int64_t>::max();
-  std::string describe() const;
+  std::string zero_word = {};
+  std::string range() const;
+  std::optional<int64_t> read(const ConfigNode& node, const ReportProblem& report) const;
+  std::string print(int64_t x) const { return x == 0 && !zero_word.empty() ? zero_word : std::to_string(x); }
 };
 
 /// Real numbers from low to high, without an end that is open.
-struct Interval {
+struct Real {
   double low = 0, high = std::numeric_limits<double>::max();
   bool low_open = false, high_open = false;
-  bool holds(double x) const { return (low_open ? x > low : x >= low) && (high_open ? x < high : x <= high); }
-  std::string describe() const;
+  std::string range() const;
+  std::optional<double> read(const ConfigNode& node, const ReportProblem& report) const;
+  static std::string print(double x) { return print_real(x); }
 };
 
-constexpr Interval kPositive = {.low_open = true};
+constexpr Real kPositive = {.low_open = true};
 
-// ---- fields ----
+struct TwoReals {
+  Real each;
+  std::string range() const { return each.range(); }
+  std::optional<std::tuple<double, double>> read(const ConfigNode& node, const ReportProblem& report) const;
+  static std::string print(const std::tuple<double, double>& pair);
+};
 
-/// `zero_word`: how 0 is written and also read ("auto"), or "".
-Field whole(std::string path, Place<int64_t> place, Bounds bounds, std::string unit, std::string doc,
-            std::string zero_word = "");
-Field real(std::string path, Place<double> place, Interval interval, std::string doc);
-Field on_off(std::string path, Place<bool> place, std::string doc);
-/// `names`: those of an enumeration's values, which start at 0 and have no holes.
-Field choice(std::string path, Place<int64_t> place, Names names, std::string doc);
-Field text(std::string path, Place<std::string> place, bool is_path, std::string doc);
+struct Text {
+  static std::string range() { return ""; }
+  static std::optional<std::string> read(const ConfigNode& node, const ReportProblem& report);
+  static std::string print(const std::string& text) { return print_text(text); }
+};
 
-/// optimizer.betas, data.train and data.valid: each the only one of its kind.
-Field betas();
-Field train_sources();
-Field valid_sets();
+struct Path : Text {
+  static std::optional<std::string> read(const ConfigNode& node, const ReportProblem& report);
+};
+
+/// A map from names to paths; another one adds to it, an empty one empties it.
+struct NamedPaths {
+  using Paths = std::map<std::string, std::string>;
+  static std::string range() { return ""; }
+  static std::optional<Paths> read(const ConfigNode& node, const ReportProblem& report);
+  static std::string print(const Paths& paths);
+};
+
+struct Sources {
+  static std::string range() { return ""; }
+  static std::optional<std::vector<DataSource>> read(const ConfigNode& node, const ReportProblem& report);
+  static std::string print(const std::vector<DataSource>& sources);
+};
+
+/// The index of the word that stands there.
+std::optional<size_t> read_word(const ConfigNode& node, const std::vector<std::string>& words,
+                                const std::string& expected, const ReportProblem& report);
+
+/// One of an enumeration's values, by its name.
+template <class E>
+struct Choice {
+  Named<E> values;
+  std::string range() const {
+    std::string all;
+    for (const auto& [name, value] : values) all += (all.empty() ? "" : ", ") + name;
+    return all;
+  }
+  std::optional<E> read(const ConfigNode& node, const ReportProblem& report) const {
+    const auto index = read_word(node, names_of(values), "one of " + range(), report);
+    return index ? std::optional(values[*index].second) : std::nullopt;
+  }
+  std::string print(E wanted) const {
+    for (const auto& [name, value] : values)
+      if (value == wanted) return name;
+    throw Error(ErrorKind::kInternal, "a value without a name among " + range());
+  }
+};
+
+struct OnOff {
+  static std::string range() { return ""; }
+  static std::optional<bool> read(const ConfigNode& node, const ReportProblem& report) {
+    const auto index = read_word(node, {"true", "false"}, "true or false", report);
+    return index ? std::optional(*index == 0) : std::nullopt;
+  }
+  static std::string print(bool x) { return x ? "true" : "false"; }
+};
+
+/// Puts a value that was read into its place.
+template <class T, class V>
+void assign(T&& place, const V& value) {
+  using Placed = std::remove_reference_t<T>;
+  place = static_cast<std::conditional_t<std::is_integral_v<Placed>, Placed, V>>(value);
+}
+inline void assign(NamedPaths::Paths& place, const NamedPaths::Paths& more) {
+  if (more.empty()) place.clear();
+  for (const auto& [name, path] : more) place[name] = path;
+}
 
 }  // namespace retain::schema

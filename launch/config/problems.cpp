@@ -108,21 +108,18 @@ std::string suggest_key(const std::vector<Field>& fields, const std::string& sec
     return found == fields.end() ? "" : found->path;
   };
   const auto nearest = [&](bool everywhere) {
-    std::vector<std::string> names, paths;
-    for (const Field& field : fields) {
-      if (!everywhere && field.section() != section) continue;
-      names.push_back(field.name());
-      paths.push_back(field.path);
-    }
-    const auto at = std::find(names.begin(), names.end(), nearest_word(name, names));
-    return at == names.end() ? "" : paths[static_cast<size_t>(at - names.begin())];
+    const auto considered = [&](const Field& f) { return everywhere || f.section() == section; };
+    std::vector<std::string> names;
+    for (const Field& field : fields)
+      if (considered(field)) names.push_back(field.name());
+    const std::string word = nearest_word(name, names);
+    return find([&](const Field& f) { return considered(f) && f.name() == word; });
   };
   std::string found = find([&](const Field& f) { return f.section() == section && calls(f, name); });
   if (found.empty()) found = find([&](const Field& f) { return f.name() == name; });
   if (found.empty()) found = nearest(false);
   if (found.empty()) found = find([&](const Field& f) { return calls(f, name); });
-  if (found.empty()) found = nearest(true);
-  return found;
+  return found.empty() ? nearest(true) : found;
 }
 
 }  // namespace retain

@@ -5,11 +5,18 @@
 #include <vector>
 
 #include "launch/config/schema.h"
-#include "launch/config/tree.h"
+#include "launch/config/yaml.h"
 
 namespace retain {
 
 struct ConfigSources;
+
+/// One thing that is wrong with what was read.
+struct ReadProblem {
+  Origin at;
+  std::string message;
+  std::string hint;  ///< printed beside the caret
+};
 
 /// "run.yaml:14:3", "--set 2", or the name of the first file when the place is not known.
 std::string describe(const Origin& at, const ConfigSources& sources);

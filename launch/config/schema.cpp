@@ -4,74 +4,175 @@
 
 #include "launch/config/fields.h"
 
+// A key and its place: the member's name is the key's.
+#define RETAIN_PLACE(member) \
+  [](auto& config) -> auto& { return config.member; }
+#define RETAIN_KEY(member) #member, RETAIN_PLACE(member)
+
 namespace retain {
 
 using namespace schema;
 
 namespace {
 
+using Names = std::vector<std::string>;
+
 constexpr int64_t kLongestSequence = int64_t{1} << 40;
 constexpr int64_t kWidest = int64_t{1} << 24;
 constexpr int64_t kMostRanks = 1'000'000;
 
-/// The same field, which must be given: `example` stands in reference.yaml.
-Field required(Field f, std::string example) {
-  f.example = std::move(example);
-  return f;
-}
+class Table {
+ public:
+  std::vector<Field> fields;
 
-/// The same field with the names that others use for it.
-Field known_as(Field f, Names other_names) {
-  f.other_names = std::move(other_names);
-  return f;
-}
+  /// Adds a key with a function to its place in a Config, and the names that others use for it.
+  template <class Member, class Kind>
+  Field& add(std::string path, Member member, const Kind& kind, std::string unit, std::string doc,
+             Names other_names = {}, Resume resume = Resume::kMayDiffer) {
+    Field f;
+    f.path = std::move(path);
+    f.unit = std::move(unit);
+    f.range = kind.range();
+    f.doc = std::move(doc);
+    f.other_names = std::move(other_names);
+    f.resume = resume;
+    f.names_entries = std::is_same_v<Kind, NamedPaths>;
+    f.set = [member, kind](Config& config, const ConfigNode& node, const ReportProblem& report) {
+      const auto value = kind.read(node, report);
+      if (value) assign(member(config), *value);
+      return value.has_value();
+    };
+    f.get = [member, kind](const Config& config) { return kind.print(member(config)); };
+    return fields.emplace_back(std::move(f));
+  }
+};
 
-void add_model(std::vector<Field>& fields) {
-  using C = Config;
-  using M = ModelConfig;
-  const Interval expansion = {.low = 0, .high = 64, .low_open = true};
-  const auto add = [&](Field f, Names names = {}) { fields.push_back(known_as(std::move(f), std::move(names))); };
-  add(whole("model.layers", at(&C::model, &M::layers), {1, 100'000}, "blocks", "retention and feed-forward blocks"),
+void add_model(Table& table) {
+  const Real expansion = {.low = 0, .high = 64, .low_open = true};
+  const auto add = [&](std::string path, auto member, const auto& kind, std::string unit, std::string doc,
+                       Names other_names = {}) {
+    table.add(std::move(path), member, kind, std::move(unit), std::move(doc), std::move(other_names),
+              Resume::kMustAgree);
+  };
+  add(RETAIN_KEY(model.layers), Whole{1, 100'000}, "blocks", "retention and feed-forward blocks",
       {"num_layers", "n_layers", "n_layer", "num_hidden_layers", "depth"});
-  add(whole("model.hidden_size", at(&C::model, &M::hidden_size), {1, kWidest}, "values",
-            "width of the residual stream"),
+  add(RETAIN_KEY(model.hidden_size), Whole{1, kWidest}, "values", "width of the residual stream",
       {"hidden", "d_model", "dim", "width", "n_embd", "embed_dim"});
-  add(whole("model.heads", at(&C::model, &M::heads), {1, 65'536}, "heads", "retention heads of a block"),
+  add(RETAIN_KEY(model.heads), Whole{1, 65'536}, "heads", "retention heads of a block",
       {"num_heads", "n_heads", "n_head", "num_attention_heads", "retention_heads"});
-  add(real("model.key_expansion", at(&C::model, &M::key_expansion), expansion, "width of all keys / hidden_size"),
-      {"expand_k"});
-  add(real("model.value_expansion", at(&C::model, &M::value_expansion), expansion, "width of all values / hidden_size"),
-      {"expand_v"});
-  add(whole("model.ffn_size", at(&C::model, &M::ffn_size), {1, kWidest}, "values",
-            "inner width of the feed-forward part"),
+  add(RETAIN_KEY(model.key_expansion), expansion, "", "width of all keys / hidden_size", {"expand_k"});
+  add(RETAIN_KEY(model.value_expansion), expansion, "", "width of all values / hidden_size", {"expand_v"});
+  add(RETAIN_KEY(model.ffn_size), Whole{1, kWidest}, "values", "inner width of the feed-forward part",
       {"ffn_dim", "ffn_hidden_size", "intermediate_size", "d_ff", "ffn_embed_dim"});
-  add(choice("model.ffn", at(&C::model, &M::ffn), {"swiglu", "geglu", "gelu"},
-             "silu-gated, gelu-gated, or gelu and two matrices"),
-      {"hidden_act", "activation"});
-  add(whole("model.vocab_size", at(&C::model, &M::vocab_size), {2, 2'147'483'647}, "tokens", "size of the vocabulary"),
+  add(RETAIN_KEY(model.ffn),
+      Choice<FfnKind>{{{"swiglu", FfnKind::kSwiglu}, {"geglu", FfnKind::kGeglu}, {"gelu", FfnKind::kGelu}}}, "",
+      "silu-gated, gelu-gated, or gelu and two matrices", {"hidden_act", "activation"});
+  add(RETAIN_KEY(model.vocab_size), Whole{2, 2'147'483'647}, "tokens", "size of the vocabulary",
       {"vocab", "vocabulary", "vocabulary_size", "n_vocab"});
-  add(on_off("model.tie_embeddings", at(&C::model, &M::tie_embeddings), "the head's weight is the embedding's"),
+  add(RETAIN_KEY(model.tie_embeddings), OnOff{}, "", "the head's weight is the embedding's",
       {"tie_word_embeddings", "tied", "share_embeddings"});
-  add(real("model.embedding_scale", at(&C::model, &M::embedding_scale), kPositive, "factor on embedded tokens"));
-  add(on_off("model.embedding_norm", at(&C::model, &M::embedding_norm), "a norm after the embedding"),
-      {"layernorm_embedding"});
-  add(real("model.norm_eps", at(&C::model, &M::norm_eps), kPositive, "epsilon of all norms"),
-      {"rms_norm_eps", "layernorm_eps"});
-  add(choice("model.decay", at(&C::model, &M::decay), {"eq8", "paper_exp"},
-             "gamma of a head: 1 - 2^(-5-h), or the paper's runs"));
-  add(choice("model.rotary", at(&C::model, &M::rotary), {"rope", "torchscale"}, "angles of the rotation"));
-  add(choice("model.group_norm_eps", at(&C::model, &M::group_norm_eps), {"const", "rowsum"},
-             "epsilon of a head's norm, or that of row sums"));
-  add(on_off("model.group_norm_affine", at(&C::model, &M::group_norm_affine), "a learned weight in the heads' norm"),
-      {"elementwise_affine"});
-  add(real("model.init_std", at(&C::model, &M::init_std), kPositive, "standard deviation of initial weights"),
-      {"initializer_range"});
+  add(RETAIN_KEY(model.embedding_scale), kPositive, "", "factor on embedded tokens");
+  add(RETAIN_KEY(model.embedding_norm), OnOff{}, "", "a norm after the embedding", {"layernorm_embedding"});
+  add(RETAIN_KEY(model.norm_eps), kPositive, "", "epsilon of all norms", {"rms_norm_eps", "layernorm_eps"});
+  add(RETAIN_KEY(model.decay), Choice<Decay>{{{"eq8", Decay::kEq8}, {"paper_exp", Decay::kPaperExp}}}, "",
+      "gamma of a head: 1 - 2^(-5-h), or the paper's runs");
+  add(RETAIN_KEY(model.rotary), Choice<Rotary>{{{"rope", Rotary::kRope}, {"torchscale", Rotary::kTorchscale}}}, "",
+      "angles of the rotation");
+  add(RETAIN_KEY(model.group_norm_eps),
+      Choice<GroupNormEps>{{{"const", GroupNormEps::kConst}, {"rowsum", GroupNormEps::kRowsum}}}, "",
+      "epsilon of a head's norm, or that of row sums");
+  add(RETAIN_KEY(model.group_norm_affine), OnOff{}, "", "a learned weight in the heads' norm", {"elementwise_affine"});
+  add(RETAIN_KEY(model.init_std), kPositive, "", "standard deviation of initial weights", {"initializer_range"});
+}
+
+void add_data_and_train(Table& table) {
+  constexpr Resume kIfAllowed = Resume::kIfAllowed;
+  table.add(RETAIN_KEY(data.tokenizer), Text{}, "", "how text became tokens: bytes", {}, kIfAllowed);
+  table.add(RETAIN_KEY(data.train), Sources{}, "", "token shards and their shares of the mixture").example =
+      "[{path: data/train, weight: 1}]";
+  table.add(RETAIN_KEY(data.valid), NamedPaths{}, "", "to evaluate on; adds to a base file's, {} removes them",
+            {"validation", "val", "test"});
+  table.add(RETAIN_KEY(data.seq_len), Whole{1, kLongestSequence}, "tokens", "tokens of a training sequence",
+            {"sequence_length", "seq_length", "context_length", "block_size", "max_seq_len"}, kIfAllowed);
+  table.add(RETAIN_KEY(data.reset_state_at_documents), OnOff{}, "", "retention forgets at the start of a document", {},
+            kIfAllowed);
+
+  const Whole tokens = {1, kMostTokens};
+  const Names tokens_names = {"total_tokens", "max_tokens", "train_tokens", "steps", "max_steps"};
+  table.add(RETAIN_KEY(train.tokens), tokens, "tokens", "of the whole run", tokens_names).example = "100B";
+  const Names batch_names = {"batch_size", "global_batch_size", "batch"};
+  table
+      .add(RETAIN_KEY(train.batch_tokens), tokens, "tokens", "of one optimizer step over all ranks", batch_names,
+           Resume::kMustAgree)
+      .example = "4Mi";
+  const Names micro_names = {"micro_batch_size", "micro_batch"};
+  table.add(RETAIN_KEY(train.micro_batch_tokens), tokens, "tokens", "of one replica in one forward", micro_names)
+      .example = "16Ki";
+  table.add(RETAIN_KEY(train.chunk), Whole{1, kLongestSequence, "auto"}, "tokens", "chunk of chunkwise retention",
+            {"chunk_size"});
+}
+
+void add_eval_and_optimizer(Table& table) {
+  table.add(RETAIN_KEY(eval.every), Whole{}, "steps", "between evaluations; 0 = never", {"interval", "eval_interval"});
+  table.add(RETAIN_KEY(eval.tokens), Whole{1, kMostTokens}, "tokens", "of each set in one evaluation");
+
+  const auto betas = [](auto& config) { return std::tie(config.optimizer.beta1, config.optimizer.beta2); };
+  table.add(RETAIN_KEY(optimizer.lr), kPositive, "", "highest learning rate of AdamW",
+            {"learning_rate", "max_lr", "peak_lr"});
+  table.add("optimizer.betas", betas, TwoReals{{.low = 0, .high = 1, .high_open = true}}, "",
+            "decay of AdamW's first and second moment", {"beta", "beta1", "beta2", "adam_betas"});
+  table.add(RETAIN_KEY(optimizer.eps), kPositive, "", "epsilon of AdamW", {"epsilon"});
+  table.add(RETAIN_KEY(optimizer.weight_decay), Real{}, "", "decoupled weight decay of matrices", {"wd"});
+  table.add(RETAIN_KEY(optimizer.clip), Real{}, "", "largest norm of the whole gradient; 0 = no clipping",
+            {"grad_clip", "clip_grad", "clip_norm", "max_grad_norm"});
+
+  const Choice<ScheduleKind> kinds = {{{"linear", ScheduleKind::kLinear},
+                                       {"cosine", ScheduleKind::kCosine},
+                                       {"wsd", ScheduleKind::kWsd},
+                                       {"constant", ScheduleKind::kConstant}}};
+  table.add(RETAIN_KEY(schedule.kind), kinds, "", "how the learning rate falls after warm-up",
+            {"lr_scheduler", "scheduler", "type"});
+  table.add("schedule.warmup", RETAIN_PLACE(schedule.warmup_steps), Whole{}, "steps",
+            "in which the learning rate rises", {"warmup_steps", "warmup_iters"});
+  table.add(RETAIN_KEY(schedule.final), Real{.low = 0, .high = 1}, "", "learning rate at the end, as a fraction of lr",
+            {"min_lr", "end", "final_lr"});
+  table.add(RETAIN_KEY(schedule.decay_fraction), Real{.low = 0, .high = 1, .low_open = true}, "",
+            "wsd: the last part of the run, in which the rate falls");
+}
+
+void add_parallel_and_checkpoint(Table& table) {
+  table.add(RETAIN_KEY(parallel.dp), Whole{1, kMostRanks, "auto"}, "ranks", "replicas; auto = ranks / (cp tp)",
+            {"data_parallel", "dp_size"});
+  table.add(RETAIN_KEY(parallel.cp), Whole{1, kMostRanks}, "ranks", "that share a sequence",
+            {"context_parallel", "cp_size", "sp"});
+  table.add(RETAIN_KEY(parallel.tp), Whole{1, kMostRanks}, "ranks", "that share heads and columns",
+            {"tensor_parallel", "tp_size", "model_parallel"});
+  table.add(RETAIN_KEY(parallel.zero), Whole{0, 1}, "", "1: the optimizer's state is cut over the replicas",
+            {"zero_stage"});
+
+  table.add(RETAIN_KEY(checkpoint.every), Whole{}, "steps", "between checkpoints; 0 = only at the end",
+            {"interval", "save_interval", "save_every"});
+  table.add(RETAIN_KEY(checkpoint.keep), Whole{1, 1'000'000}, "checkpoints", "newest that are kept", {"keep_last"});
+  table.add(RETAIN_KEY(checkpoint.keep_every), Whole{}, "steps", "whose multiples are kept for ever; 0 = none");
+  table.add(RETAIN_KEY(checkpoint.keep_best), Whole{0, 1'000'000}, "checkpoints",
+            "kept for a low validation loss; 0 = none", {"save_best", "save_top_k"});
+  table.add(RETAIN_KEY(checkpoint.async), OnOff{}, "", "write while training goes on", {"async_save"});
+  table.add(RETAIN_KEY(checkpoint.on_error),
+            Choice<OnSaveError>{{{"continue", OnSaveError::kContinue}, {"stop", OnSaveError::kStop}}}, "",
+            "when a save fails, the run goes on or ends");
 }
 
 }  // namespace
 
-Names choices(DeviceKind) { return {"auto", "cpu", "cuda"}; }
-Names choices(Precision) { return {"auto", "bf16", "fp32", "fp64"}; }
+Named<DeviceKind> named_devices() {
+  return {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}};
+}
+Named<Precision> named_precisions() {
+  return {
+      {"auto", Precision::kAuto}, {"bf16", Precision::kBf16}, {"fp32", Precision::kFp32}, {"fp64", Precision::kFp64}};
+}
+Names choices(DeviceKind) { return names_of(named_devices()); }
+Names choices(Precision) { return names_of(named_precisions()); }
 
 std::string Field::section() const {
   const size_t dot = path.find('.');
@@ -81,105 +182,35 @@ std::string Field::section() const {
 std::string Field::name() const { return path.substr(path.find('.') + 1); }
 
 std::vector<Field> config_fields() {
-  using C = Config;
-  const Interval unit_interval = {.low = 0, .high = 1};
-  const Interval at_least_zero = {};
-  std::vector<Field> fields;
-  const auto add = [&](Field f, Names names = {}) { fields.push_back(known_as(std::move(f), std::move(names))); };
+  Table table;
+  table.add(RETAIN_KEY(run.dir), Path{}, "", "the run's directory: logs, metrics, checkpoints",
+            {"output", "out_dir", "output_dir", "directory"});
+  table.add(RETAIN_KEY(run.seed), Whole{}, "", "of initial weights and of the order of the data", {},
+            Resume::kIfAllowed);
+  add_model(table);
+  add_data_and_train(table);
+  add_eval_and_optimizer(table);
+  add_parallel_and_checkpoint(table);
+  table.add(RETAIN_KEY(log.every), Whole{1, kMostTokens}, "steps", "between lines of the log",
+            {"interval", "log_interval"});
+  table.add(RETAIN_KEY(device), Choice<DeviceKind>{named_devices()}, "", "auto = cuda when there is one");
+  table.add(RETAIN_KEY(precision), Choice<Precision>{named_precisions()}, "", "auto = bf16 on cuda, fp32 on cpu",
+            {"dtype"});
+  return std::move(table.fields);
+}
 
-  add(text("run.dir", at(&C::run, &RunConfig::dir), true, "the run's directory: logs, metrics, checkpoints"),
-      {"output", "out_dir", "output_dir", "directory"});
-  add(whole("run.seed", at(&C::run, &RunConfig::seed), {}, "", "of initial weights and of the order of the data"));
+std::map<std::string, std::string> identity_values(const Config& config) {
+  std::map<std::string, std::string> values;
+  for (const Field& field : config_fields())
+    if (field.resume != Resume::kMayDiffer) values[field.path] = field.get(config);
+  return values;
+}
 
-  add_model(fields);
-
-  add(text("data.tokenizer", at(&C::data, &DataConfig::tokenizer), false, "how text became tokens: bytes"));
-  add(train_sources());
-  add(valid_sets(), {"validation", "val", "test"});
-  add(whole("data.seq_len", at(&C::data, &DataConfig::seq_len), {1, kLongestSequence}, "tokens",
-            "tokens of a training sequence"),
-      {"sequence_length", "seq_length", "context_length", "block_size", "max_seq_len"});
-  add(on_off("data.reset_state_at_documents", at(&C::data, &DataConfig::reset_state_at_documents),
-             "retention forgets at the start of a document"));
-
-  add(required(
-          whole("train.tokens", at(&C::train, &TrainConfig::tokens), {1, kMostTokens}, "tokens", "of the whole run"),
-          "100B"),
-      {"total_tokens", "max_tokens", "train_tokens", "steps", "max_steps"});
-  add(required(whole("train.batch_tokens", at(&C::train, &TrainConfig::batch_tokens), {1, kMostTokens}, "tokens",
-                     "of one optimizer step over all ranks"),
-               "4Mi"),
-      {"batch_size", "global_batch_size", "batch"});
-  add(required(whole("train.micro_batch_tokens", at(&C::train, &TrainConfig::micro_batch_tokens), {1, kMostTokens},
-                     "tokens", "of one replica in one forward"),
-               "16Ki"),
-      {"micro_batch_size", "micro_batch"});
-  add(whole("train.chunk", at(&C::train, &TrainConfig::chunk), {1, kLongestSequence}, "tokens",
-            "chunk of chunkwise retention", "auto"),
-      {"chunk_size"});
-
-  add(whole("eval.every", at(&C::eval, &EvalConfig::every), {}, "steps", "between evaluations; 0 = never"),
-      {"interval", "eval_interval"});
-  add(whole("eval.tokens", at(&C::eval, &EvalConfig::tokens), {1, kMostTokens}, "tokens",
-            "of each set in one evaluation"));
-
-  add(real("optimizer.lr", at(&C::optimizer, &OptimizerConfig::lr), kPositive, "highest learning rate of AdamW"),
-      {"learning_rate", "max_lr", "peak_lr"});
-  add(betas(), {"beta", "beta1", "beta2", "adam_betas"});
-  add(real("optimizer.eps", at(&C::optimizer, &OptimizerConfig::eps), kPositive, "epsilon of AdamW"), {"epsilon"});
-  add(real("optimizer.weight_decay", at(&C::optimizer, &OptimizerConfig::weight_decay), at_least_zero,
-           "decoupled weight decay of matrices"),
-      {"wd"});
-  add(real("optimizer.clip", at(&C::optimizer, &OptimizerConfig::clip), at_least_zero,
-           "largest norm of the whole gradient; 0 = no clipping"),
-      {"grad_clip", "clip_grad", "clip_norm", "max_grad_norm"});
-
-  add(choice("schedule.kind", at(&C::schedule, &ScheduleConfig::kind), {"linear", "cosine", "wsd", "constant"},
-             "how the learning rate falls after warm-up"),
-      {"lr_scheduler", "scheduler", "type"});
-  add(whole("schedule.warmup", at(&C::schedule, &ScheduleConfig::warmup_steps), {}, "steps",
-            "in which the learning rate rises"),
-      {"warmup_steps", "warmup_iters"});
-  add(real("schedule.final", at(&C::schedule, &ScheduleConfig::final), unit_interval,
-           "learning rate at the end, as a fraction of lr"),
-      {"min_lr", "end", "final_lr"});
-  add(real("schedule.decay_fraction", at(&C::schedule, &ScheduleConfig::decay_fraction),
-           {.low = 0, .high = 1, .low_open = true}, "wsd: the last part of the run, in which the rate falls"));
-
-  add(whole("parallel.dp", at(&C::parallel, &ParallelConfig::dp), {1, kMostRanks}, "ranks",
-            "replicas; auto = ranks / (cp tp)", "auto"),
-      {"data_parallel", "dp_size"});
-  add(whole("parallel.cp", at(&C::parallel, &ParallelConfig::cp), {1, kMostRanks}, "ranks", "that share a sequence"),
-      {"context_parallel", "cp_size", "sp"});
-  add(whole("parallel.tp", at(&C::parallel, &ParallelConfig::tp), {1, kMostRanks}, "ranks",
-            "that share heads and columns"),
-      {"tensor_parallel", "tp_size", "model_parallel"});
-  add(whole("parallel.zero", at(&C::parallel, &ParallelConfig::zero), {0, 1}, "",
-            "1: the optimizer's state is cut over the replicas"),
-      {"zero_stage"});
-
-  add(whole("checkpoint.every", at(&C::checkpoint, &CheckpointConfig::every), {}, "steps",
-            "between checkpoints; 0 = only at the end"),
-      {"interval", "save_interval", "save_every"});
-  add(whole("checkpoint.keep", at(&C::checkpoint, &CheckpointConfig::keep), {1, 1'000'000}, "checkpoints",
-            "newest that are kept"),
-      {"keep_last"});
-  add(whole("checkpoint.keep_every", at(&C::checkpoint, &CheckpointConfig::keep_every), {}, "steps",
-            "whose multiples are kept for ever; 0 = none"));
-  add(whole("checkpoint.keep_best", at(&C::checkpoint, &CheckpointConfig::keep_best), {0, 1'000'000}, "checkpoints",
-            "kept for a low validation loss; 0 = none"),
-      {"save_best", "save_top_k"});
-  add(on_off("checkpoint.async", at(&C::checkpoint, &CheckpointConfig::async), "write while training goes on"),
-      {"async_save"});
-  add(choice("checkpoint.on_error", at(&C::checkpoint, &CheckpointConfig::on_error), {"continue", "stop"},
-             "when a save fails, the run goes on or ends"));
-
-  add(whole("log.every", at(&C::log, &LogConfig::every), {1, kMostTokens}, "steps", "between lines of the log"),
-      {"interval", "log_interval"});
-
-  add(choice("device", at(&C::device), choices(DeviceKind{}), "auto = cuda when there is one"));
-  add(choice("precision", at(&C::precision), choices(Precision{}), "auto = bf16 on cuda, fp32 on cpu"), {"dtype"});
-  return fields;
+std::vector<std::string> changeable_config_keys() {
+  std::vector<std::string> keys;
+  for (const Field& field : config_fields())
+    if (field.resume == Resume::kIfAllowed) keys.push_back(field.path);
+  return keys;
 }
 
 std::string print_fields(const std::vector<Field>& fields, const std::function<std::string(const Field&)>& value,
@@ -209,7 +240,6 @@ std::string reference_yaml() {
                std::string about = f.example.empty() ? "" : "required; ";
                if (!f.unit.empty()) about += f.unit + "; ";
                about += f.doc;
-               if (f.type.starts_with("one of ")) about += " (" + f.type.substr(7) + ")";
                if (!f.range.empty()) about += " (" + f.range + ")";
                return about;
              });

@@ -1,31 +1,38 @@
-// The one table of all keys of a configuration: how each is written, read, printed, bounded and explained. It drives
-// the reader (launch/config/reader), its suggestions, resolved.yaml and configs/reference.yaml.
+// The one table of all keys of a configuration: how each is written, read, printed, bounded and explained, and what a
+// resume asks of it. It drives the reader (launch/config/reader), its suggestions, resolved.yaml,
+// configs/reference.yaml, the identity of a run and --allow-changed.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "launch/config/tree.h"
+#include "launch/config/yaml.h"
 #include "trainer/config.h"
 
 namespace retain {
 
-/// Takes a problem at a node: message, and hint ("" without one).
-using ReportProblem = std::function<void(const ConfigNode& at, std::string message, std::string hint)>;
+/// What a checkpoint that is continued says about a key.
+enum class Resume {
+  kMayDiffer,  ///< nothing
+  kMustAgree,  ///< its value is part of the run's identity
+  kIfAllowed,  ///< the same, but --allow-changed may name it
+};
 
 struct Field {
-  std::string path;     ///< "optimizer.lr"
-  std::string type;     ///< "whole number", "real number", "true or false", "one of swiglu, geglu, gelu", …
-  std::string unit;     ///< "tokens", "steps", or ""
-  std::string range;    ///< "1 to 100000", or ""
-  std::string doc;      ///< one line
-  std::string example;  ///< of a key that must be given, as YAML; "" when there is a default
+  std::string path;                      ///< "optimizer.lr"
+  std::string unit;                      ///< "tokens", "steps", or ""
+  std::string range;                     ///< "1 to 100000", "swiglu, geglu, gelu", …, or ""
+  std::string doc;                       ///< one line
+  std::string example;                   ///< of a key that must be given, as YAML; "" when there is a default
   std::vector<std::string> other_names;  ///< what others call it: found by suggestions, never accepted
   bool names_entries = false;            ///< a map from names of the user's choice: data.valid
+  Resume resume = Resume::kMayDiffer;
 
-  /// Reads the node into the configuration, or reports what is wrong and leaves the configuration as it is.
-  std::function<void(Config&, const ConfigNode&, const ReportProblem&)> set;
+  /// Reads the node into the configuration and returns true, or reports what is wrong and changes nothing.
+  std::function<bool(Config&, const ConfigNode&, const ReportProblem&)> set;
   /// The value as YAML, in one line.
   std::function<std::string(const Config&)> get;
 
@@ -36,6 +43,11 @@ struct Field {
 /// All keys, in the order of their sections.
 std::vector<Field> config_fields();
 
+/// What a checkpoint must agree with to be continued: the model and what decides which tokens a step sees, by key.
+std::map<std::string, std::string> identity_values(const Config& config);
+/// The keys among these that may differ when the user says so.
+std::vector<std::string> changeable_config_keys();
+
 /// The fields as a YAML file: one line a field, the value and beside it `comment(field)`.
 std::string print_fields(const std::vector<Field>& fields, const std::function<std::string(const Field&)>& value,
                          const std::function<std::string(const Field&)>& comment);
@@ -44,7 +56,20 @@ std::string print_fields(const std::vector<Field>& fields, const std::function<s
 /// range and meaning.
 std::string reference_yaml();
 
-/// The names of an enumeration's values in YAML, in the order of the values.
+/// An enumeration's values with their names in YAML.
+template <class E>
+using Named = std::vector<std::pair<std::string, E>>;
+Named<DeviceKind> named_devices();
+Named<Precision> named_precisions();
+
+template <class E>
+std::vector<std::string> names_of(const Named<E>& named) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : named) names.push_back(name);
+  return names;
+}
+
+/// The names alone, in the order of the values.
 std::vector<std::string> choices(DeviceKind);
 std::vector<std::string> choices(Precision);
 

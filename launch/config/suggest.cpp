@@ -38,4 +38,8 @@ std::string nearest_word(const std::string& asked, const std::vector<std::string
   return found;
 }
 
+std::string did_you_mean(const std::string& nearest) {
+  return nearest.empty() ? "" : "did you mean '" + nearest + "'?";
+}
+
 }  // namespace retain

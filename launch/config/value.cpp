@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cmath>
+#include <limits>
 
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
@@ -37,7 +37,7 @@ std::string_view take_digits(std::string_view& text) {
   return digits;
 }
 
-bool times(int64_t& value, int64_t factor) { return !__builtin_mul_overflow(value, factor, &value); }
+__extension__ using Wide = unsigned __int128;  // holds 19 digits times the largest factor
 
 }  // namespace
 
@@ -76,32 +76,19 @@ std::optional<int64_t> parse_whole(std::string_view text, std::string& problem) 
 
   // value = (whole.fraction) · 10^exponent · factor, exactly: all digits as one integer, then divided by what the
   // fraction added.
-  if (whole.size() + fraction.size() > 19) {
-    problem = kTooLarge;
-    return std::nullopt;
-  }
   const std::string digits = std::string(whole) + std::string(fraction);
-  int64_t value = 0;
-  bool fits = std::from_chars(digits.data(), digits.data() + digits.size(), value).ec == std::errc();
+  uint64_t number = 0;
+  constexpr Wide kMost = std::numeric_limits<int64_t>::max();
+  const bool fits = digits.size() <= 19;
+  if (fits) std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  Wide value = Wide{number} * static_cast<Wide>(factor);
   int scale = exponent - static_cast<int>(fraction.size());
-  for (; fits && scale > 0 && value != 0; --scale) fits = times(value, 10);
-  for (; scale < 0 && factor % 10 == 0; ++scale) factor /= 10;
-  for (; fits && scale < 0; ++scale) {
-    if (factor % 2 == 0 && value % 5 == 0) {
-      factor /= 2;
-      value /= 5;
-    } else if (value % 10 == 0) {
-      value /= 10;
-    } else {
-      return std::nullopt;  // 1.5, or 0.0001k
-    }
-  }
-  if (!fits || !times(value, factor)) {
-    problem = kTooLarge;
-    return std::nullopt;
-  }
-  problem.clear();
-  return negative ? -value : value;
+  for (; scale > 0 && value <= kMost; --scale) value *= 10;
+  for (; scale < 0 && value % 10 == 0; ++scale) value /= 10;
+  if (fits && scale < 0) return std::nullopt;  // 1.5, or 0.0001k
+  problem = fits && value <= kMost ? "" : kTooLarge;
+  if (!problem.empty()) return std::nullopt;
+  return negative ? -static_cast<int64_t>(value) : static_cast<int64_t>(value);
 }
 
 std::optional<double> parse_real(std::string_view text, std::string& problem) {

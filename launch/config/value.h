@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "launch/config/tree.h"
+#include "launch/config/yaml.h"
 
 namespace retain {
 

@@ -5,9 +5,9 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <istream>
 #include <map>
-#include <streambuf>
+#include <sstream>
+#include <utility>
 
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
@@ -15,251 +15,185 @@
 namespace retain {
 namespace {
 
+using Kind = ConfigNode::Kind;
+
+constexpr const char* kNoAnchors = "anchors (&name) are not supported: share settings through base: [file]";
 constexpr const char* kNoAliases = "aliases (*name) are not supported: share settings through base: [file]";
+constexpr const char* kNoMerge = "'<<' is not supported: share settings through base: [file]";
+constexpr const char* kOneDocument = "holds several YAML documents ('---'); one is expected";
 
-/// Reads from memory without a copy of it.
-class ViewBuffer : public std::streambuf {
- public:
-  explicit ViewBuffer(std::string_view text) {
-    char* begin = const_cast<char*>(text.data());  // streambuf wants char*, but a get area is only read
-    setg(begin, begin, begin + text.size());
-  }
-};
+/// A text whose first character stands at `start`, and where yaml-cpp's marks stand in it.
+struct Document {
+  std::string_view text;
+  Origin start;
 
-/// Builds the tree out of yaml-cpp's events.
-class TreeBuilder : public YAML::EventHandler {
- public:
-  TreeBuilder(std::string_view text, const Origin& start, std::vector<ReadProblem>& problems)
-      : text_(text), start_(start), problems_(problems) {
-    for (size_t i = 0; i < text.size(); ++i)
-      if (text[i] == '\n') line_begins_.push_back(i + 1);
+  /// The line of a mark, which may be null or behind the text, and what follows.
+  std::string_view from_line_of(const YAML::Mark& mark) const {
+    return text.substr(text.substr(0, static_cast<size_t>(std::max(mark.pos, 0))).rfind('\n') + 1);
   }
 
-  ConfigNode take() { return std::move(root_); }
-
-  Origin origin(const YAML::Mark& mark) const {
-    const size_t line = mark.is_null() ? 0 : std::min<size_t>(mark.line, line_begins_.size() - 1);
-    const size_t begin = line_begins_[line];
-    const std::string_view before = text_.substr(begin, mark.is_null() ? 0 : std::max(mark.column, 0));
-    Origin at = start_;
-    at.line += static_cast<int>(line);
-    at.column = (line == 0 ? start_.column : 1) + count_characters(before);
+  Origin place(const YAML::Mark& mark) const {
+    const std::string_view line = from_line_of(mark);  // the end of the text has column 0
+    Origin at = start;
+    at.line += std::max(mark.line, 0);
+    at.column = (line.size() == text.size() ? start.column : 1) +
+                count_characters(line.substr(0, static_cast<size_t>(std::max(mark.column, 0))));
     return at;
   }
 
-  /// Where the document starts.
-  const Origin& start() const { return document_; }
+  /// Whether a tab stands before the first word of the line: the usual reason why it cannot be read.
+  bool has_tab_indentation(const YAML::Mark& mark) const {
+    const std::string_view line = from_line_of(mark);
+    return line.find('\t') < line.find_first_not_of(" \t");
+  }
+};
 
-  void OnDocumentStart(const YAML::Mark& mark) override { document_ = origin(mark); }
+/// The tree out of yaml-cpp's events, with the keys and values of a map by turns. Events and not YAML::Node, which
+/// knows neither where an alias nor where a second document stands, nor that there is an anchor.
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  TreeBuilder(const Document& document, const ReportProblem& report) : document_(document), report_(report) {}
+
+  ConfigNode root;
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (std::exchange(started_, true)) throw YAML::Exception(mark, kOneDocument);
+  }
   void OnDocumentEnd() override {}
-
-  /// Whether a tab stands before the first word of the line there: the usual reason why it cannot be read.
-  bool has_tab_indentation(const Origin& at) const {
-    const std::string_view line = text_.substr(line_begins_[static_cast<size_t>(at.line - start_.line)]);
-    return line.substr(0, line.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
-  }
-
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    ConfigNode node;
-    node.at = origin(mark);
-    refuse_anchor(node, anchor);
-    if (expects_value()) node.at = open_.back().key.at;  // yaml-cpp marks what follows the missing value
-    add(std::move(node));
-  }
-
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    ConfigNode node;
-    node.at = origin(mark);
-    refuse(node, kNoAliases);
-    add(std::move(node));
-  }
-
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(make(Kind::kNull, mark, "?", anchor)); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { add(refused(document_.place(mark), kNoAliases)); }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
-    ConfigNode node = make(mark, tag, anchor, ConfigNode::Kind::kScalar);
+    ConfigNode node = make(Kind::kScalar, mark, tag, anchor);
     node.text = value;
     node.quoted = tag == "!";
     add(std::move(node));
   }
-
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
-    open(make(mark, tag, anchor, ConfigNode::Kind::kSequence));
+    open_.push_back(make(Kind::kSequence, mark, tag, anchor));
   }
-  void OnSequenceEnd() override { close(); }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
-    open(make(mark, tag, anchor, ConfigNode::Kind::kMap));
+    open_.push_back(make(Kind::kMap, mark, tag, anchor));
   }
+  void OnSequenceEnd() override { close(); }
   void OnMapEnd() override { close(); }
 
  private:
-  /// A collection that is being read. `key` waits for its value when has_key.
-  struct Open {
+  ConfigNode refused(const Origin& at, const char* why) {
+    report_(at, why, "");
     ConfigNode node;
-    ConfigNode::Key key;
-    bool has_key = false, key_refused = false, refused = false;
-    std::string path;                    ///< of the collection, "" at the root
-    std::map<std::string, Origin> seen;  ///< keys of a map
-  };
-
-  ConfigNode make(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, ConfigNode::Kind kind) {
-    ConfigNode node;
-    node.kind = kind;
-    node.at = origin(mark);
-    refuse_anchor(node, anchor);
-    if (!tag.empty() && tag != "?" && tag != "!") refuse(node, "tags (!!type) are not supported");
+    node.kind = Kind::kRefused;
+    node.at = at;
     return node;
   }
 
-  void refuse_anchor(ConfigNode& node, YAML::anchor_t anchor) {
-    if (anchor != 0) refuse(node, "anchors (&name) are not supported: share settings through base: [file]");
-  }
-
-  void refuse(ConfigNode& node, std::string message) {
-    problems_.push_back({node.at, path_of_next(), std::move(message), ""});
-    node.kind = ConfigNode::Kind::kRefused;
-  }
-
-  bool expects_value() const {
-    return !open_.empty() && open_.back().node.kind == ConfigNode::Kind::kMap && open_.back().has_key;
-  }
-
-  /// The dotted path of the node that comes next.
-  std::string path_of_next() const {
-    if (open_.empty()) return "";
-    const Open& parent = open_.back();
-    if (parent.node.kind == ConfigNode::Kind::kSequence) return concat(parent.path, "[", parent.node.items.size(), "]");
-    if (!parent.has_key) return parent.path;
-    return parent.path.empty() ? parent.key.name : parent.path + "." + parent.key.name;
-  }
-
-  void open(ConfigNode node) {
-    Open collection;
-    collection.path = path_of_next();
-    collection.refused = node.kind == ConfigNode::Kind::kRefused;
-    if (collection.refused) node.kind = ConfigNode::Kind::kSequence;  // so that what is inside finds a place
-    collection.node = std::move(node);
-    open_.push_back(std::move(collection));
+  ConfigNode make(Kind kind, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
+    if (anchor != 0) return refused(document_.place(mark), kNoAnchors);
+    if (!tag.empty() && tag != "?" && tag != "!")
+      return refused(document_.place(mark), "tags (!!type) are not supported");
+    ConfigNode node;
+    node.kind = kind;
+    node.at = document_.place(mark);
+    return node;
   }
 
   void close() {
-    Open done = std::move(open_.back());
+    ConfigNode done = std::move(open_.back());
     open_.pop_back();
-    if (done.refused) done.node.kind = ConfigNode::Kind::kRefused;
-    add(std::move(done.node));
+    add(std::move(done));
   }
 
-  void add(ConfigNode node) {
-    if (open_.empty()) {
-      root_ = std::move(node);
-      return;
-    }
-    Open& parent = open_.back();
-    if (parent.node.kind == ConfigNode::Kind::kSequence) {
-      parent.node.items.push_back(std::move(node));
-    } else if (!parent.has_key) {
-      add_key(parent, node);
-    } else {
-      if (!parent.key_refused) {
-        parent.node.keys.push_back(std::move(parent.key));
-        parent.node.items.push_back(std::move(node));
-      }
-      parent.has_key = false;
-    }
-  }
+  void add(ConfigNode node) { (open_.empty() ? root : open_.back().items.emplace_back()) = std::move(node); }
 
-  void add_key(Open& parent, const ConfigNode& node) {
-    std::string wrong;
-    if (node.kind == ConfigNode::Kind::kNull)
-      wrong = "a key is missing before ':'";
-    else if (node.kind == ConfigNode::Kind::kScalar && node.text == "<<" && !node.quoted)
-      wrong = "'<<' is not supported: share settings through base: [file]";
-    else if (node.kind == ConfigNode::Kind::kSequence || node.kind == ConfigNode::Kind::kMap)
-      wrong = "a key must be a word";
-    if (!wrong.empty()) problems_.push_back({node.at, parent.path, wrong, ""});
-    parent.key = {node.text, node.at};
-    parent.has_key = true;
-    parent.key_refused = !wrong.empty() || node.kind == ConfigNode::Kind::kRefused;
-    if (parent.key_refused) return;
-    const auto [first, fresh] = parent.seen.emplace(node.text, node.at);
-    if (fresh) return;
-    const std::string path = path_of_next();
-    problems_.push_back(
-        {node.at, path,
-         concat(in_quotes(path), " given twice (first at ", first->second.line, ":", first->second.column, ")"), ""});
-    parent.key_refused = true;
-  }
-
-  std::string_view text_;
-  Origin start_, document_;
-  std::vector<ReadProblem>& problems_;
-  std::vector<size_t> line_begins_ = {0};
-  std::vector<Open> open_;
-  ConfigNode root_;
+  const Document& document_;
+  const ReportProblem& report_;
+  std::vector<ConfigNode> open_;  // collections that are being read
+  bool started_ = false;
 };
 
-/// The first byte that no configuration holds: a control character or broken UTF-8. Returns whether there is one.
-bool find_bad_byte(std::string_view text, const Origin& start, std::vector<ReadProblem>& problems) {
-  Origin at = start;
-  for (size_t i = 0; i < text.size();) {
-    const size_t length = utf8_length(text, i);
-    const char c = text[i];
+/// What is wrong with a map's key, or "".
+std::string key_problem(const ConfigNode& key) {
+  if (key.kind == Kind::kNull) return "a key is missing before ':'";
+  if (key.kind == Kind::kSequence || key.kind == Kind::kMap) return "a key must be a word";
+  return key.text == "<<" && !key.quoted ? kNoMerge : "";
+}
+
+/// Makes pairs of the keys and values that the maps below `node` hold by turns; refuses the values of wrong keys.
+void pair_up(ConfigNode& node, const std::string& path, const ReportProblem& report) {
+  std::vector<ConfigNode> raw = std::exchange(node.items, {});
+  if (node.kind == Kind::kSequence) {
+    for (size_t i = 0; i < raw.size(); ++i) pair_up(raw[i], concat(path, "[", i, "]"), report);
+    node.items = std::move(raw);
+  }
+  if (node.kind != Kind::kMap) return;
+  std::map<std::string, Origin> seen;
+  for (size_t i = 0; i + 1 < raw.size(); i += 2) {
+    const ConfigNode& key = raw[i];
+    ConfigNode& item = raw[i + 1];
+    item.key = key.text;
+    item.key_at = key.at;
+    if (item.kind == Kind::kNull) item.at = key.at;  // yaml-cpp marks what follows the missing value
+    const std::string item_path = path.empty() ? key.text : path + "." + key.text;
+    std::string wrong = key_problem(key);
+    if (wrong.empty() && key.kind == Kind::kScalar)
+      if (const auto [first, fresh] = seen.emplace(key.text, key.at); !fresh)
+        wrong =
+            concat(in_quotes(item_path), " given twice (first at ", first->second.line, ":", first->second.column, ")");
+    if (!wrong.empty()) report(key.at, wrong, "");
+    if (!wrong.empty() || key.kind == Kind::kRefused)
+      item.kind = Kind::kRefused;
+    else
+      pair_up(item, item_path, report);
+    node.items.push_back(std::move(item));
+  }
+}
+
+/// Reports the first byte that no configuration holds: a control character or broken UTF-8.
+bool has_bad_byte(std::string_view text, Origin at, const ReportProblem& report) {
+  for (size_t i = 0, length = 0; i < text.size(); i += length) {
+    length = utf8_length(text, i);
     // A carriage return alone ends a line for some versions of yaml-cpp and not for others.
-    const bool line_end = c == '\n' || (c == '\r' && text.substr(i + 1).starts_with('\n'));
-    const bool allowed = length > 0 && (line_end || c == '\t' || !is_control(text, i, length));
-    if (!allowed) {
-      const std::string byte = hex_escape(static_cast<unsigned char>(c));
-      problems.push_back(
-          {at, "", length == 0 ? concat("not UTF-8 text: byte ", byte) : concat("control character ", byte), ""});
+    const bool white = text[i] == '\n' || text[i] == '\t' || text.substr(i, 2) == "\r\n";
+    if (length == 0 || (is_control(text, i, length) && !white)) {
+      const std::string what = length == 0 ? "not UTF-8 text: byte " : "control character ";
+      report(at, what + hex_escape(static_cast<unsigned char>(text[i])), "");
       return true;
     }
-    if (c == '\n') {
-      ++at.line;
-      at.column = 1;
-    } else {
-      ++at.column;
-    }
-    i += length;
+    at.line += text[i] == '\n' ? 1 : 0;
+    at.column = text[i] == '\n' ? 1 : at.column + 1;
   }
   return false;
 }
 
 }  // namespace
 
-ConfigNode parse_yaml(std::string_view text, const Origin& start, std::vector<ReadProblem>& problems) {
+ConfigNode parse_yaml(std::string_view text, const Origin& start, const ReportProblem& report) {
   ConfigNode refused;
-  refused.kind = ConfigNode::Kind::kRefused;
+  refused.kind = Kind::kRefused;
   refused.at = start;
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
-  if (find_bad_byte(text, start, problems)) return refused;
+  if (has_bad_byte(text, start, report)) return refused;
 
-  TreeBuilder builder(text, start, problems);
+  const Document document{text, start};
+  TreeBuilder builder(document, report);
+  builder.root.at = start;  // unless something stands there
   try {
-    ViewBuffer buffer(text);
-    std::istream stream(&buffer);
+    std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
-    if (!parser.HandleNextDocument(builder)) {
-      ConfigNode empty;
-      empty.at = start;
-      return empty;
-    }
-    TreeBuilder second(text, start, problems);
-    const size_t known = problems.size();
-    if (parser.HandleNextDocument(second)) {
-      problems.resize(known);
-      problems.push_back({second.start(), "", "holds several YAML documents ('---'); one is expected", ""});
-      return refused;
+    while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    const Origin at = builder.origin(error.mark);
-    // Some versions add the name that is missing.
-    const bool alias = error.msg.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR);
-    problems.push_back({at, "", alias ? kNoAliases : "not YAML: " + escape_controls(error.msg),
-                        builder.has_tab_indentation(at) ? "indent with blanks, not with tabs" : ""});
+    std::string message = "not YAML: " + escape_controls(error.msg);
+    if (error.msg == kOneDocument) message = kOneDocument;
+    if (error.msg.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR)) message = kNoAliases;  // a name may follow
+    report(document.place(error.mark), message,
+           document.has_tab_indentation(error.mark) ? "indent with blanks, not with tabs" : "");
     return refused;
   }
-  return builder.take();
+  pair_up(builder.root, "", report);
+  return std::move(builder.root);
 }
 
 }  // namespace retain

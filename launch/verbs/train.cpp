@@ -21,18 +21,6 @@ namespace {
 
 constexpr int kStoppedOnRequest = 75;
 
-// What a checkpoint must agree with to be continued: the model and everything that decides which tokens a step sees.
-std::map<std::string, std::string> identity_values(const Config& config) {
-  std::map<std::string, std::string> values;
-  for (const Field& field : config_fields()) {
-    const bool decides = field.section() == "model" || field.path == "run.seed" || field.path == "train.batch_tokens" ||
-                         field.path == "data.tokenizer" || field.path == "data.seq_len" ||
-                         field.path == "data.reset_state_at_documents";
-    if (decides) values[field.path] = field.get(config);
-  }
-  return values;
-}
-
 std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) {
   const nlohmann::ordered_json json = {{"version", version()},
                                        {"compiler", compiler()},
@@ -53,11 +41,10 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   }
 
   Session session(target, config.mesh(ranks), mpi, std::move(host));
-  const RunIdentity identity{.resolved_config = resolved_yaml(parsed),
-                             .values = identity_values(config),
-                             .build = version() + " " + compiler()};
+  const RunIdentity identity{
+      .resolved_config = parsed.resolved, .values = identity_values(config), .build = version() + " " + compiler()};
   if (first) {
-    directory.write("config.yaml", read_config_sources(options.config).files.front().text);
+    directory.write("config.yaml", parsed.source);
     directory.write("resolved.yaml", identity.resolved_config);
     directory.write("environment.json", environment_json(mpi, session.backend()));
   }
@@ -85,7 +72,7 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   std::unique_ptr<Communicator> host = make_host_communicator(mpi);
   const bool first = host->rank() == 0;
   const LocalPlace place = local_place(mpi);
-  const ParsedConfig parsed = parse_config(read_config_once(*host, options.config), options.sets, host->size());
+  const ParsedConfig parsed = read_config_once(*host, options.config, options.sets);
   const Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place.ranks));
   check_inputs(*host, parsed.config, target);
 

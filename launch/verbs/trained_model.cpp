@@ -12,12 +12,10 @@ TrainedModel load_trained_model(const std::string& path) {
   const Checkpoint checkpoint =
       open_verified(*alone, path, [](const std::string& line) { std::cerr << "retain: " << line << "\n"; });
 
-  ConfigSources sources;
-  sources.files.push_back(
-      {concat(checkpoint.path().string(), "/manifest.json: config"), checkpoint.state().config_text});
-  sources.working_directory = checkpoint.path().string();
+  const std::string folder = checkpoint.path().string();
+  const ConfigSources saved{{{folder + "/manifest.json: config", checkpoint.state().config_text}}, folder};
   TrainedModel model{
-      .config = parse_config(sources, {}, 0).config, .target = {}, .backend = nullptr, .parameters = nullptr};
+      .config = parse_config(saved, {}, 0).config, .target = {}, .backend = nullptr, .parameters = nullptr};
 
   // The device is this machine's, whatever trained the model; float64 runs stay float64.
   Config here = model.config;

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 
 #include "tests/support/ranks.h"
 
@@ -32,6 +34,38 @@ TEST(Session, EveryRankRefusesWhenOneAloneHasNoGpu) {
     EXPECT_EQ(agree_on_target(host, config, host.rank() != 1, 1).device, DeviceKind::kCpu);
   });
   EXPECT_EQ(refusals, 3);
+}
+
+TEST(Session, RankZeroReadsTheConfigurationForAll) {
+  const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / "retain_session_test.yaml";
+  std::ofstream(path) << "model: {layers: 2, hidden_size: 64, heads: 4, ffn_size: 64, vocab_size: 257}\n"
+                         "data: {train: [{path: /data/train}], seq_len: 64}\n"
+                         "train: {tokens: 512k, batch_tokens: 1k, micro_batch_tokens: 128}\n";
+  std::atomic<int> refusals = 0;
+  testing::run_ranks(2, [&](Communicator& host) {
+    // The file is that of rank 0 alone.
+    const std::string mine = host.rank() == 0 ? path.string() : "nowhere.yaml";
+    const ParsedConfig parsed = read_config_once(host, mine, {"optimizer.lr=0.1", "train.batch_tokens=512"});
+    EXPECT_EQ(parsed.config.optimizer.lr, 0.1);
+    EXPECT_EQ(parsed.config.train.batch_tokens, 512);
+    EXPECT_THAT(parsed.resolved, ::testing::HasSubstr("# --set 1\n"));
+    EXPECT_EQ(parsed.source.empty(), host.rank() != 0);
+    try {
+      read_config_once(host, mine, {"parallel.dp=3"});
+    } catch (const ConfigError& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+      EXPECT_EQ(std::string(error.what()).find("--set 1: parallel.dp = 3"), 0u) << error.what();
+      ++refusals;
+    }
+    try {
+      read_config_once(host, host.rank() == 0 ? "nowhere.yaml" : path.string(), {});
+    } catch (const ConfigError& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kMissingInput);
+      ++refusals;
+    }
+  });
+  EXPECT_EQ(refusals, 4);
+  std::filesystem::remove(path);
 }
 
 }  // namespace
