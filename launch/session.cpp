@@ -5,7 +5,7 @@
 
 #include "parallel/mpi/mpi_communicator.h"
 #include "parallel/nccl/nccl_communicator.h"
-#include "trainer/checkpoint/exchange.h"
+#include "parallel/agreement.h"
 
 namespace retain {
 
