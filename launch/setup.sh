@@ -36,6 +36,11 @@ configures() {
   cmake -S "$root" -B "$scratch/build" -G Ninja -D RETAIN_CUDA=OFF >"$scratch/log" 2>&1
 }
 say_why() { sed -n '/^CMake Error/,/^Call Stack\|^--/{/^Call Stack\|^--\|^$/!p}' "$scratch/log" >&2; }
+give_up() {
+  say_why
+  echo "setup: every package is installed, but CMake cannot configure this tree; it says why above" >&2
+  exit 1
+}
 absent() {
   local package
   for package in "$@"; do
@@ -66,11 +71,7 @@ if [ -n "$check" ]; then
   [ -n "$ready" ]
   exit
 fi
-if [ -z "$ready" ] && [ ${#missing[@]} -eq 0 ]; then
-  say_why
-  echo "setup: every package is installed, but CMake cannot configure this tree; it says why above" >&2
-  exit 1
-fi
+[ -n "$ready" ] || [ ${#missing[@]} -gt 0 ] || give_up
 [ ${#missing[@]} -gt 0 ] || [ ${#wished[@]} -gt 0 ] || exit 0
 
 by_hand="apt-get update && apt-get install -y --no-install-recommends ${missing[*]} ${wished[*]}"
@@ -97,8 +98,4 @@ fi
 for package in ${wished[@]+"${wished[@]}"}; do
   install "$package" || echo "setup: could not install the optional $package; going on without" >&2
 done
-if [ -z "$ready" ] && ! configures; then
-  say_why
-  echo "setup: every package is installed, but CMake cannot configure this tree; it says why above" >&2
-  exit 1
-fi
+[ -n "$ready" ] || configures || give_up
