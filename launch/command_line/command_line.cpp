@@ -63,8 +63,11 @@ class HelpPages : public CLI::Formatter {
  public:
   HelpPages() { label("Positionals", "Arguments"); }
 
-  std::string make_description(const CLI::App* app) const override {
-    return app->get_description().empty() ? "" : app->get_description() + "\n\n";
+  // Versions of CLI11 differ in the blank lines between these parts.
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+    const std::string about = app->get_description().empty() ? "" : app->get_description() + "\n\n";
+    return about + make_usage(app, name) + make_positionals(app) + make_groups(app, mode) +
+           make_subcommands(app, mode) + make_footer(app);
   }
 
   std::string make_usage(const CLI::App* app, std::string) const override {
@@ -94,7 +97,7 @@ class HelpPages : public CLI::Formatter {
     if (examples.empty())  // a group: the first example of each verb
       for (const CLI::App* verb : verbs_of(*app))
         examples += verb->get_footer().substr(0, verb->get_footer().find('\n') + 1);
-    return "Examples:\n" + examples + "\n" + kExitCodes;
+    return "\nExamples:\n" + examples + "\n" + kExitCodes;
   }
 };
 

@@ -50,11 +50,19 @@ Names split_at_commas(const std::string& text) {
 }
 
 CLI::Validator whole(int64_t low, int64_t high) {
-  return {[=](std::string& text) { return text = std::to_string(read_whole(text, low, high)), ""; }, ""};
+  const auto read = [=](std::string& text) {
+    text = std::to_string(read_whole(text, low, high));
+    return std::string();
+  };
+  return {read, ""};
 }
 
 CLI::Validator one_of(const Names& names) {
-  return {[=](std::string& text) { return text = std::to_string(read_choice(text, names)), ""; }, ""};
+  const auto read = [=](std::string& text) {
+    text = std::to_string(read_choice(text, names));
+    return std::string();
+  };
+  return {read, ""};
 }
 
 CLI::Option* read_option(CLI::App& verb, const std::string& name, const std::function<void(const std::string&)>& read,

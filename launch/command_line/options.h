@@ -36,7 +36,8 @@ CLI::Validator one_of(const Names& names);
 
 // ---- options ----
 
-/// `shown` is what stands for the value in the help. A list takes one value each time that its option is repeated.
+/// `shown` is what stands for the value in the help; to CLI11 every value is a TEXT, as to who types it. A list takes
+/// one value each time that its option is repeated.
 template <class T>
 CLI::Option* option(CLI::App& verb, const std::string& name, T& value, const std::string& shown,
                     const std::string& about) {
