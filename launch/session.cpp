@@ -1,24 +1,25 @@
 #include "launch/session.h"
 
-#include <algorithm>
-#include <thread>
-
+#include "kernels/core/processors.h"
 #include "parallel/mpi/mpi_communicator.h"
 #include "parallel/nccl/nccl_communicator.h"
 #include "parallel/agreement.h"
 
 namespace retain {
 
-int threads_per_rank(int local_ranks) {
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / std::max(1, local_ranks));
-}
-
 std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi) {
   return mpi ? make_mpi_communicator(*mpi) : make_self_communicator();
 }
 
 LocalPlace local_place(const MpiEnvironment* mpi) {
-  return mpi ? LocalPlace{.rank = mpi->local_rank(), .ranks = mpi->local_size()} : LocalPlace{};
+  if (!mpi) return {};
+  return {.rank = mpi->local_rank(), .ranks = mpi->local_size(), .processors = mpi->host_processors()};
+}
+
+int threads_per_rank(const LocalPlace& place) {
+  ProcessorLimits limits = read_processor_limits();
+  if (place.processors > 0) limits.host = place.processors;
+  return threads_of_rank(limits, place.ranks);
 }
 
 Target agree_on_target(Communicator& host, const Config& config, bool gpu_available, int threads) {

@@ -12,17 +12,18 @@
 
 namespace retain {
 
-/// Cores of this machine that one of `local_ranks` ranks may use; at least one.
-int threads_per_rank(int local_ranks);
-
 /// The ranks of the launcher over host memory; one rank alone without a launcher (mpi == nullptr).
 std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi);
 
 /// Where a rank stands among those of its machine.
 struct LocalPlace {
   int rank = 0, ranks = 1;
+  int processors = 0;  ///< that one or another of these ranks may run on; 0: those of this process
 };
 LocalPlace local_place(const MpiEnvironment* mpi);
+
+/// threads_of_rank() for a rank at this place.
+int threads_per_rank(const LocalPlace& place);
 
 /// resolve_target(), the same on every rank; `gpu_available` is this rank's. Collective over `host`. Throws
 /// Error(kDevice) on every rank when device: auto finds a GPU for some of them only.

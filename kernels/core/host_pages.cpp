@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/core/error.h"
+#include "kernels/core/processors.h"
 
 namespace retain {
 
@@ -21,7 +22,7 @@ void provide(char* memory, int64_t bytes) {
   constexpr int64_t kShareBytes = int64_t{256} << 20;  // less is not worth a thread
   constexpr int64_t kMostThreads = 8;                  // a node's ranks do this at the same time
   const int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
-  const int64_t cores = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  const int64_t cores = threads_of_rank(read_processor_limits(), 1);
   const int64_t threads = std::clamp<int64_t>(bytes / kShareBytes, 1, std::min(cores, kMostThreads));
   const int64_t pages = (bytes + page_bytes - 1) / page_bytes;
   const auto touch = [=](int64_t first, int64_t end) {

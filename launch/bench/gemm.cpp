@@ -46,7 +46,7 @@ struct Operands {
 
 int bench_gemm(const BenchGemmOptions& options) {
   const Config config = read_config(options);
-  const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank(1));
+  const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank({}));
   const auto backend = make_backend(target, 0);
   const int tp = std::max(1, config.parallel.tp);
   const int64_t tokens =

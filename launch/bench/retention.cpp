@@ -123,7 +123,7 @@ int bench_retention(const BenchRetentionOptions& options) {
   Config config;
   config.device = options.device;
   config.precision = options.precision;
-  const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank(1));
+  const Target target = resolve_target(config, cuda_device_count() > 0, threads_per_rank({}));
   const auto backend = make_backend(target, 0);
   // The floor is an H200's, in bf16.
   const bool has_floor = target.device == DeviceKind::kCuda && target.compute == DType::kBfloat16;

@@ -22,7 +22,7 @@ std::vector<Target> check_targets(const CheckpointCheckOptions& options) {
     Config config;
     config.device = device;
     config.precision = precision;
-    targets.push_back(resolve_target(config, gpu, threads_per_rank(1)));
+    targets.push_back(resolve_target(config, gpu, threads_per_rank({})));
   };
   add(DeviceKind::kCpu, Precision::kFp32);
   if (options.precision == Precision::kFp64) add(DeviceKind::kCpu, Precision::kFp64);

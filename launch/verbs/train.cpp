@@ -73,7 +73,7 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   const bool first = host->rank() == 0;
   const LocalPlace place = local_place(mpi);
   const ParsedConfig parsed = read_config_once(*host, options.config, options.sets);
-  const Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place.ranks));
+  const Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place));
   check_inputs(*host, parsed.config, target);
 
   const RunDirectory directory(parsed.config.run.dir);

@@ -22,7 +22,7 @@ TrainedModel load_trained_model(const std::string& path) {
   here.device = DeviceKind::kAuto;
   if (here.precision == Precision::kFp64) here.device = DeviceKind::kCpu;
   if (here.precision == Precision::kBf16 && cuda_device_count() == 0) here.precision = Precision::kAuto;
-  model.target = resolve_target(here, cuda_device_count() > 0, threads_per_rank(1));
+  model.target = resolve_target(here, cuda_device_count() > 0, threads_per_rank({}));
   model.backend = make_backend(model.target, 0);
   const ParameterLayout layout(model.config.model, 0, 1, 1);
   model.parameters = std::make_unique<ParameterStore>(*model.backend, layout, model.target.compute, ReplicaShare(),

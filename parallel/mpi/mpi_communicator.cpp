@@ -1,8 +1,11 @@
 #include "parallel/mpi/mpi_communicator.h"
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <functional>
+#include <span>
+#include <thread>
 #include <vector>
 
 #include "parallel/collective_arguments.h"
@@ -39,9 +42,26 @@ struct Bytes {
   int64_t count = 0;
 };
 
+/// Waits for all requests: busily for a moment, within which ranks in step are done, then asleep between looks. MPI's
+/// own calls never sleep, and on a machine with other work take the processor from the very rank that they wait for.
+/// (To yield does not help: since Linux 6.18 who yields gives up a time slice, and misses it when there is work.)
+void await(std::span<MPI_Request> requests, std::chrono::microseconds busy) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
+  for (MPI_Request& request : requests) {
+    int done = 0;
+    for (;;) {
+      MPI_CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+      if (done) break;
+      if (Clock::now() - begin > busy) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  }
+}
+
 class MpiCommunicator final : public Communicator {
  public:
-  MpiCommunicator(MPI_Comm comm, int64_t block_bytes) : comm_(comm), block_bytes_(block_bytes) {
+  MpiCommunicator(MPI_Comm comm, int64_t block_bytes, std::chrono::microseconds busy)
+      : comm_(comm), block_bytes_(block_bytes), busy_(busy) {
     MPI_CHECK(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN));
     MPI_CHECK(MPI_Comm_rank(comm, &rank_));
     MPI_CHECK(MPI_Comm_size(comm, &size_));
@@ -57,13 +77,22 @@ class MpiCommunicator final : public Communicator {
   Pending broadcast(const TensorView& x, int root) override;
   Pending send(const TensorView& x, int peer) override;
   Pending receive(const TensorView& x, int peer) override;
-  void barrier() override { MPI_CHECK(MPI_Barrier(comm_.get())); }
+  void barrier() override {
+    await_one([&](MPI_Request* request) { MPI_CHECK(MPI_Ibarrier(comm_.get(), request)); });
+  }
   std::unique_ptr<Communicator> split(int color, int key) override;
 
  private:
   using PartOf = std::function<Bytes(int rank)>;
 
   void wait(int64_t) override {}
+  /// Waits for the request that start(&request) makes.
+  template <class Start>
+  void await_one(const Start& start) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    start(&request);
+    await({&request, 1}, busy_);
+  }
   /// Sends outgoing(r) to, and receives incoming(r) from, every other rank r.
   void exchange(const PartOf& outgoing, const PartOf& incoming);
   /// out = the sum in rank order of own and of what the other ranks send of outgoing(this rank).
@@ -83,6 +112,7 @@ class MpiCommunicator final : public Communicator {
 
   MpiGroup comm_;
   int64_t block_bytes_;
+  std::chrono::microseconds busy_;
   int rank_ = 0, size_ = 1;
   std::vector<char> scratch_;
   std::vector<MPI_Request> requests_;
@@ -108,7 +138,7 @@ void MpiCommunicator::exchange(const PartOf& outgoing, const PartOf& incoming) {
       MPI_CHECK(MPI_Isend(out.data, static_cast<int>(out.count), MPI_BYTE, to, kCollectiveTag, comm_.get(), request));
     });
   }
-  MPI_CHECK(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
+  await(requests_, busy_);
 }
 
 void MpiCommunicator::exchange_and_reduce(ReduceOp op, DType dtype, const PartOf& outgoing, char* out) {
@@ -124,7 +154,9 @@ void MpiCommunicator::exchange_and_reduce(ReduceOp op, DType dtype, const PartOf
 void MpiCommunicator::all_reduce_small(const TensorView& x, ReduceOp op) {
   const int bytes = static_cast<int>(x.bytes());
   char* gathered = scratch(x.bytes() * size_);
-  MPI_CHECK(MPI_Allgather(x.data, bytes, MPI_BYTE, gathered, bytes, MPI_BYTE, comm_.get()));
+  await_one([&](MPI_Request* request) {
+    MPI_CHECK(MPI_Iallgather(x.data, bytes, MPI_BYTE, gathered, bytes, MPI_BYTE, comm_.get(), request));
+  });
   parts_.clear();
   for (int r = 0; r < size_; ++r) parts_.push_back(gathered + r * x.bytes());
   reduce_in_order(op, x.dtype, x.data, parts_, x.elements());
@@ -187,7 +219,9 @@ Pending MpiCommunicator::broadcast(const TensorView& x, int root) {
   check_collective(x, "broadcast");
   check_root(root, size_);
   for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
-    MPI_CHECK(MPI_Bcast(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, root, comm_.get()));
+    await_one([&](MPI_Request* request) {
+      MPI_CHECK(MPI_Ibcast(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, root, comm_.get(), request));
+    });
   });
   return {};
 }
@@ -196,7 +230,10 @@ Pending MpiCommunicator::send(const TensorView& x, int peer) {
   check_collective(x, "send");
   check_peer(peer, rank_, size_);
   for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
-    MPI_CHECK(MPI_Send(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, peer, kPeerTag, comm_.get()));
+    await_one([&](MPI_Request* request) {
+      MPI_CHECK(
+          MPI_Isend(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, peer, kPeerTag, comm_.get(), request));
+    });
   });
   return {};
 }
@@ -205,14 +242,16 @@ Pending MpiCommunicator::receive(const TensorView& x, int peer) {
   check_collective(x, "receive");
   check_peer(peer, rank_, size_);
   for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
-    MPI_CHECK(MPI_Recv(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, peer, kPeerTag, comm_.get(),
-                       MPI_STATUS_IGNORE));
+    await_one([&](MPI_Request* request) {
+      MPI_CHECK(
+          MPI_Irecv(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, peer, kPeerTag, comm_.get(), request));
+    });
   });
   return {};
 }
 
-std::unique_ptr<Communicator> adopt(MPI_Comm comm, int64_t block_bytes) {
-  auto group = std::make_unique<MpiCommunicator>(comm, block_bytes);
+std::unique_ptr<Communicator> adopt(MPI_Comm comm, int64_t block_bytes, std::chrono::microseconds busy) {
+  auto group = std::make_unique<MpiCommunicator>(comm, block_bytes, busy);
   if (group->size() == 1) return make_self_communicator();
   return group;
 }
@@ -221,7 +260,7 @@ std::unique_ptr<Communicator> MpiCommunicator::split(int color, int key) {
   RETAIN_CHECK(color >= 0, "split with the colour ", color);
   MPI_Comm part = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split(comm_.get(), color, key, &part));
-  return adopt(part, block_bytes_);
+  return adopt(part, block_bytes_, busy_);
 }
 
 }  // namespace
@@ -231,7 +270,9 @@ std::unique_ptr<Communicator> make_mpi_communicator(const MpiEnvironment& enviro
   RETAIN_CHECK(block_bytes >= 8 && block_bytes <= 1 << 30, "blocks of ", block_bytes, " bytes");
   MPI_Comm world = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &world));
-  return adopt(world, block_bytes);
+  // Ranks that share a processor wait for each other longer, and give way to each other meanwhile (launch/mpirun.sh).
+  const bool crowded = environment.local_size() > environment.host_processors();
+  return adopt(world, block_bytes, std::chrono::microseconds(crowded ? 2000 : 100));
 }
 
 }  // namespace retain

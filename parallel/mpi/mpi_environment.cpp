@@ -1,11 +1,13 @@
 #include "parallel/mpi/mpi_environment.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 
 #include "kernels/core/error.h"
+#include "kernels/core/processors.h"
 #include "parallel/mpi/mpi_check.h"
 
 namespace retain {
@@ -46,6 +48,10 @@ MpiEnvironment::MpiEnvironment() : uncaught_(std::uncaught_exceptions()) {
   MPI_CHECK(MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN));
   MPI_CHECK(MPI_Comm_rank(node, &local_rank_));
   MPI_CHECK(MPI_Comm_size(node, &local_size_));
+  ProcessorSet processors = own_processors();
+  MPI_CHECK(
+      MPI_Allreduce(MPI_IN_PLACE, processors.data(), static_cast<int>(processors.size()), MPI_UINT64_T, MPI_BOR, node));
+  host_processors_ = std::max(1, count(processors));
   MPI_CHECK(MPI_Comm_free(&node));
 
   std::array<char, MPI_MAX_PROCESSOR_NAME> name{};

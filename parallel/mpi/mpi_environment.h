@@ -20,6 +20,7 @@ class MpiEnvironment {
   int world_size() const { return world_size_; }
   int local_rank() const { return local_rank_; }  ///< among the ranks of this host
   int local_size() const { return local_size_; }
+  int host_processors() const { return host_processors_; }  ///< that one or another of those ranks may run on
   const std::string& host() const { return host_; }
 
   /// True when mpirun or srun started this process; without a launcher a run needs no MPI at all.
@@ -29,7 +30,7 @@ class MpiEnvironment {
 
  private:
   int uncaught_;  // exceptions in flight when this was made
-  int world_rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1;
+  int world_rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1, host_processors_ = 1;
   std::string host_;
 };
 
