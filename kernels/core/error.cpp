@@ -2,14 +2,9 @@
 
 namespace retain {
 
-Error::Error(ErrorKind kind, const std::string& message, std::source_location where)
-    : std::runtime_error(message), kind_(kind), where_(where) {}
-
-void fail_check(const char* expression, const std::string& message, std::source_location where) {
+void fail_check(const SourceLine& where, const char* expression, const std::string& message) {
   throw Error(ErrorKind::kInternal,
-              concat(where.file_name(), ":", where.line(), ": check failed: ", expression, message.empty() ? "" : ": ",
-                     message),
-              where);
+              concat(where, ": check failed: ", expression, message.empty() ? "" : ": ", message));
 }
 
 }  // namespace retain

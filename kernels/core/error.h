@@ -1,10 +1,8 @@
 // The one exception type of Retain and the macro that checks preconditions.
-// An Error carries a kind (which decides the exit code of the program), a message that lets the
-// reader act, and the source line that raised it. Nobody catches it except main and the test runners.
-// Free of fmt and spdlog: .cu files include this header.
+// An Error carries a kind (which decides the exit code of the program) and a message that lets the reader act; that of
+// a failed check begins with its line in the source. Free of fmt and spdlog: .cu files include this header.
 #pragma once
 
-#include <source_location>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -27,15 +25,13 @@ enum class ErrorKind : int {
 
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message, std::source_location where = std::source_location::current());
+  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
 
   ErrorKind kind() const { return kind_; }
   int exit_code() const { return static_cast<int>(kind_); }
-  const std::source_location& where() const { return where_; }
 
  private:
   ErrorKind kind_;
-  std::source_location where_;
 };
 
 /// The parts, one after the other, as operator<< prints them.
@@ -46,14 +42,21 @@ std::string concat(const Parts&... parts) {
   return out.str();
 }
 
-[[noreturn]] void fail_check(const char* expression, const std::string& message,
-                             std::source_location where = std::source_location::current());
+/// A line of the source, which the macros of checks pass on. (std::source_location is unknown to clang before 15.)
+struct SourceLine {
+  const char* file;
+  int line;
+};
+#define RETAIN_HERE (::retain::SourceLine{__FILE__, __LINE__})
+inline std::ostream& operator<<(std::ostream& out, const SourceLine& at) { return out << at.file << ":" << at.line; }
+
+[[noreturn]] void fail_check(const SourceLine& where, const char* expression, const std::string& message);
 
 }  // namespace retain
 
 /// Precondition of our own code, checked in every build: throws Error(kInternal) with the failed
 /// expression and the given parts ("got 3x64, want 3x128").
-#define RETAIN_CHECK(condition, ...)                                                   \
-  do {                                                                                 \
-    if (!(condition)) ::retain::fail_check(#condition, ::retain::concat(__VA_ARGS__)); \
+#define RETAIN_CHECK(condition, ...)                                                                \
+  do {                                                                                              \
+    if (!(condition)) ::retain::fail_check(RETAIN_HERE, #condition, ::retain::concat(__VA_ARGS__)); \
   } while (false)

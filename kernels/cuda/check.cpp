@@ -4,20 +4,24 @@ namespace retain::cuda {
 
 namespace {
 
-std::string describe(const std::string& operation, const char* call, const char* name, const char* text) {
-  return concat(operation.empty() ? "cuda" : operation, ": ", call, ": ", name, ": ", text);
+/// Where memory ran out is nothing to the reader of the message.
+[[noreturn]] void fail(const SourceLine& where, bool out_of_memory, const std::string& operation,
+                       const std::string& reason) {
+  const std::string message = concat(operation.empty() ? "cuda" : operation, ": ", reason);
+  if (out_of_memory) throw Error(ErrorKind::kOutOfMemory, message);
+  throw Error(ErrorKind::kDevice, concat(where, ": ", message));
 }
 
 }  // namespace
 
-void fail_cuda(cudaError_t status, const char* call, const std::string& operation, std::source_location where) {
-  const ErrorKind kind = status == cudaErrorMemoryAllocation ? ErrorKind::kOutOfMemory : ErrorKind::kDevice;
-  throw Error(kind, describe(operation, call, cudaGetErrorName(status), cudaGetErrorString(status)), where);
+void fail_cuda(const SourceLine& where, cudaError_t status, const char* call, const std::string& operation) {
+  fail(where, status == cudaErrorMemoryAllocation, operation,
+       concat(call, ": ", cudaGetErrorName(status), ": ", cudaGetErrorString(status)));
 }
 
-void fail_cublas(cublasStatus_t status, const char* call, const std::string& operation, std::source_location where) {
-  const ErrorKind kind = status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorKind::kOutOfMemory : ErrorKind::kDevice;
-  throw Error(kind, describe(operation, call, cublasLtGetStatusName(status), cublasLtGetStatusString(status)), where);
+void fail_cublas(const SourceLine& where, cublasStatus_t status, const char* call, const std::string& operation) {
+  fail(where, status == CUBLAS_STATUS_ALLOC_FAILED, operation,
+       concat(call, ": ", cublasLtGetStatusName(status), ": ", cublasLtGetStatusString(status)));
 }
 
 }  // namespace retain::cuda

@@ -6,17 +6,17 @@
 #endif
 #include <mpi.h>
 
-#include <source_location>
+#include "kernels/core/error.h"
 
 namespace retain {
 
 /// Throws Error(kDevice) with the call's text and MPI's message.
-[[noreturn]] void fail_mpi(int result, const char* call, std::source_location where = std::source_location::current());
+[[noreturn]] void fail_mpi(const SourceLine& where, int result, const char* call);
 
 }  // namespace retain
 
-#define MPI_CHECK(call)                                                               \
-  do {                                                                                \
-    const int mpi_check_result = (call);                                              \
-    if (mpi_check_result != MPI_SUCCESS) ::retain::fail_mpi(mpi_check_result, #call); \
+#define MPI_CHECK(call)                                                                            \
+  do {                                                                                             \
+    const int mpi_check_result = (call);                                                           \
+    if (mpi_check_result != MPI_SUCCESS) ::retain::fail_mpi(RETAIN_HERE, mpi_check_result, #call); \
   } while (false)

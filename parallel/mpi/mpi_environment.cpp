@@ -12,14 +12,13 @@
 
 namespace retain {
 
-void fail_mpi(int result, const char* call, std::source_location where) {
+void fail_mpi(const SourceLine& where, int result, const char* call) {
   std::array<char, MPI_MAX_ERROR_STRING> text{};
   int length = 0;
   if (MPI_Error_string(result, text.data(), &length) != MPI_SUCCESS) length = 0;
   throw Error(ErrorKind::kDevice,
-              concat(where.file_name(), ":", where.line(), ": ", call,
-                     " failed: ", std::string(text.data(), static_cast<std::size_t>(length)), " (", result, ")"),
-              where);
+              concat(where, ": ", call, " failed: ", std::string(text.data(), static_cast<std::size_t>(length)), " (",
+                     result, ")"));
 }
 
 MpiEnvironment::MpiEnvironment() : uncaught_(std::uncaught_exceptions()) {

@@ -13,13 +13,11 @@ constexpr std::chrono::microseconds kPoll{50};
 
 }  // namespace
 
-void fail_nccl(ncclResult_t result, ncclComm_t comm, const char* call, std::source_location where) {
+void fail_nccl(const SourceLine& where, ncclResult_t result, ncclComm_t comm, const char* call) {
   const char* last = ncclGetLastError(comm);
-  throw Error(ErrorKind::kDevice,
-              concat(where.file_name(), ":", where.line(), ": ", call, " failed: ", ncclGetErrorString(result),
-                     last && *last ? concat(" (", last, ")") : std::string(),
-                     "; NCCL_DEBUG=WARN in the environment makes NCCL say more"),
-              where);
+  throw Error(ErrorKind::kDevice, concat(where, ": ", call, " failed: ", ncclGetErrorString(result),
+                                         last && *last ? concat(" (", last, ")") : std::string(),
+                                         "; NCCL_DEBUG=WARN in the environment makes NCCL say more"));
 }
 
 NcclGroup::NcclGroup(ncclComm_t comm, std::chrono::seconds deadline)
@@ -28,15 +26,13 @@ NcclGroup::NcclGroup(ncclComm_t comm, std::chrono::seconds deadline)
 NcclGroup::NcclGroup(NcclGroup&& other) noexcept
     : comm_(std::exchange(other.comm_, nullptr)), deadline_(other.deadline_), uncaught_(other.uncaught_) {}
 
-void NcclGroup::settle(ncclResult_t result, const char* call, std::source_location where) {
+void NcclGroup::settle(ncclResult_t result, const char* call) {
   const auto until = Clock::now() + deadline_;
   while (result == ncclInProgress && comm_) {
     if (Clock::now() > until) {
       abort();
-      throw Error(ErrorKind::kDevice,
-                  concat(where.file_name(), ":", where.line(), ": ", call, " was not done after ", deadline_.count(),
-                         " s; is another rank dead or stuck?"),
-                  where);
+      throw Error(ErrorKind::kDevice, concat(RETAIN_HERE, ": ", call, " was not done after ", deadline_.count(),
+                                             " s; is another rank dead or stuck?"));
     }
     const ncclResult_t asked = ncclCommGetAsyncError(comm_, &result);
     if (asked != ncclSuccess) result = asked;
@@ -44,7 +40,7 @@ void NcclGroup::settle(ncclResult_t result, const char* call, std::source_locati
   }
   if (result == ncclSuccess) return;
   try {
-    fail_nccl(result, comm_, call, where);
+    fail_nccl(RETAIN_HERE, result, comm_, call);
   } catch (...) {
     abort();  // after the message has been read from the communicator
     throw;

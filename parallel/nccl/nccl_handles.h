@@ -4,7 +4,6 @@
 #include <nccl.h>
 
 #include <chrono>
-#include <source_location>
 
 #include "kernels/core/error.h"
 
@@ -15,13 +14,12 @@
 namespace retain {
 
 /// Throws Error(kDevice) with the call's text, NCCL's message, and its last error on that communicator (null: any).
-[[noreturn]] void fail_nccl(ncclResult_t result, ncclComm_t comm, const char* call,
-                            std::source_location where = std::source_location::current());
+[[noreturn]] void fail_nccl(const SourceLine& where, ncclResult_t result, ncclComm_t comm, const char* call);
 
-#define NCCL_CHECK(comm, call)                                                                 \
-  do {                                                                                         \
-    const ncclResult_t nccl_check_result = (call);                                             \
-    if (nccl_check_result != ncclSuccess) ::retain::fail_nccl(nccl_check_result, comm, #call); \
+#define NCCL_CHECK(comm, call)                                                                              \
+  do {                                                                                                      \
+    const ncclResult_t nccl_check_result = (call);                                                          \
+    if (nccl_check_result != ncclSuccess) ::retain::fail_nccl(RETAIN_HERE, nccl_check_result, comm, #call); \
   } while (false)
 
 /// Owns a non-blocking ncclComm_t. NCCL's calls on such a communicator may return ncclInProgress; settle() waits until
@@ -38,7 +36,7 @@ class NcclGroup {
   ncclComm_t get() const { return comm_; }
   std::chrono::seconds deadline() const { return deadline_; }
   /// Throws Error(kDevice), after aborting, unless `result` is or becomes success.
-  void settle(ncclResult_t result, const char* call, std::source_location where = std::source_location::current());
+  void settle(ncclResult_t result, const char* call);
   /// Throws Error(kDevice), after aborting, when a collective under way has failed.
   void check_health();
   /// Ends everything under way on this rank.

@@ -22,7 +22,7 @@ check_whole later
 # Small file systems of our own, where that is allowed.
 if ! unshare -m true 2>/dev/null; then
   echo "skipped: this system lets us mount nothing"
-  exit 0
+  exit 77
 fi
 [ "${IN_NAMESPACE:-}" ] || IN_NAMESPACE=1 exec unshare -m bash "$source_dir/tests/integration/disk_faults.sh" "$@"
 mkdir small
