@@ -19,8 +19,8 @@ struct RetentionPlan {
 };
 
 /// GPUs fold the decay of heads whose widths 8 divides, in chunks of their own (128 tokens, 256 for keys of 256 or
-/// wider), unless γ^−C would pass 2^60; their batched and Hopper kernels take such operands alone, and the plain kernel
-/// serves the rest token by token. CPUs fold nothing.
+/// wider), unless γ^−C would pass 2^60: their batched and Hopper kernels take nothing else. Other heads go token by
+/// token through the plain kernel, which is slow, in any chunk. CPUs fold nothing.
 RetentionPlan retention_plan(const RetentionRequest& request);
 
 }  // namespace retain
