@@ -42,7 +42,7 @@ TEST(Session, RankZeroReadsTheConfigurationForAll) {
                          "data: {train: [{path: /data/train}], seq_len: 64}\n"
                          "train: {tokens: 512k, batch_tokens: 1k, micro_batch_tokens: 128}\n";
   std::atomic<int> refusals = 0;
-  testing::run_ranks(2, [&](Communicator& host) {
+  test::run_ranks(2, [&](Communicator& host) {
     // The file is that of rank 0 alone.
     const std::string mine = host.rank() == 0 ? path.string() : "nowhere.yaml";
     const ParsedConfig parsed = read_config_once(host, mine, {"optimizer.lr=0.1", "train.batch_tokens=512"});

@@ -11,7 +11,7 @@
 #include "trainer/optimizer/adamw.h"
 #include "trainer/optimizer/gradient_norm.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 constexpr int64_t kStep = 3;
@@ -153,4 +153,4 @@ TEST(Share, OfNarrowWeightsKeepsWideMastersOfItsRangesAlone) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -102,7 +102,7 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
       "model.value_expansion", "model.embedding_scale", "model.norm_eps",          "model.init_std"};
   const std::vector<const char*> real = {"optimizer.clip", "optimizer.weight_decay", "schedule.final"};
   const auto expect_refused = [](const std::string& key, const std::string& value) {
-    const std::string said = testing::complaint("base: [good.yaml]\n", {key + "=" + value});
+    const std::string said = test::complaint("base: [good.yaml]\n", {key + "=" + value});
     EXPECT_EQ(said.find("--set 1: " + key + ": expected "), 0u) << said;
     EXPECT_NE(said.find("\n1 error;"), std::string::npos) << said;
   };

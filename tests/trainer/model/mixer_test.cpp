@@ -8,7 +8,7 @@
 #include "tests/support/tiny_run.h"
 #include "trainer/model/block.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 // z = s Wᵀ, where s_t is the sum of u up to token t of its sequence; float64 in host memory.
@@ -71,7 +71,7 @@ TEST(Block, HasTheGradientsOfAMixerThatIsNotRetention) {
   EXPECT_EQ(declared.mixer_flops, 1);
   EXPECT_EQ(declared.parameters[1].name, "layers.0.running_sum_norm.weight");
   const ParameterLayout layout(declared, 0, 1, 1);
-  ParameterStore parameters(*backend, layout, dims.compute, {0, layout.flat_elements}, Residency::kTraining);
+  ParameterStore parameters(*backend, layout, dims.compute, ReplicaShare(layout.buckets), Residency::kTraining);
   parameters.initialize(3);
   backend->reserve_workspace(dims.workspace(layout.flat_elements));
   DeclaredModel again;
@@ -128,4 +128,4 @@ TEST(Block, HasTheGradientsOfAMixerThatIsNotRetention) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test

@@ -8,7 +8,7 @@
 
 #include "trainer/model/declarations.h"
 
-namespace retain::testing {
+namespace retain::test {
 namespace {
 
 std::string describe(const ModelConfig& model) {
@@ -71,7 +71,7 @@ TEST(Declarations, GiveTheViewsOfWhatWasDeclared) {
   EXPECT_FALSE(declare(Declarations(declared)).fused.weight) << "there is no store yet";
   const ParameterLayout layout(declared, 0, 1, 1);
   const auto backend = make_cpu_backend(1);
-  const ParameterStore store(*backend, layout, DType::kFloat32, {0, layout.flat_elements}, Residency::kTraining);
+  const ParameterStore store(*backend, layout, DType::kFloat32, ReplicaShare(layout.buckets), Residency::kTraining);
   DeclaredModel again;
   const Views views = declare(Declarations(again, store, Residency::kTraining));
 
@@ -95,7 +95,7 @@ TEST(Declarations, GiveNoGradientsAtInference) {
   declare(Declarations(declared));
   const ParameterLayout layout(declared, 0, 1, 1);
   const auto backend = make_cpu_backend(1);
-  const ParameterStore store(*backend, layout, DType::kFloat32, {0, layout.flat_elements}, Residency::kInference);
+  const ParameterStore store(*backend, layout, DType::kFloat32, ReplicaShare(layout.buckets), Residency::kInference);
   const Views views = declare(Declarations(declared, store, Residency::kInference));
   EXPECT_TRUE(views.fused.weight && views.norm.weight);
   EXPECT_FALSE(views.fused.gradient || views.norm.gradient);
@@ -107,4 +107,4 @@ TEST(Declarations, RefuseTheMatrixOfALayerThatThereIsNot) {
 }
 
 }  // namespace
-}  // namespace retain::testing
+}  // namespace retain::test
