@@ -17,20 +17,11 @@ void keep_standard_streams() {
   }
 }
 
-/// OpenMP's threads spin while they wait, which on a machine that is busy otherwise makes every loop last a time slice.
-/// The library reads its settings before main, so the program starts itself again with a short spin.
-void wait_without_spinning(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
-  setenv("GOMP_SPINCOUNT", "1000", 1);
-  execv("/proc/self/exe", argv);
-}
-
 }  // namespace
 }  // namespace retain
 
 int main(int argc, char** argv) {
   retain::keep_standard_streams();
-  retain::wait_without_spinning(argv);
   return retain::run_program({argv + 1, argv + argc},
                              [](const retain::Command& command, const retain::MpiEnvironment* mpi) {
                                return std::visit(retain::VerbCalls{mpi}, command);

@@ -67,7 +67,7 @@ To convert(From x) {
 }
 
 template <class To, class From>
-void copy_rows(int threads, const TensorView& dst, const TensorView& src) {
+void copy_rows(ThreadPool* threads, const TensorView& dst, const TensorView& src) {
   const RowWalk to(dst), from(src);
   const int64_t columns = columns_of(dst), to_step = dst.stride[dst.rank - 1], from_step = src.stride[src.rank - 1];
   parallel_for(threads, rows_of(dst), [&](int64_t row) {
@@ -88,13 +88,6 @@ void dispatch_any(DType dtype, const F& f) {
     case DType::kUint8: return f(uint8_t{});
   }
 }
-
-// ThreadSanitizer cannot see how OpenMP's threads wait for each other and would report every loop.
-#if defined(__SANITIZE_THREAD__)
-constexpr int kMostThreads = 1;
-#else
-constexpr int kMostThreads = 1024;
-#endif
 
 /// Operations are done when they return, so the clock measures them.
 class ClockTimer final : public DeviceTimer {
@@ -136,15 +129,15 @@ class PageBuffer final : public HostBuffer {
 
 }  // namespace
 
-CpuBackend::CpuBackend(int threads) : threads_(std::min(threads, kMostThreads)) {
-  RETAIN_CHECK(threads >= 1, "threads is ", threads, ", want at least 1");
+CpuBackend::CpuBackend(int threads) : threads_(threads) {
   openblas_set_num_threads(1);  // products are shared out here, in tiles, so OpenBLAS keeps to the calling thread
 }
 
 CpuBackend::~CpuBackend() { release(workspace_); }
 
 std::string CpuBackend::device_description() const {
-  return concat("CPU, ", threads_, threads_ == 1 ? " thread" : " threads", ", OpenBLAS for ", openblas_get_corename());
+  return concat("CPU, ", threads_.size(), threads_.size() == 1 ? " thread" : " threads", ", OpenBLAS for ",
+                openblas_get_corename());
 }
 
 std::unique_ptr<DeviceTimer> CpuBackend::make_timer() { return std::make_unique<ClockTimer>(); }
@@ -171,7 +164,9 @@ void* CpuBackend::scratch(int64_t bytes) {
   return workspace_;
 }
 
-void CpuBackend::reserve_workspace(const WorkspaceShape& shape) { scratch(cpu_workspace_bytes(shape, threads_)); }
+void CpuBackend::reserve_workspace(const WorkspaceShape& shape) {
+  scratch(cpu_workspace_bytes(shape, threads_.size()));
+}
 
 void CpuBackend::upload(const TensorView& device, const void* host) {
   RETAIN_CHECK(device && device.contiguous(), "upload to ", device.describe(), ", want contiguous");
@@ -186,7 +181,7 @@ void CpuBackend::download(void* host, const TensorView& device) {
 void CpuBackend::copy(const TensorView& dst, const TensorView& src) {
   check_copy(dst, src);
   if (dst.rank == 0) return;
-  const int threads = threads_for(dst.elements());
+  ThreadPool* const threads = threads_for(dst.elements());
   dispatch_any(dst.dtype, [&]<class To>(To) {
     dispatch_any(src.dtype, [&]<class From>(From) {
       constexpr bool kIntegers = std::is_integral_v<To> || std::is_integral_v<From>;

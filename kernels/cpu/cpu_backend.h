@@ -4,13 +4,12 @@
 // Private to kernels/cpu.
 #pragma once
 
-#include <omp.h>
-
 #include <cstdint>
 #include <string>
 #include <type_traits>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/thread_pool.h"
 
 // Hot loops are compiled for several instruction sets, and the program takes the best one at its start. Sanitizers
 // cannot run before that choice is made, so they get the plain version.
@@ -86,20 +85,6 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, f
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, double alpha, const double* a,
           int64_t lda, const double* b, int64_t ldb, double beta, double* c, int64_t ldc);
 
-/// f(i) for every i in [0, count), on at most `threads` threads, each with one contiguous range of i.
-template <class F>
-void parallel_for(int threads, int64_t count, const F& f) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && count > 1)
-  for (int64_t i = 0; i < count; ++i) f(i);
-}
-
-/// f(i, thread) for items of unequal cost; thread < threads numbers the scratch that this call of f may use.
-template <class F>
-void parallel_items(int threads, int64_t count, const F& f) {
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) if (threads > 1 && count > 1)
-  for (int64_t i = 0; i < count; ++i) f(i, omp_get_thread_num());
-}
-
 /// Sums over rows are taken in this many ranges of rows, then over the ranges.
 inline constexpr int64_t kReductionBlocks = 32;
 /// Elements of one partial sum of reduce().
@@ -139,12 +124,12 @@ class CpuBackend final : public Backend {
 #include "kernels/operations.inc"
 
  private:
-  /// Threads worth using for so many elementary operations.
-  int threads_for(int64_t work) const { return work < 20000 ? 1 : threads_; }
+  /// The threads, where they are worth using for so many elementary operations.
+  ThreadPool* threads_for(int64_t work) { return work < 20000 || threads_.size() == 1 ? nullptr : &threads_; }
   /// Scratch until the next operation; grows when reserve_workspace was not called or was told less.
   void* scratch(int64_t bytes);
 
-  int threads_;
+  ThreadPool threads_;
   void* workspace_ = nullptr;
   int64_t workspace_bytes_ = 0;
 };

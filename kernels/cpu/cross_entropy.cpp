@@ -72,7 +72,7 @@ RowStatistics join(const TensorView& gathered, int64_t row) {
 }
 
 template <class T>
-void statistics(const CrossEntropyStatisticsArgs& a, int threads) {
+void statistics(const CrossEntropyStatisticsArgs& a, ThreadPool* threads) {
   const Matrix<T> logits(a.logits), out(a.statistics);
   const Vector<const int32_t> targets(a.targets);
   parallel_for(threads, logits.rows, [&](int64_t i) {

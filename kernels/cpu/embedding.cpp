@@ -8,7 +8,7 @@ namespace {
 constexpr int64_t kColumns = 64;  ///< columns of the gradient that one task sums over all tokens
 
 template <class T>
-void embedding_typed(const EmbeddingArgs& a, int threads) {
+void embedding_typed(const EmbeddingArgs& a, ThreadPool* threads) {
   const Matrix<T> weight(a.weight), x(a.x);
   const Vector<const int32_t> tokens(a.tokens);
   const T scale = static_cast<T>(a.scale);
@@ -22,7 +22,7 @@ void embedding_typed(const EmbeddingArgs& a, int threads) {
 }
 
 template <class T>
-void embedding_backward_typed(const EmbeddingBackwardArgs& a, int threads) {
+void embedding_backward_typed(const EmbeddingBackwardArgs& a, ThreadPool* threads) {
   const Matrix<T> dx(a.dx), dweight(a.dweight);
   const Vector<const int32_t> tokens(a.tokens), order(a.token_order);
   const int64_t blocks = (dx.columns + kColumns - 1) / kColumns;

@@ -78,7 +78,7 @@ double decay_sum(double log2_gamma, int64_t m) {
 }
 
 template <class T>
-void head_norm_gate_typed(const HeadNormGateArgs& a, int threads) {
+void head_norm_gate_typed(const HeadNormGateArgs& a, ThreadPool* threads) {
   const HeadRows<T> o(a.o), g(a.g), y(a.y);
   const DocumentStart start(a.document_start);
   const T* weight = a.weight ? a.weight.as<T>() : nullptr;
@@ -98,7 +98,7 @@ void head_norm_gate_typed(const HeadNormGateArgs& a, int threads) {
 }
 
 template <class T>
-void head_norm_gate_backward_typed(const HeadNormGateBackwardArgs& a, int threads, double* partial) {
+void head_norm_gate_backward_typed(const HeadNormGateBackwardArgs& a, ThreadPool* threads, double* partial) {
   const HeadRows<T> dy(a.dy), o(a.o), g(a.g), dout(a.dout), dg(a.dg);
   const T* weight = a.weight ? a.weight.as<T>() : nullptr;
   const T* rstd = a.rstd.as<T>();

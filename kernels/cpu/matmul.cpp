@@ -47,7 +47,7 @@ int64_t leading(const Matrix<T>& x) {
 }
 
 template <class T>
-void matmul_typed(const MatmulArgs& args, int threads) {
+void matmul_typed(const MatmulArgs& args, ThreadPool* threads) {
   const Matrix<T> a(args.a), b(args.b), c(args.c);
   const int64_t k = args.transpose_a ? a.rows : a.columns;
   for (const int64_t size : {leading(a), leading(b), leading(c), a.rows, b.rows, c.rows}) blas_int(size);

@@ -57,7 +57,7 @@ RETAIN_CLONES void update(const AdamwStep<double>& s, const double* gradient, do
 constexpr int64_t kAdamwBlock = 1 << 12;  ///< elements of one task of the update
 
 template <class T>
-void adamw_typed(const AdamwArgs& a, double grad_scale, int threads) {
+void adamw_typed(const AdamwArgs& a, double grad_scale, ThreadPool* threads) {
   const AdamwStep<T> step{
       static_cast<T>(grad_scale),
       static_cast<T>(a.beta1),

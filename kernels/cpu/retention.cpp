@@ -17,8 +17,8 @@ int64_t work_of(const TensorView& keys, const TensorView& values, const Retentio
 
 void CpuBackend::do_retention(const RetentionArgs& a) {
   const int64_t bytes = scratch_of(a.k, a.v, a.context);
-  const int threads = threads_for(work_of(a.k, a.v, a.context));
-  void* memory = scratch(threads_ * bytes);
+  ThreadPool* const threads = threads_for(work_of(a.k, a.v, a.context));
+  void* memory = scratch(threads_.size() * bytes);
   dispatch(a.q.dtype, [&]<class T>(T) {
     switch (a.context.form) {
       case RetentionForm::kParallel: return retention_parallel<T>(a, threads, memory, bytes);
@@ -30,22 +30,22 @@ void CpuBackend::do_retention(const RetentionArgs& a) {
 
 void CpuBackend::do_retention_backward(const RetentionBackwardArgs& a) {
   const int64_t bytes = scratch_of(a.k, a.v, a.context);
-  const int threads = threads_for(work_of(a.k, a.v, a.context));
-  void* memory = scratch(threads_ * bytes);
+  ThreadPool* const threads = threads_for(work_of(a.k, a.v, a.context));
+  void* memory = scratch(threads_.size() * bytes);
   dispatch(a.q.dtype, [&]<class T>(T) { retention_chunkwise_backward<T>(a, threads, memory, bytes); });
 }
 
 void CpuBackend::do_retention_state(const RetentionStateArgs& a) {
   const int64_t bytes = scratch_of(a.k, a.v, a.context);
-  const int threads = threads_for(work_of(a.k, a.v, a.context));
-  void* memory = scratch(threads_ * bytes);
+  ThreadPool* const threads = threads_for(work_of(a.k, a.v, a.context));
+  void* memory = scratch(threads_.size() * bytes);
   dispatch(a.k.dtype, [&]<class T>(T) { retention_chunkwise_state<T>(a, threads, memory, bytes); });
 }
 
 void CpuBackend::do_retention_state_gradient(const RetentionStateGradientArgs& a) {
   const int64_t bytes = scratch_of(a.q, a.dout, a.context);
-  const int threads = threads_for(work_of(a.q, a.dout, a.context));
-  void* memory = scratch(threads_ * bytes);
+  ThreadPool* const threads = threads_for(work_of(a.q, a.dout, a.context));
+  void* memory = scratch(threads_.size() * bytes);
   dispatch(a.q.dtype, [&]<class T>(T) { retention_chunkwise_state_gradient<T>(a, threads, memory, bytes); });
 }
 

@@ -39,18 +39,20 @@ class ScratchParts {
 
 // The three forms of the forward; `scratch` holds retention_scratch_bytes() for each thread.
 template <class T>
-void retention_parallel(const RetentionArgs& a, int threads, void* scratch, int64_t bytes_per_thread);
+void retention_parallel(const RetentionArgs& a, ThreadPool* threads, void* scratch, int64_t bytes_per_thread);
 template <class T>
-void retention_recurrent(const RetentionArgs& a, int threads, void* scratch, int64_t bytes_per_thread);
+void retention_recurrent(const RetentionArgs& a, ThreadPool* threads, void* scratch, int64_t bytes_per_thread);
 template <class T>
-void retention_chunkwise(const RetentionArgs& a, int threads, void* scratch, int64_t bytes_per_thread);
+void retention_chunkwise(const RetentionArgs& a, ThreadPool* threads, void* scratch, int64_t bytes_per_thread);
 
 template <class T>
-void retention_chunkwise_backward(const RetentionBackwardArgs& a, int threads, void* scratch, int64_t bytes_per_thread);
+void retention_chunkwise_backward(const RetentionBackwardArgs& a, ThreadPool* threads, void* scratch,
+                                  int64_t bytes_per_thread);
 template <class T>
-void retention_chunkwise_state(const RetentionStateArgs& a, int threads, void* scratch, int64_t bytes_per_thread);
+void retention_chunkwise_state(const RetentionStateArgs& a, ThreadPool* threads, void* scratch,
+                               int64_t bytes_per_thread);
 template <class T>
-void retention_chunkwise_state_gradient(const RetentionStateGradientArgs& a, int threads, void* scratch,
+void retention_chunkwise_state_gradient(const RetentionStateGradientArgs& a, ThreadPool* threads, void* scratch,
                                         int64_t bytes_per_thread);
 
 }  // namespace retain::cpu

@@ -162,7 +162,7 @@ T* state_of(const TensorView& states, int64_t item, int64_t size) {
 }  // namespace
 
 template <class T>
-void retention_chunkwise(const RetentionArgs& a, int threads, void* scratch, int64_t bytes_per_thread) {
+void retention_chunkwise(const RetentionArgs& a, ThreadPool* threads, void* scratch, int64_t bytes_per_thread) {
   const HeadRows<T> q(a.q), k(a.k), v(a.v), o(a.o);
   const int64_t tokens = q.tokens, chunk = std::min(a.context.chunk, tokens), size = q.width * v.width;
   parallel_items(threads, q.batch * q.heads, [&](int64_t item, int thread) {
@@ -190,7 +190,7 @@ void retention_chunkwise(const RetentionArgs& a, int threads, void* scratch, int
 }
 
 template <class T>
-void retention_chunkwise_backward(const RetentionBackwardArgs& a, int threads, void* scratch,
+void retention_chunkwise_backward(const RetentionBackwardArgs& a, ThreadPool* threads, void* scratch,
                                   int64_t bytes_per_thread) {
   const HeadRows<T> q(a.q), k(a.k), v(a.v), dout(a.dout), dq(a.dq), dk(a.dk), dv(a.dv);
   const int64_t tokens = q.tokens, chunk = std::min(a.context.chunk, tokens), size = q.width * v.width;
@@ -241,7 +241,8 @@ void retention_chunkwise_backward(const RetentionBackwardArgs& a, int threads, v
 }
 
 template <class T>
-void retention_chunkwise_state(const RetentionStateArgs& a, int threads, void* scratch, int64_t bytes_per_thread) {
+void retention_chunkwise_state(const RetentionStateArgs& a, ThreadPool* threads, void* scratch,
+                               int64_t bytes_per_thread) {
   const HeadRows<T> k(a.k), v(a.v);
   const int64_t size = k.width * v.width;
   parallel_items(threads, k.batch * k.heads, [&](int64_t item, int thread) {
@@ -258,7 +259,7 @@ void retention_chunkwise_state(const RetentionStateArgs& a, int threads, void* s
 }
 
 template <class T>
-void retention_chunkwise_state_gradient(const RetentionStateGradientArgs& a, int threads, void* scratch,
+void retention_chunkwise_state_gradient(const RetentionStateGradientArgs& a, ThreadPool* threads, void* scratch,
                                         int64_t bytes_per_thread) {
   const HeadRows<T> q(a.q), dout(a.dout);
   const int64_t size = q.width * dout.width;
@@ -289,13 +290,14 @@ int64_t retention_scratch_bytes(int64_t tokens, int64_t chunk, int64_t key_dim, 
   return std::max({chunkwise, parallel, recurrent});
 }
 
-template void retention_chunkwise<float>(const RetentionArgs&, int, void*, int64_t);
-template void retention_chunkwise<double>(const RetentionArgs&, int, void*, int64_t);
-template void retention_chunkwise_backward<float>(const RetentionBackwardArgs&, int, void*, int64_t);
-template void retention_chunkwise_backward<double>(const RetentionBackwardArgs&, int, void*, int64_t);
-template void retention_chunkwise_state<float>(const RetentionStateArgs&, int, void*, int64_t);
-template void retention_chunkwise_state<double>(const RetentionStateArgs&, int, void*, int64_t);
-template void retention_chunkwise_state_gradient<float>(const RetentionStateGradientArgs&, int, void*, int64_t);
-template void retention_chunkwise_state_gradient<double>(const RetentionStateGradientArgs&, int, void*, int64_t);
+template void retention_chunkwise<float>(const RetentionArgs&, ThreadPool*, void*, int64_t);
+template void retention_chunkwise<double>(const RetentionArgs&, ThreadPool*, void*, int64_t);
+template void retention_chunkwise_backward<float>(const RetentionBackwardArgs&, ThreadPool*, void*, int64_t);
+template void retention_chunkwise_backward<double>(const RetentionBackwardArgs&, ThreadPool*, void*, int64_t);
+template void retention_chunkwise_state<float>(const RetentionStateArgs&, ThreadPool*, void*, int64_t);
+template void retention_chunkwise_state<double>(const RetentionStateArgs&, ThreadPool*, void*, int64_t);
+template void retention_chunkwise_state_gradient<float>(const RetentionStateGradientArgs&, ThreadPool*, void*, int64_t);
+template void retention_chunkwise_state_gradient<double>(const RetentionStateGradientArgs&, ThreadPool*, void*,
+                                                         int64_t);
 
 }  // namespace retain::cpu

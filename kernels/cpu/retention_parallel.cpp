@@ -31,7 +31,7 @@ RETAIN_CLONES void add_scaled(double scale, const double* x, double* sum, int64_
 }  // namespace
 
 template <class T>
-void retention_parallel(const RetentionArgs& a, int threads, void* scratch, int64_t bytes_per_thread) {
+void retention_parallel(const RetentionArgs& a, ThreadPool* threads, void* scratch, int64_t bytes_per_thread) {
   const HeadRows<T> q(a.q), k(a.k), v(a.v), o(a.o);
   const RetentionContext& context = a.context;
   const DocumentStart start(context.document_start);
@@ -87,7 +87,7 @@ void retention_parallel(const RetentionArgs& a, int threads, void* scratch, int6
   });
 }
 
-template void retention_parallel<float>(const RetentionArgs&, int, void*, int64_t);
-template void retention_parallel<double>(const RetentionArgs&, int, void*, int64_t);
+template void retention_parallel<float>(const RetentionArgs&, ThreadPool*, void*, int64_t);
+template void retention_parallel<double>(const RetentionArgs&, ThreadPool*, void*, int64_t);
 
 }  // namespace retain::cpu

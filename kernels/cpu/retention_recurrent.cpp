@@ -30,7 +30,7 @@ RETAIN_CLONES void advance_row(double keep, double key, const double* value, dou
 }  // namespace
 
 template <class T>
-void retention_recurrent(const RetentionArgs& a, int threads, void* scratch, int64_t bytes_per_thread) {
+void retention_recurrent(const RetentionArgs& a, ThreadPool* threads, void* scratch, int64_t bytes_per_thread) {
   const HeadRows<T> q(a.q), k(a.k), v(a.v), o(a.o);
   const RetentionContext& context = a.context;
   const DocumentStart start(context.document_start);
@@ -65,7 +65,7 @@ void retention_recurrent(const RetentionArgs& a, int threads, void* scratch, int
   });
 }
 
-template void retention_recurrent<float>(const RetentionArgs&, int, void*, int64_t);
-template void retention_recurrent<double>(const RetentionArgs&, int, void*, int64_t);
+template void retention_recurrent<float>(const RetentionArgs&, ThreadPool*, void*, int64_t);
+template void retention_recurrent<double>(const RetentionArgs&, ThreadPool*, void*, int64_t);
 
 }  // namespace retain::cpu

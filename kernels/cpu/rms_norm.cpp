@@ -62,7 +62,7 @@ RETAIN_CLONES void backward_row(const double* dy, const double* x, const double*
 }
 
 template <class T>
-void rms_norm_typed(const RmsNormArgs& a, int threads) {
+void rms_norm_typed(const RmsNormArgs& a, ThreadPool* threads) {
   const Matrix<T> x(a.x), residual(a.residual), sum(a.sum), y(a.y);
   const Vector<T> rstd(a.rstd);
   const T* weight = a.weight.as<T>();
@@ -72,7 +72,7 @@ void rms_norm_typed(const RmsNormArgs& a, int threads) {
 }
 
 template <class T>
-void rms_norm_backward_typed(const RmsNormBackwardArgs& a, int threads, double* partial) {
+void rms_norm_backward_typed(const RmsNormBackwardArgs& a, ThreadPool* threads, double* partial) {
   const Matrix<T> dy(a.dy), x(a.x), dresidual(a.dresidual), dx(a.dx);
   const Vector<const T> rstd(a.rstd);
   const T* weight = a.weight.as<T>();

@@ -24,7 +24,7 @@ RETAIN_CLONES void row(const double* x, double* y, const double* cos_sin, int64_
 }
 
 template <class T>
-void rotate_typed(const RotateArgs& a, int threads) {
+void rotate_typed(const RotateArgs& a, ThreadPool* threads) {
   const HeadRows<T> x(a.x), y(a.y);
   const T* table = a.table.as<T>();
   const T sign = a.inverse ? T{-1} : T{1};

@@ -6,7 +6,7 @@ namespace retain::cpu {
 namespace {
 
 template <class T>
-void segment_scan_typed(const SegmentScanArgs& a, int threads) {
+void segment_scan_typed(const SegmentScanArgs& a, ThreadPool* threads) {
   const int64_t ranks = a.gathered.shape[0], batch = a.gathered.shape[1], heads = a.gathered.shape[2];
   const int64_t size = a.gathered.shape[3] * a.gathered.shape[4];  // of one state
   const T* gathered = a.gathered.as<T>();
