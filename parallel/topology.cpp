@@ -11,8 +11,4 @@ MeshCoordinate coordinate_of(const MeshShape& shape, int world_rank) {
   return {world_rank / (shape.tp * shape.cp), world_rank / shape.tp % shape.cp, world_rank % shape.tp};
 }
 
-int world_rank_of(const MeshShape& shape, const MeshCoordinate& at) {
-  return (at.dp * shape.cp + at.cp) * shape.tp + at.tp;
-}
-
 }  // namespace retain

@@ -18,6 +18,5 @@ struct MeshCoordinate {
 };
 
 MeshCoordinate coordinate_of(const MeshShape& shape, int world_rank);
-int world_rank_of(const MeshShape& shape, const MeshCoordinate& at);
 
 }  // namespace retain

@@ -1,7 +1,6 @@
 #include "trainer/json.h"
 
 #include <algorithm>
-#include <set>
 
 #include "kernels/core/error.h"
 
@@ -15,18 +14,6 @@ constexpr size_t kMaxDepth = 32;
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorKind::kData, message); }
 
-// An object or a list that is being parsed.
-struct Level {
-  std::set<std::string> keys;
-  std::string key;
-};
-
-std::string place_of(const std::vector<Level>& levels) {
-  std::string place;
-  for (const Level& level : levels) place += (place.empty() || level.key.empty() ? "" : ".") + level.key;
-  return place;
-}
-
 // A value as messages show it.
 std::string shown(const Json* value) {
   if (!value) return "nothing";
@@ -34,35 +21,88 @@ std::string shown(const Json* value) {
   return value->is_object() ? "an object" : value->dump();
 }
 
+// Builds the value from the parser's events. The library's own filter of events goes through all members of a list or
+// an object again at the end of each.
+class Builder final : public nlohmann::json_sax<Json> {
+ public:
+  Builder(const std::string& place, int64_t first_byte) : place_(place), first_byte_(first_byte) {}
+  Json value;
+
+  bool null() override { return take(nullptr); }
+  bool boolean(bool flag) override { return take(flag); }
+  bool number_integer(number_integer_t number) override { return take(number); }
+  bool number_unsigned(number_unsigned_t number) override { return take(number); }
+  bool number_float(number_float_t number, const string_t&) override { return take(number); }
+  bool string(string_t& text) override { return take(std::move(text)); }
+  bool binary(binary_t& bytes) override { return take(std::move(bytes)); }
+  bool start_object(size_t) override { return open(Json::object()); }
+  bool start_array(size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool key(string_t& text) override {
+    key_ = std::move(text);
+    if (!open_.back()->contains(key_)) return true;
+    const std::string inside = path();
+    fail(concat(place_, "key '", key_, "' is there twice",
+                inside.empty() ? "" : concat(" in one object (", inside, ")")));
+  }
+
+  bool parse_error(size_t position, const std::string&, const Json::exception& e) override {
+    const int64_t byte = first_byte_ + static_cast<int64_t>(position);
+    fail(concat(place_, first_byte_ > 0 ? concat("byte ", byte, ": ") : "", e.what()));
+  }
+
+ private:
+  bool take(Json next) {
+    put(std::move(next));
+    return true;
+  }
+  bool open(Json next) {
+    Json* inner = put(std::move(next));
+    keys_.push_back(std::exchange(key_, {}));
+    if (open_.size() == kMaxDepth) {
+      fail(concat(place_, path(), ": found ", shown(inner), " that nests deeper than ", kMaxDepth));
+    }
+    open_.push_back(inner);
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    keys_.pop_back();
+    key_.clear();
+    return true;
+  }
+
+  // Where the next value belongs.
+  Json* put(Json next) {
+    if (open_.empty()) return &(value = std::move(next));
+    Json& inside = *open_.back();
+    if (inside.is_object()) return &(inside[key_] = std::move(next));
+    inside.push_back(std::move(next));
+    return &inside.back();
+  }
+
+  // The keys that lead to what is open.
+  std::string path() const {
+    std::string path;
+    for (const std::string& key : keys_) path += (path.empty() || key.empty() ? "" : ".") + key;
+    return path;
+  }
+
+  const std::string& place_;
+  int64_t first_byte_;
+  std::string key_;                // of the next value, if it belongs to an object
+  std::vector<Json*> open_;        // objects and lists that have not ended
+  std::vector<std::string> keys_;  // of these
+};
+
 }  // namespace
 
 Json parse_strict_json(std::string_view text, const std::string& place, int64_t first_byte) {
-  using Event = Json::parse_event_t;
-  std::vector<Level> levels;
-  const auto watch = [&](int, Event event, Json& value) {
-    if (event == Event::object_start || event == Event::array_start) {
-      if (levels.size() == kMaxDepth) {
-        fail(concat(place, place_of(levels), ": found ", event == Event::array_start ? "a list" : "an object",
-                    " that nests deeper than ", kMaxDepth));
-      }
-      levels.emplace_back();
-    } else if (event == Event::object_end || event == Event::array_end) {
-      levels.pop_back();
-    } else if (event == Event::key) {
-      levels.back().key.clear();
-      const std::string inside = place_of(levels), key = value.get<std::string>();
-      if (!levels.back().keys.insert(key).second) {
-        fail(concat(place, "key '", key, "' is there twice", inside.empty() ? "" : " in " + inside));
-      }
-      levels.back().key = key;
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text.begin(), text.end(), watch);
-  } catch (const Json::parse_error& e) {  // another library's exception becomes ours
-    fail(concat(place, "byte ", first_byte + static_cast<int64_t>(e.byte), ": ", e.what()));
-  }
+  Builder builder(place, first_byte);
+  Json::sax_parse(text, &builder);
+  return std::move(builder.value);
 }
 
 void JsonReader::refuse(const std::string& found, const std::string& want) const {

@@ -15,8 +15,8 @@
 
 namespace retain {
 
-/// The value of a whole text. Messages begin with `place` ("config.json: ", or nothing); the bytes that they name count
-/// from `first_byte`, where the text begins in its file.
+/// The value of a whole text. Messages begin with `place` ("config.json: ", or nothing). Of a text that begins inside a
+/// file, at `first_byte`, they name the byte of the file besides.
 nlohmann::json parse_strict_json(std::string_view text, const std::string& place, int64_t first_byte = 0);
 
 /// A value, or one that is absent, and where it is. The value outlives it. Everything throws Error(kData).

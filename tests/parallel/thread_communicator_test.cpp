@@ -14,8 +14,8 @@ namespace retain {
 namespace {
 
 using namespace std::chrono_literals;
-using ::testing::HasSubstr;
 using test::run_ranks;
+using ::testing::HasSubstr;
 
 void add_one(Communicator& group) {
   int32_t one = 1;

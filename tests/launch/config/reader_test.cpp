@@ -13,8 +13,8 @@
 namespace retain {
 namespace {
 
-using ::testing::HasSubstr;
 using test::sources_of;
+using ::testing::HasSubstr;
 
 Config read(const std::string& text, const std::vector<std::string>& sets = {}, int ranks = 1) {
   return parse_config(sources_of(text), sets, ranks).config;

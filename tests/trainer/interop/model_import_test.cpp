@@ -136,6 +136,7 @@ TEST(ForeignConfig, RefusesWhatIsNoConfiguration) {
   expect(json_of(kFla, {{"num_heads", "3"}}), "model.heads = 3");
   expect(json_of(kFla, {{"expand_k", "0.3"}}), "model.key_expansion");
   expect(json_of(kFla, {{"norm_eps", "0"}}), "norm_eps: found 0");
+  expect(json_of(kFla, {{"norm_eps", "1e999"}}), "1e999");
   expect(json_of(kFla, {{"tie_word_embeddings", "1"}}), "tie_word_embeddings: found 1, want true or false");
   expect(json_of(kTorchscale, {{"decoder_layers", ""}}), "decoder_layers: found nothing");
   expect(R"({"a":)" + std::string(100'000, '['), "nests deeper");
