@@ -1,5 +1,6 @@
 // The configuration of a run: plain structs nested by consumer. Who reads a value is its struct's namesake.
-// launch/config/yaml fills it from YAML; validate() checks values against each other. After that it never changes.
+// launch/config/reader fills it from YAML within the bounds of the table in launch/config/schema.cpp; validate() checks
+// values against each other. After that it never changes.
 #pragma once
 
 #include <cstdint>
@@ -129,7 +130,7 @@ struct Config {
   MeshShape mesh(int ranks) const;
 };
 
-/// An error of the configuration: all ranks throw it alike, because all read the same bytes.
+/// An error of the configuration: all ranks throw it alike, because one rank reads it for all.
 class ConfigError : public Error {
  public:
   using Error::Error;
@@ -142,7 +143,8 @@ struct ConfigProblem {
   std::vector<std::string> other_keys;  ///< what it also depends on: moot while one of these could not be read
 };
 
-/// Checks values against each other and against the number of ranks; returns every problem, in key order.
+/// Checks values against each other and against the number of ranks; returns every problem, in key order. Each value
+/// alone must be within its bounds: Error(kInternal) for one that the checks divide by and that is not.
 std::vector<ConfigProblem> validate(const Config& config, int ranks);
 /// What validate() says about the model alone (used when a model comes from a file).
 std::vector<ConfigProblem> validate(const ModelConfig& model);

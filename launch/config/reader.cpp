@@ -202,8 +202,8 @@ class Reader {
                                     [&](const Field& f) { return f.path == path && f.name() == value.key; });
     const bool known = field != fields_.end();
     if (value.kind == Kind::kRefused) unknown_.insert(known ? path : section);
+    if (!known && !value.key_refused) return unknown_key(section, value, path);
     if (value.kind == Kind::kRefused) return;
-    if (!known) return unknown_key(section, value, path);
     if (value.kind == Kind::kNull) return problem_of(path, value.key_at, path + " has no value");
     const bool good = field->set(config_, value, [&](const Origin& at, const std::string& wrong, const auto& hint) {
       problem(at, path + ": " + wrong, hint);

@@ -52,9 +52,15 @@ struct Document {
 /// knows neither where an alias nor where a second document stands, nor that there is an anchor.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(const Document& document, const ReportProblem& report) : document_(document), report_(report) {}
+  TreeBuilder(const Document& document, const ReportProblem& report) : document_(document), report_(report) {
+    root_.at = document.start;  // of a text without a document
+  }
 
-  ConfigNode root;
+  /// The document, or what was read of it before a syntax error.
+  ConfigNode take() {
+    while (!open_.empty()) close();
+    return std::move(root_);
+  }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (std::exchange(started_, true)) throw YAML::Exception(mark, kOneDocument);
@@ -105,10 +111,11 @@ class TreeBuilder : public YAML::EventHandler {
     add(std::move(done));
   }
 
-  void add(ConfigNode node) { (open_.empty() ? root : open_.back().items.emplace_back()) = std::move(node); }
+  void add(ConfigNode node) { (open_.empty() ? root_ : open_.back().items.emplace_back()) = std::move(node); }
 
   const Document& document_;
   const ReportProblem& report_;
+  ConfigNode root_;
   std::vector<ConfigNode> open_;  // collections that are being read
   bool started_ = false;
 };
@@ -128,6 +135,8 @@ void pair_up(ConfigNode& node, const std::string& path, const ReportProblem& rep
     node.items = std::move(raw);
   }
   if (node.kind != Kind::kMap) return;
+  // A syntax error came before the last value; or in the midst of a list or a map that is no key yet.
+  if (raw.size() % 2 == 1 && (raw.back().kind == Kind::kScalar || raw.back().kind == Kind::kNull)) raw.emplace_back();
   std::map<std::string, Origin> seen;
   for (size_t i = 0; i + 1 < raw.size(); i += 2) {
     const ConfigNode& key = raw[i];
@@ -142,10 +151,9 @@ void pair_up(ConfigNode& node, const std::string& path, const ReportProblem& rep
         wrong =
             concat(in_quotes(item_path), " given twice (first at ", first->second.line, ":", first->second.column, ")");
     if (!wrong.empty()) report(key.at, wrong, "");
-    if (!wrong.empty() || key.kind == Kind::kRefused)
-      item.kind = Kind::kRefused;
-    else
-      pair_up(item, item_path, report);
+    item.key_refused = !wrong.empty() || key.kind == Kind::kRefused;
+    pair_up(item, item_path, report);
+    if (item.key_refused) item.kind = Kind::kRefused;
     node.items.push_back(std::move(item));
   }
 }
@@ -178,22 +186,25 @@ ConfigNode parse_yaml(std::string_view text, const Origin& start, const ReportPr
 
   const Document document{text, start};
   TreeBuilder builder(document, report);
-  builder.root.at = start;  // unless something stands there
+  Origin at;
+  std::string wrong, hint;
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    std::string message = "not YAML: " + escape_controls(error.msg);
-    if (error.msg == kOneDocument) message = kOneDocument;
-    if (error.msg.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR)) message = kNoAliases;  // a name may follow
-    report(document.place(error.mark), message,
-           document.has_tab_indentation(error.mark) ? "indent with blanks, not with tabs" : "");
-    return refused;
+    at = document.place(error.mark);
+    wrong = "not YAML: " + escape_controls(error.msg);
+    if (error.msg == kOneDocument) wrong = kOneDocument;
+    if (error.msg.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR)) wrong = kNoAliases;  // a name may follow
+    if (document.has_tab_indentation(error.mark)) hint = "indent with blanks, not with tabs";
   }
-  pair_up(builder.root, "", report);
-  return std::move(builder.root);
+  ConfigNode root = builder.take();
+  pair_up(root, "", report);
+  if (wrong.empty()) return root;
+  report(at, wrong, hint);
+  return refused;
 }
 
 }  // namespace retain

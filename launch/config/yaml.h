@@ -30,6 +30,7 @@ struct ConfigNode {
   std::vector<ConfigNode> items;  ///< of a sequence or a map
   std::string key;                ///< of a map's item
   Origin key_at;
+  bool key_refused = false;
 };
 
 /// Takes what is wrong at a place, and the hint beside the caret ("" without one).
