@@ -27,7 +27,7 @@ struct MatmulArgs {
 };
 
 /// x_i = scale * weight[token_i - first_row], or zeros when the token is outside this rank's rows.
-/// tokens int32 [n]; weight compute [rows, d]; x compute [n, d], assigned. spec.md 1.1, 4.1.
+/// tokens int32 [n]; weight compute [rows, d]; x compute [n, d], assigned. kernels/README.md#embedding.
 struct EmbeddingArgs {
   TensorView tokens{}, weight{}, x{};
   int64_t first_row = 0;
@@ -45,14 +45,15 @@ struct EmbeddingBackwardArgs {
 
 /// s = x + residual (if given);  y = weight ⊙ s · rstd,  rstd = (mean_j s_j² + eps)^(-1/2), statistics in accumulate.
 /// x, residual, sum, y compute [n, d]; weight accumulate [d]; rstd accumulate [n]. sum (given iff residual is) may
-/// alias x or residual. All assigned. spec.md 1.2.
+/// alias x or residual. All assigned. kernels/README.md#block.
 struct RmsNormArgs {
   TensorView x{}, residual{}, weight{}, sum{}, y{}, rstd{};
   double eps = 1e-6;
 };
 
 /// dx = dresidual + rstd (w⊙dy − x̂ mean(w⊙dy⊙x̂)),  dweight += Σ_n dy⊙x̂,  x̂ = x·rstd.
-/// dy, x, dresidual (optional), dx compute [n, d]; dx may alias dresidual or dy; dweight accumulate [d]. spec.md 2.2.
+/// dy, x, dresidual (optional), dx compute [n, d]; dx may alias dresidual or dy; dweight accumulate [d].
+/// kernels/README.md#block.
 struct RmsNormBackwardArgs {
   TensorView dy{}, x{}, weight{}, rstd{}, dresidual{}, dx{}, dweight{};
 };
@@ -62,7 +63,7 @@ struct RmsNormBackwardArgs {
 ///   a' = a cos − b sin,  b' = b cos + a sin          (sin negated when inverse)
 /// and y = scale · γ_h^(fold_sign · (t mod fold_chunk)) · rotated x; fold_chunk = 0 folds nothing.
 /// x, y compute [B,T,H,K], y may alias x exactly; table accumulate [T, K/2, 2] = (cos, sin), contiguous;
-/// log2_gamma float64 [H] (needed when folding). Assigned. spec.md 1.3; folding: performance.md 3.2.
+/// log2_gamma float64 [H] (needed when folding). Assigned. kernels/README.md#rotation, #folding.
 /// The backward is the same with inverse = true and the same scale and fold.
 struct RotateArgs {
   TensorView x{}, y{}, table{}, log2_gamma{};
@@ -87,33 +88,35 @@ struct RetentionContext {
   int64_t chunk = 0;  ///< C; with folding it equals folded_chunk
 };
 
-/// S_n = γ S_{n−1} + k_nᵀ v_n,  o_n = q_n S_n, S before the first token = state_in or 0. spec.md 1.5.
+/// S_n = γ S_{n−1} + k_nᵀ v_n,  o_n = q_n S_n, S before the first token = state_in or 0. kernels/README.md#retention.
 /// q, k compute [B,T,H,K] (rotated, k scaled by K^-½), v, o compute [B,T,H,V]; state_in, state_out (optional)
-/// accumulate [B,H,K,V] contiguous, in spec.md's scale whatever is folded. states (optional, chunkwise only) compute
-/// [B,N,H,K,V] contiguous: receives the state before each chunk for the backward, in the backend's own scale. Assigned.
+/// accumulate [B,H,K,V] contiguous, in the scale of the formula whatever is folded. states (optional, chunkwise only)
+/// compute [B,N,H,K,V] contiguous: receives the state before each chunk for the backward, in the backend's own scale.
+/// Assigned.
 struct RetentionArgs {
   RetentionContext context{};
   TensorView q{}, k{}, v{}, state_in{}, o{}, state_out{}, states{};
 };
 
-/// Gradient of RetentionArgs' operation (chunkwise form whatever context.form says). spec.md 2.1.
-/// q, k, v, state_in, states as in the forward (states optional: recomputed when absent); dout [B,T,H,V];
-/// dstate_out (optional) accumulate; dq, dk, dv like q, k, v (with respect to the operands as given, folded or not);
-/// dstate_in (optional) accumulate. Assigned.
+/// Gradient of RetentionArgs' operation (chunkwise form whatever context.form says).
+/// kernels/README.md#retention-backward. q, k, v, state_in, states as in the forward (states optional: recomputed when
+/// absent); dout [B,T,H,V]; dstate_out (optional) accumulate; dq, dk, dv like q, k, v (with respect to the operands as
+/// given, folded or not); dstate_in (optional) accumulate. Assigned.
 struct RetentionBackwardArgs {
   RetentionContext context{};
   TensorView q{}, k{}, v{}, state_in{}, states{}, dout{}, dstate_out{}, dq{}, dk{}, dv{}, dstate_in{};
 };
 
 /// The state that the segment leaves when none comes in: U = Σ_t γ^(T−1−t) k_tᵀ v_t over the tokens of the last
-/// document. state accumulate [B,H,K,V] contiguous, assigned. spec.md 4.3.
+/// document. state accumulate [B,H,K,V] contiguous, assigned. kernels/README.md#segments.
 struct RetentionStateArgs {
   RetentionContext context{};
   TensorView k{}, v{}, state{};
 };
 
 /// The gradient that the segment gives its incoming state when none comes from behind: W = Σ_t γ^(t+1) q_tᵀ dout_t over
-/// the tokens whose document started before the segment. dstate accumulate [B,H,K,V] contiguous, assigned. spec.md 4.3.
+/// the tokens whose document started before the segment. dstate accumulate [B,H,K,V] contiguous, assigned.
+/// kernels/README.md#segments.
 struct RetentionStateGradientArgs {
   RetentionContext context{};
   TensorView q{}, dout{}, dstate{};
@@ -124,7 +127,7 @@ struct RetentionStateGradientArgs {
 /// reverse gives it the gradient of the state after its segment,
 ///   G(P−1) = 0,  G(p−1) = γ^L carry(p) G(p) + W_p.
 /// gathered accumulate [P,B,H,K,V], carry float32 [P,B] (1 if no document starts inside segment p, else 0), L tokens a
-/// segment; state accumulate [B,H,K,V], assigned. spec.md 4.3.
+/// segment; state accumulate [B,H,K,V], assigned. kernels/README.md#segments.
 struct SegmentScanArgs {
   TensorView gathered{}, carry{}, log2_gamma{}, state{};
   int64_t segment_tokens = 0;
@@ -134,7 +137,7 @@ struct SegmentScanArgs {
 
 enum class GroupNormEps : uint8_t { kConst, kRowsum };
 
-/// The norm of each head and the swish gate. spec.md 1.6.
+/// The norm of each head and the swish gate. kernels/README.md#head-norm-and-gate.
 ///   ô = o · rstd,  rstd = (mean_j o_j² + eps_nh)^(-1/2) over the V values of one head,  y = silu(g) ⊙ (weight ⊙ ô)
 ///   eps_nh = eps (kConst) or eps · (1 − γ^m)/(1 − γ) with m tokens since the document's start, this one included
 ///   (kRowsum).
@@ -148,8 +151,8 @@ struct HeadNormGateArgs {
 };
 
 /// dg = dy ⊙ ŷ ⊙ silu'(g),  dô = dy ⊙ silu(g) ⊙ weight,  dout = rstd (dô − ô mean_j(dô_j ô_j)),
-/// dweight += Σ_{n,h} dy ⊙ silu(g) ⊙ ô. spec.md 2.2. dy, o, g, dout, dg [B,T,H,V]; dout may alias dy or o, dg may alias
-/// g.
+/// dweight += Σ_{n,h} dy ⊙ silu(g) ⊙ ô. kernels/README.md#head-norm-and-gate. dy, o, g, dout, dg [B,T,H,V]; dout may
+/// alias dy or o, dg may alias g.
 struct HeadNormGateBackwardArgs {
   TensorView dy{}, o{}, g{}, weight{}, rstd{}, dout{}, dg{}, dweight{};
 };
@@ -157,7 +160,7 @@ struct HeadNormGateBackwardArgs {
 enum class FfnKind : uint8_t { kSwiglu, kGeglu, kGelu };
 
 /// h = silu(a) ⊙ b (kSwiglu), gelu(a) ⊙ b (kGeglu), gelu(a) (kGelu; b absent); gelu with the exact erf.
-/// a, b, h compute [n, F]. Assigned. spec.md 1.8.
+/// a, b, h compute [n, F]. Assigned. kernels/README.md#ffn.
 struct FfnActivationArgs {
   FfnKind kind = FfnKind::kSwiglu;
   TensorView a{}, b{}, h{};
@@ -184,7 +187,7 @@ struct CrossEntropyStatisticsArgs {
 ///   dlogits = scale · (softmax − onehot), 0 for ignored rows and padding columns (unless gradient is false: logits
 ///   stay).
 /// gathered accumulate [P, n, 3]: the statistics of all ranks; absent when this rank holds the whole vocabulary, and
-/// then the logits are read once. loss accumulate [n], assigned. spec.md 4.1.
+/// then the logits are read once. loss accumulate [n], assigned. kernels/README.md#cross-entropy.
 struct CrossEntropyArgs {
   TensorView logits{}, targets{}, gathered{}, loss{};
   int64_t first_column = 0;

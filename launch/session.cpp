@@ -1,9 +1,9 @@
 #include "launch/session.h"
 
 #include "kernels/core/processors.h"
+#include "parallel/agreement.h"
 #include "parallel/mpi/mpi_communicator.h"
 #include "parallel/nccl/nccl_communicator.h"
-#include "parallel/agreement.h"
 
 namespace retain {
 

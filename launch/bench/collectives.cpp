@@ -38,8 +38,7 @@ int bench_collectives(const BenchCollectivesOptions& options, const MpiEnvironme
   Config config;
   config.device = options.device;
   config.precision = options.precision;
-  const Target target =
-      agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(local_place(mpi)));
+  const Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(local_place(mpi)));
   Session session(target, {.dp = ranks, .cp = 1, .tp = 1}, mpi, std::move(host));
   Communicator& world = session.mesh().world();
 

@@ -83,9 +83,10 @@ void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::strin
 }
 
 void device_and_precision(CLI::App& verb, DeviceKind& device, Precision& precision) {
-  option(verb, "--device", device, "auto|cpu|cuda", "auto: cuda when there is one")->transform(one_of(choices(device)));
+  option(verb, "--device", device, "auto|cpu|cuda", "auto: cuda when there is one")
+      ->transform(one_of(names_of(named_devices())));
   option(verb, "--precision", precision, "auto|bf16|fp32|fp64", "auto: bf16 on cuda, fp32 on cpu")
-      ->transform(one_of(choices(precision)));
+      ->transform(one_of(names_of(named_precisions())));
 }
 
 void json(CLI::App& verb, bool& value, const std::string& about) {

@@ -171,8 +171,6 @@ Named<Precision> named_precisions() {
   return {
       {"auto", Precision::kAuto}, {"bf16", Precision::kBf16}, {"fp32", Precision::kFp32}, {"fp64", Precision::kFp64}};
 }
-Names choices(DeviceKind) { return names_of(named_devices()); }
-Names choices(Precision) { return names_of(named_precisions()); }
 
 std::string Field::section() const {
   const size_t dot = path.find('.');

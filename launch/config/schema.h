@@ -69,8 +69,4 @@ std::vector<std::string> names_of(const Named<E>& named) {
   return names;
 }
 
-/// The names alone, in the order of the values.
-std::vector<std::string> choices(DeviceKind);
-std::vector<std::string> choices(Precision);
-
 }  // namespace retain

@@ -109,7 +109,8 @@ void print(const RunPlan& plan, const Config& config, const std::optional<GpuMem
 
 int plan(const PlanOptions& options) {
   const ParsedConfig parsed = load_config(options.config, options.sets, options.ranks);
-  const Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank({.ranks = options.ranks}));
+  const Target target =
+      resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank({.ranks = options.ranks}));
   const RunPlan plan = make_plan(parsed.config, options.ranks, target);
   const std::optional<GpuMemory> gpu = memory_here(target);
   if (options.json) {

@@ -1,4 +1,4 @@
-// One pre-norm block on the residual stream (spec.md 1.2):
+// One pre-norm block on the residual stream (kernels/README.md#block):
 //   x  = stream + branch          (the branch is what the block before left to be added; none for the first)
 //   x' = x + Mixer(RMSNorm(x; w1))
 //   stream, branch = x', FFN(RMSNorm(x'; w2))

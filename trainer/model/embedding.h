@@ -1,4 +1,4 @@
-// Token embedding with the vocabulary cut over tp, its scale, and the optional norm (spec.md 1.1).
+// Token embedding with the vocabulary cut over tp, its scale, and the optional norm (kernels/README.md#embedding).
 #pragma once
 
 #include "trainer/model/declarations.h"

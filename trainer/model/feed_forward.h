@@ -1,4 +1,4 @@
-// The FFN: (act(u W_gateᵀ) ⊙ u W_upᵀ) W_downᵀ, or gelu(u W_upᵀ) W_downᵀ (spec.md 1.8).
+// The FFN: (act(u W_gateᵀ) ⊙ u W_upᵀ) W_downᵀ, or gelu(u W_upᵀ) W_downᵀ (kernels/README.md#ffn).
 // Tensor parallel: rows of W_gate, W_up and columns of W_down are cut; the output is summed over tp.
 #pragma once
 

@@ -1,5 +1,6 @@
-// The language-model head and its cross-entropy over a vocabulary cut over tp (spec.md 4.1). Logits are computed for
-// `logits_rows` rows at a time, and their gradient is written in their place, so that they never need much memory.
+// The language-model head and its cross-entropy over a vocabulary cut over tp (kernels/README.md#cross-entropy). Logits
+// are computed for `logits_rows` rows at a time, and their gradient is written in their place, so that they never need
+// much memory.
 #pragma once
 
 #include "trainer/model/declarations.h"

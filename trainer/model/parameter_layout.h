@@ -68,14 +68,14 @@ struct ParameterLayout {
   const ParameterSpec& find(const std::string& name) const;
 };
 
-/// Parameters of the whole model (spec.md section 3), and those of them that matrix products use
+/// Parameters of the whole model (trainer/README.md#parameters-and-flops), and those of them that matrix products use
 /// (everything but norms and the embedding look-up; a tied embedding counts as the head).
 struct ParameterCounts {
   int64_t all = 0, matmul = 0;
 };
 ParameterCounts count_parameters(const ModelConfig& model);
 
-/// Model FLOPs of one trained token: 6 N_matmul + 12 L hidden value_head_size (spec.md section 3).
+/// Model FLOPs of one trained token: 6 N_matmul + 12 L hidden value_head_size (trainer/README.md#parameters-and-flops).
 double flops_per_token(const ModelConfig& model);
 
 /// Rows of the vocabulary that one of `tp_size` ranks holds, padding included.

@@ -1,6 +1,6 @@
-// Multi-scale retention: MSR(u) = (silu(g) ⊙ GroupNorm(Retention(q, k, v))) W_Oᵀ (paper Eq. 8; spec.md 1.3-1.6).
-// Tensor parallel: the heads of q, k, v, g and the columns of W_O are cut; the output is summed over tp.
-// Context parallel: the state enters from the segment before (spec.md 4.3).
+// Multi-scale retention: MSR(u) = (silu(g) ⊙ GroupNorm(Retention(q, k, v))) W_Oᵀ (paper Eq. 8;
+// kernels/README.md#block). Tensor parallel: the heads of q, k, v, g and the columns of W_O are cut; the output is
+// summed over tp. Context parallel: the state enters from the segment before (kernels/README.md#segments).
 #pragma once
 
 #include "trainer/model/mixer.h"

@@ -10,11 +10,11 @@
 namespace retain {
 
 /// (cos, sin) of the rotation for positions offset .. offset + tokens: host values [tokens, K/2, 2], angles in float64.
-/// rope: θ_j = 10000^(−2j/K); torchscale: θ_j = 10000^(−j/(K/2−1)). spec.md 1.3.
+/// rope: θ_j = 10000^(−2j/K); torchscale: θ_j = 10000^(−j/(K/2−1)). kernels/README.md#rotation.
 std::vector<double> rotation_table(Rotary rotary, int64_t key_dim, int64_t offset, int64_t tokens);
 
 /// log2 γ of heads [first, first + count) of the model's `heads`. eq8: γ_h = 1 − 2^(−5−h);
-/// paper_exp: γ_h = 1 − exp(linspace(ln 1/32, ln 1/512, heads))_h. By log1p in float64. spec.md 1.4.
+/// paper_exp: γ_h = 1 − exp(linspace(ln 1/32, ln 1/512, heads))_h. By log1p in float64. kernels/README.md#decay.
 std::vector<double> log2_gammas(Decay decay, int64_t heads, int64_t first, int64_t count);
 
 /// The tables of all layers on this rank. Layers whose decays are equal share one.
