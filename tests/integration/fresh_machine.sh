@@ -3,7 +3,8 @@
 # the way, each with a fresh copy of this tree. In each, launch/setup.sh --check answers what configuring answers, before and
 # after launch/setup.sh, and what was configured is Open MPI, OpenBLAS and the serial HDF5.
 #   tests/integration/fresh_machine.sh [--full] bookworm|noble
-# --full also takes away each required package in turn, and runs the README's two commands.
+# --full also takes away each required package in turn, and runs the README's two commands; RETAIN_CCACHE keeps what they
+# compile in a folder.
 # Packages come from the archives that this machine's apt is configured for (more: RETAIN_ARCHIVES="URI …").
 # Answers 77 where that cannot be tried: not root, no debootstrap, or no archive that holds the suite.
 set -euo pipefail
@@ -15,7 +16,7 @@ suite=${1:-}
 case "$suite" in
   bookworm) components=main ;;
   noble) components=main,universe ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 64 ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 64 ;;
 esac
 
 apart() { unshare --mount --pid --fork --kill-child "$@"; }  # its mounts and processes end with it
@@ -28,7 +29,8 @@ apart true 2>/dev/null || skip "this machine lets root make no namespaces"
 
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
-mkdir -m 777 "$work/packages" "$work/ccache"
+ccache=${RETAIN_CCACHE:-$work/ccache}
+mkdir -m 777 -p "$work/packages" "$ccache"
 mapfile -t environment < <(env | grep -iE '^((https?|no)_proxy|OPENBLAS_[A-Z0-9_]+)=')
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -41,9 +43,9 @@ in_root() {
     mount -t tmpfs shm "$1/dev/shm"
     mount -t proc proc "$1/proc"
     mount --rbind /sys "$1/sys"
-    mount --bind "$2/packages" "$1/var/cache/apt/archives"
-    mount --bind "$2/ccache" "$1/ccache"
-    exec chroot --userspec="$3" "$1" "${@:4}"' _ "$1" "$work" "$user" /usr/bin/env -i "${environment[@]}" \
+    mount --bind "$2" "$1/var/cache/apt/archives"
+    mount --bind "$3" "$1/ccache"
+    exec chroot --userspec="$4" "$1" "${@:5}"' _ "$1" "$work/packages" "$ccache" "$user" /usr/bin/env -i "${environment[@]}" \
     HOME=/tmp LC_ALL=C.UTF-8 CCACHE_DIR=/ccache CCACHE_COMPILERCHECK=content PATH="$ahead$path" bash -c "cd /retain && $2"
 }
 # quiet COMMAND…: its output only when it fails
