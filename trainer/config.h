@@ -3,6 +3,7 @@
 // values against each other. After that it never changes.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -45,10 +46,8 @@ struct ModelConfig {
   bool group_norm_affine = true;
   double init_std = 0.02;
 
-  int64_t key_dim() const { return static_cast<int64_t>(key_expansion * hidden_size + 0.5) / heads; }  ///< of one head
-  int64_t value_dim() const {
-    return static_cast<int64_t>(value_expansion * hidden_size + 0.5) / heads;
-  }  ///< of one head
+  int64_t key_dim() const { return std::llround(key_expansion * hidden_size) / heads; }      ///< of one head
+  int64_t value_dim() const { return std::llround(value_expansion * hidden_size) / heads; }  ///< of one head
 };
 
 struct DataSource {
