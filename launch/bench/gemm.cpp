@@ -21,9 +21,10 @@ constexpr const char* kBuiltIn =
     "train: {tokens: 100B, batch_tokens: 16Ki, micro_batch_tokens: 16Ki}\n";
 
 Config read_config(const BenchGemmOptions& options) {
-  const auto read = [&](int ranks) {
-    return options.config.empty() ? parse_config({{{"built in", kBuiltIn}}, ""}, options.sets, ranks).config
-                                  : load_config(options.config, options.sets, ranks).config;
+  const auto read = [&](int ranks) -> Config {
+    ParsedConfig parsed = options.config.empty() ? parse_config({{{"built in", kBuiltIn}}, ""}, options.sets, ranks)
+                                                 : load_config(options.config, options.sets, ranks);
+    return std::move(parsed.config);
   };
   const ParallelConfig parallel = read(0).parallel;
   const int64_t ranks = int64_t{std::max(1, parallel.dp)} * std::max(1, parallel.cp) * std::max(1, parallel.tp);
