@@ -117,7 +117,7 @@ std::optional<std::string> Text::read(const ConfigNode& node, const ReportProble
 }
 
 std::optional<std::string> Path::read(const ConfigNode& node, const ReportProblem& report) {
-  const auto path = read_text(node, "expected a path", report);
+  std::optional<std::string> path = read_text(node, "expected a path", report);
   if (!path || (*path != "~" && !path->starts_with("~/"))) return path;
   report(node.at, "'~' is not expanded: write the whole path", "");
   return std::nullopt;

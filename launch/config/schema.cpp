@@ -5,8 +5,7 @@
 #include "launch/config/fields.h"
 
 // A key and its place: the member's name is the key's.
-#define RETAIN_PLACE(member) \
-  [](auto& config) -> auto& { return config.member; }
+#define RETAIN_PLACE(member) ([](auto& config) -> auto& { return config.member; })
 #define RETAIN_KEY(member) #member, RETAIN_PLACE(member)
 
 namespace retain {
