@@ -47,7 +47,7 @@ fi
 if [ "$(id -u)" -eq 0 ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
-cores=$(nproc)
+cores=$(env -u OMP_NUM_THREADS nproc)  # which obeys OpenMP's setting
 # Binding is left to the operating system: two jobs started on one machine would both be bound to its first cores. Like nproc,
 # mpirun counts hardware threads: a machine of one core with two of them takes two ranks.
 arguments=(-n "$ranks" --bind-to none --use-hwthread-cpus)
