@@ -133,6 +133,7 @@ void pair_up(ConfigNode& node, const std::string& path, const ReportProblem& rep
   if (node.kind == Kind::kSequence) {
     for (size_t i = 0; i < raw.size(); ++i) pair_up(raw[i], concat(path, "[", i, "]"), report);
     node.items = std::move(raw);
+    return;
   }
   if (node.kind != Kind::kMap) return;
   // A syntax error came before the last value; or in the midst of a list or a map that is no key yet.
