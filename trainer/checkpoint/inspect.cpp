@@ -1,8 +1,8 @@
 #include "trainer/checkpoint/inspect.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "parallel/agreement.h"
@@ -53,7 +53,7 @@ TensorDifference compare_tensor(const Checkpoint& first, const Checkpoint& secon
     second.read_box(name, piece, state, b.data(), whole.columns, DType::kFloat64);
     for (size_t i = 0; i < a.size(); ++i) {
       total += a[i] * a[i];
-      if (std::memcmp(&a[i], &b[i], sizeof(double)) == 0) continue;
+      if (std::bit_cast<uint64_t>(a[i]) == std::bit_cast<uint64_t>(b[i])) continue;
       ++difference.elements;
       const double d = std::abs(a[i] - b[i]);
       squares += d * d;
@@ -129,7 +129,9 @@ Digest compute_digest(const Checkpoint& checkpoint) {
   std::string all =
       concat(dtype_name(dtype), ' ', state.step, ' ', state.tokens, ' ', state.seed, ' ', state.next_sample, '\n');
   std::vector<char> bytes;
-  for (const auto& [name, shape] : shapes_of(checkpoint)) {
+  for (const auto& entry : shapes_of(checkpoint)) {
+    const std::string& name = entry.first;
+    const auto& shape = entry.second;
     TensorDigest tensor{name, shape, {}};
     const Box whole = whole_box(shape);
     all += concat(name, ' ', whole.rows, ' ', whole.columns);

@@ -93,7 +93,7 @@ void read_elements(const File& file, int64_t offset, std::vector<T>& out) {
 template <class T>
 int64_t widen(const std::byte* from, std::span<int32_t> to, int64_t limit) {
   for (size_t i = 0; i < to.size(); ++i) {
-    const auto value = static_cast<int64_t>(load<T>(from + i * sizeof(T)));
+    const auto value = static_cast<int64_t>(load<T>(from + i * sizeof(T)));  // NOLINT(bugprone-signed-char-misuse)
     if (value < 0 || value >= limit) return static_cast<int64_t>(i);
     to[i] = static_cast<int32_t>(value);
   }

@@ -49,7 +49,7 @@ void RetNet::Layers::take_memory(Arena& arena, const Dimensions& dims, int tp_si
 
 DeclaredModel RetNet::declare(const ModelConfig& model) {
   DeclaredModel declared;
-  Layers(Declarations(declared), model);
+  const Layers layers(Declarations(declared), model);
   return declared;
 }
 
