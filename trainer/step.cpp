@@ -39,7 +39,8 @@ StepResult Trainer::step(int64_t index, const Wishes& mine, const std::function<
   // The one exchange between hosts: how many targets count in the global batch, and whether anybody wants something.
   std::array<double, 3> totals = {static_cast<double>(valid_targets), mine.stop ? 1.0 : 0.0, mine.save ? 1.0 : 0.0};
   mesh_.host().all_reduce(TensorView(totals.data(), DType::kFloat64, {3}), ReduceOp::kSum).wait();
-  result.predicted_tokens = static_cast<int64_t>(totals[0]) / (mesh_.shape().cp * mesh_.shape().tp);
+  result.predicted_tokens =
+      static_cast<int64_t>(totals[0]) / (static_cast<int64_t>(mesh_.shape().cp) * mesh_.shape().tp);
   result.wishes = {.stop = totals[1] > 0, .save = totals[2] > 0};
   const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, result.predicted_tokens));
 
