@@ -23,7 +23,7 @@ Trainer::StepMemory Trainer::take_step_memory(Arena& arena, const BatchShape& sh
 int64_t Trainer::step_memory_bytes(const BatchShape& shape) {
   Arena arena;
   take_step_memory(arena, shape);
-  return arena.peak_bytes();
+  return arena.used_bytes();
 }
 
 StepResult Trainer::step(int64_t index, const Wishes& mine, const std::function<void()>& before_update) {

@@ -1,7 +1,5 @@
 #include "kernels/core/memory.h"
 
-#include <algorithm>
-
 #include "kernels/backend.h"
 
 namespace retain {
@@ -20,7 +18,6 @@ Buffer::~Buffer() {
 TensorView Arena::take(DType dtype, std::initializer_list<int64_t> shape) {
   TensorView view(base_ ? base_ + used_bytes_ : nullptr, dtype, shape);
   used_bytes_ = align_up(used_bytes_ + view.bytes(), kAlignmentBytes);
-  peak_bytes_ = std::max(peak_bytes_, used_bytes_);
   RETAIN_CHECK(!base_ || used_bytes_ <= capacity_bytes_, "arena of ", capacity_bytes_, " bytes cannot hold ",
                view.describe(), " at ", used_bytes_);
   return view;

@@ -57,16 +57,11 @@ class Arena {
   TensorView take(DType dtype, std::initializer_list<int64_t> shape);
 
   int64_t used_bytes() const { return used_bytes_; }
-  /// Parts taken after a mark can be given back together; peak_bytes() remembers the most ever used.
-  int64_t mark() const { return used_bytes_; }
-  void rewind(int64_t mark) { used_bytes_ = mark; }
-  int64_t peak_bytes() const { return peak_bytes_; }
 
  private:
   char* base_ = nullptr;
   int64_t capacity_bytes_ = 0;
   int64_t used_bytes_ = 0;
-  int64_t peak_bytes_ = 0;
 };
 
 }  // namespace retain

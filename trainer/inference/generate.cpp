@@ -53,7 +53,7 @@ Decoder::Decoder(Backend& backend, const ParameterStore& parameters, const Model
   };
   Arena planned;
   take(planned);
-  states_buffer_ = Buffer(backend_, planned.peak_bytes());
+  states_buffer_ = Buffer(backend_, planned.used_bytes());
   Arena arena(states_buffer_);
   take(arena);
   for (const TensorView& state : states_.in) backend_.fill(state, 0);

@@ -18,7 +18,7 @@ DeviceBatch take_batch(Arena& arena, const BatchShape& shape) {
 int64_t batch_bytes(const BatchShape& shape) {
   Arena arena;
   take_batch(arena, shape);
-  return arena.peak_bytes();
+  return arena.used_bytes();
 }
 
 DeviceBatch upload_batch(Backend& backend, const HostBatch& host, const DeviceBatch& memory) {

@@ -58,7 +58,7 @@ int64_t RetNet::memory_bytes(const Dimensions& dims, int tp_size, Residency resi
   Layers layers(Declarations(declared), dims.model);
   Arena arena;
   layers.take_memory(arena, dims, tp_size, residency);
-  return arena.peak_bytes();
+  return arena.used_bytes();
 }
 
 RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const ParameterStore& parameters,

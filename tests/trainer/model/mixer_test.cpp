@@ -86,7 +86,7 @@ TEST(Block, HasTheGradientsOfAMixerThatIsNotRetention) {
   };
   Arena planned;
   take(planned);
-  const Buffer buffer(*backend, planned.peak_bytes());
+  const Buffer buffer(*backend, planned.used_bytes());
   Arena arena(buffer);
   take(arena);
 
