@@ -7,6 +7,7 @@
 
 #include "kernels/core/error.h"
 #include "launch/config/reader.h"
+#include "launch/session.h"
 #include "parallel/mpi/mpi_environment.h"
 
 namespace retain {
@@ -45,13 +46,14 @@ int run_program(const std::vector<std::string>& arguments, const CommandRunner& 
   std::optional<MpiEnvironment> mpi;  // outside of try: no exception is in flight when it finalizes
   const auto here = [&]() -> const MpiEnvironment* { return mpi ? &*mpi : nullptr; };
   try {
-    const Command command = parse_command_line(arguments);
+    Command command = parse_command_line(arguments);
     if (const auto* show = std::get_if<ShowText>(&command)) {
       std::cout << show->text;
       return finish(0);
     }
     const bool on_ranks = std::visit([]<class Options>(const Options&) { return kRunsOnRanks<Options>; }, command);
     if (on_ranks && MpiEnvironment::launched()) mpi.emplace();
+    expand_paths_once(*make_host_communicator(here()), command, environment_variable);
     return finish(runner(command, here()));
   } catch (const ConfigError& error) {
     return fail_together(here(), error);

@@ -1,6 +1,9 @@
 #include "launch/session.h"
 
+#include <algorithm>
+
 #include "kernels/core/processors.h"
+#include "kernels/core/text.h"
 #include "parallel/agreement.h"
 #include "parallel/mpi/mpi_communicator.h"
 #include "parallel/nccl/nccl_communicator.h"
@@ -45,6 +48,30 @@ int device_of(int local_rank) {
                                            " are visible; start at most one rank a GPU"));
   }
   return local_rank;
+}
+
+void expand_paths_once(Communicator& host, Command& command, const Variables& variables) {
+  const std::vector<GivenPath> paths = given_paths(command);
+  std::string all;  // each ended by a zero, which no path holds
+  const auto expand = [&] {
+    for (const GivenPath& path : paths) {
+      std::string problem;
+      const auto expanded = expand_path(*path.text, variables, problem);
+      if (!expanded)
+        throw Error(ErrorKind::kUsage, concat(path.option, ": ", problem, ", got ", in_quotes(*path.text)));
+      all += *expanded + '\0';
+    }
+  };
+  const Outcome expanded = broadcast_outcome(host, host.rank() == 0 ? attempt(expand) : Outcome{}, 0);
+  if (!expanded.ok) throw ConfigError(expanded.kind, expanded.message);
+  all = broadcast_text(host, all, 0);
+  if (std::count(all.begin(), all.end(), '\0') != static_cast<std::ptrdiff_t>(paths.size()))
+    throw Error(ErrorKind::kUsage, "the ranks were started with different arguments");
+  for (size_t i = 0, begin = 0; i < paths.size(); ++i) {
+    const size_t end = all.find('\0', begin);
+    *paths[i].text = all.substr(begin, end - begin);
+    begin = end + 1;
+  }
 }
 
 ParsedConfig read_config_once(Communicator& host, const std::string& path, const std::vector<std::string>& sets) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "kernels/backend.h"
+#include "launch/command_line/command_line.h"
 #include "launch/config/reader.h"
 #include "parallel/mesh.h"
 #include "parallel/mpi/mpi_environment.h"
@@ -32,6 +33,10 @@ Target agree_on_target(Communicator& host, const Config& config, bool gpu_availa
 /// The GPU of the rank with this place on its host: its own, or the only one that is visible (a launcher that shows
 /// each rank just its own). Throws Error(kDevice) when there are more ranks than GPUs.
 int device_of(int local_rank);
+
+/// Expands the command's paths (launch/config/path) as the variables of rank 0 say; they are the same on every rank
+/// after. Throws ConfigError(kUsage) on every rank when that cannot be done.
+void expand_paths_once(Communicator& host, Command& command, const Variables& variables);
 
 /// load_config() on rank 0; the others get its resolved text (their `source` is empty) or, as ConfigError, its error.
 ParsedConfig read_config_once(Communicator& host, const std::string& path, const std::vector<std::string>& sets);

@@ -152,6 +152,15 @@ inline constexpr bool kRunsOnRanks =
     std::is_same_v<Options, TrainOptions> || std::is_same_v<Options, BenchCollectivesOptions> ||
     std::is_same_v<Options, BenchStepOptions>;
 
+/// A path on the command line: the option or argument that gives it, and its text.
+struct GivenPath {
+  std::string option;
+  std::string* text;
+};
+
+/// All paths of a command. "auto", "never" and "-" are words, and what was not given is none.
+std::vector<GivenPath> given_paths(Command& command);
+
 /// Reads the arguments (without the program's name). Throws Error(kUsage) with one line that says what is wrong and
 /// what is legal.
 Command parse_command_line(const std::vector<std::string>& arguments);

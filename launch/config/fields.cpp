@@ -117,10 +117,7 @@ std::optional<std::string> Text::read(const ConfigNode& node, const ReportProble
 }
 
 std::optional<std::string> Path::read(const ConfigNode& node, const ReportProblem& report) {
-  std::optional<std::string> path = read_text(node, "expected a path", report);
-  if (!path || (*path != "~" && !path->starts_with("~/"))) return path;
-  report(node.at, "'~' is not expanded: write the whole path", "");
-  return std::nullopt;
+  return read_text(node, "expected a path", report);
 }
 
 std::optional<NamedPaths::Paths> NamedPaths::read(const ConfigNode& node, const ReportProblem& report) {
@@ -129,6 +126,10 @@ std::optional<NamedPaths::Paths> NamedPaths::read(const ConfigNode& node, const 
   for (const ConfigNode& item : node.items)
     if (const auto path = Path::read(item, report)) paths[item.key] = *path;
   return paths.size() == node.items.size() ? std::optional(paths) : std::nullopt;
+}
+
+void NamedPaths::each_path(ConfigNode& node, const PathVisitor& visit) {
+  for (ConfigNode& item : node.items) visit(item);
 }
 
 std::string NamedPaths::print(const Paths& paths) {
@@ -144,6 +145,12 @@ std::optional<std::vector<DataSource>> Sources::read(const ConfigNode& node, con
   for (const ConfigNode& item : node.items)
     if (const auto source = read_source(item, report)) sources.push_back(*source);
   return sources.size() == node.items.size() ? std::optional(sources) : std::nullopt;
+}
+
+void Sources::each_path(ConfigNode& node, const PathVisitor& visit) {
+  for (ConfigNode& source : node.items)
+    for (ConfigNode& item : source.items)
+      if (item.key == "path") visit(item);
 }
 
 std::string Sources::print(const std::vector<DataSource>& sources) {

@@ -1,5 +1,6 @@
 // The kinds of values in the table of launch/config/schema.cpp. Of each kind, read() gives the value of a node or
-// reports why there is none, print() writes one, and range() tells people what is legal. Private to schema.cpp.
+// reports why there is none, print() writes one, and range() tells people what is legal; each_path() visits the paths
+// in it. Private to schema.cpp.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +56,7 @@ struct Text {
 
 struct Path : Text {
   static std::optional<std::string> read(const ConfigNode& node, const ReportProblem& report);
+  static void each_path(ConfigNode& node, const PathVisitor& visit) { visit(node); }
 };
 
 /// A map from names to paths; another one adds to it, an empty one empties it.
@@ -62,12 +64,14 @@ struct NamedPaths {
   using Paths = std::map<std::string, std::string>;
   static std::string range() { return ""; }
   static std::optional<Paths> read(const ConfigNode& node, const ReportProblem& report);
+  static void each_path(ConfigNode& node, const PathVisitor& visit);
   static std::string print(const Paths& paths);
 };
 
 struct Sources {
   static std::string range() { return ""; }
   static std::optional<std::vector<DataSource>> read(const ConfigNode& node, const ReportProblem& report);
+  static void each_path(ConfigNode& node, const PathVisitor& visit);
   static std::string print(const std::vector<DataSource>& sources);
 };
 

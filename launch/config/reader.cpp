@@ -41,9 +41,10 @@ std::filesystem::path normal(const std::string& name) { return std::filesystem::
 
 class Reader {
  public:
-  Reader(ReadText read_text, std::string working_directory, const std::vector<std::string>& sets)
+  Reader(ReadText read_text, std::string working_directory, Variables variables, const std::vector<std::string>& sets)
       : read_text_(std::move(read_text)), sets_(sets), fields_(config_fields()) {
     sources_.working_directory = std::move(working_directory);
+    sources_.variables = std::move(variables);
     for (const Field& field : fields_) sections_.insert(field.section());
     sections_.erase("");
   }
@@ -109,11 +110,27 @@ class Reader {
     if (list.kind == Kind::kRefused) return;
     if (list.kind != Kind::kSequence)
       return problem_of("", list.at, "base: expected a list of files such as [other.yaml], got " + describe(list));
-    for (const ConfigNode& entry : list.items) {
+    for (ConfigNode entry : list.items) {
+      expand(entry, "base");
       if (entry.kind == Kind::kScalar && !entry.text.empty())
         take_base(including, entry);
       else if (entry.kind != Kind::kRefused)
         problem(entry.at, "base: expected the name of a file, got " + describe(entry));
+    }
+  }
+
+  /// Puts what variables hold into a scalar that is a path.
+  void expand(ConfigNode& path, const std::string& key) {
+    if (!sources_.variables || path.kind != Kind::kScalar) return;
+    std::string wrong;
+    const auto expanded = expand_path(path.text, sources_.variables, wrong);
+    if (expanded && *expanded != escape_controls(*expanded))
+      wrong = "control characters or broken UTF-8 in what the path stands for, " + in_quotes(*expanded);
+    if (wrong.empty()) {
+      path.text = *expanded;
+    } else {
+      path.kind = Kind::kRefused;
+      problem_of(key == "base" ? "" : key, path.at, key + ": " + wrong);
     }
   }
 
@@ -195,7 +212,8 @@ class Reader {
       for (const ConfigNode& item : section.items) take_value(section.key, item);
   }
 
-  void take_value(const std::string& section, const ConfigNode& value) {
+  void take_value(const std::string& section, const ConfigNode& written) {
+    ConfigNode value = written;
     const std::string path = section.empty() ? value.key : section + "." + value.key;
     // A key with a dot is no field's name, though its path may read like one.
     const auto field = std::find_if(fields_.begin(), fields_.end(),
@@ -205,6 +223,7 @@ class Reader {
     if (!known && !value.key_refused) return unknown_key(section, value, path);
     if (value.kind == Kind::kRefused) return;
     if (value.kind == Kind::kNull) return problem_of(path, value.key_at, path + " has no value");
+    if (field->each_path) field->each_path(value, [&](ConfigNode& scalar) { expand(scalar, path); });
     const bool good = field->set(config_, value, [&](const Origin& at, const std::string& wrong, const auto& hint) {
       problem(at, path + ": " + wrong, hint);
     });
@@ -302,7 +321,7 @@ ParsedConfig parse_config(const ConfigSources& sources, const std::vector<std::s
       if (normal(file.name) == normal(name)) return file.text;
     cannot_read(ErrorKind::kConfig, name, named_by, "it is no file of this configuration");
   };
-  return Reader(read_text, sources.working_directory, sets).read(sources.files[0].name, ranks);
+  return Reader(read_text, sources.working_directory, sources.variables, sets).read(sources.files[0].name, ranks);
 }
 
 ParsedConfig load_config(const std::string& path, const std::vector<std::string>& sets, int ranks) {
@@ -321,7 +340,7 @@ ParsedConfig load_config(const std::string& path, const std::vector<std::string>
     return text;
   };
   std::error_code error;
-  return Reader(read_text, std::filesystem::current_path(error).string(), sets).read(path, ranks);
+  return Reader(read_text, std::filesystem::current_path(error).string(), environment_variable, sets).read(path, ranks);
 }
 
 }  // namespace retain

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/config/path.h"
 #include "trainer/config.h"
 
 namespace retain {
@@ -18,6 +19,7 @@ struct ConfigSources {
   };
   std::vector<File> files;
   std::string working_directory;  ///< what relative paths in the configuration are relative to
+  Variables variables = {};       ///< what $NAME and ~ stand for in paths; empty: paths are taken as they are
 };
 
 struct ParsedConfig {
@@ -26,6 +28,7 @@ struct ParsedConfig {
   std::string source;    ///< the text of the file that was named
 };
 
+/// Variables in paths are those of the environment, and what comes out is in `config` and `resolved`.
 /// Defaults < base files < file < sets, then validate() for this number of ranks. `ranks` = 0 leaves validate() out (a
 /// configuration that comes from a checkpoint, or that was checked before). Throws ConfigError: kConfig with everything
 /// that is wrong, or kMissingInput for a file that cannot be read.

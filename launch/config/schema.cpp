@@ -41,6 +41,7 @@ class Table {
       if (value) assign(member(config), *value);
       return value.has_value();
     };
+    if constexpr (requires { &Kind::each_path; }) f.each_path = &Kind::each_path;
     f.get = [member, kind](const Config& config) { return kind.print(member(config)); };
     return fields.emplace_back(std::move(f));
   }

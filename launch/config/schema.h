@@ -14,6 +14,9 @@
 
 namespace retain {
 
+/// Takes a scalar that is a path, and may change it.
+using PathVisitor = std::function<void(ConfigNode&)>;
+
 /// What a checkpoint that is continued says about a key.
 enum class Resume {
   kMayDiffer,  ///< nothing
@@ -33,6 +36,8 @@ struct Field {
 
   /// Reads the node into the configuration and returns true, or reports what is wrong and changes nothing.
   std::function<bool(Config&, const ConfigNode&, const ReportProblem&)> set;
+  /// Visits the scalars below a node that are paths; empty when the key has none.
+  std::function<void(ConfigNode&, const PathVisitor&)> each_path;
   /// The value as YAML, in one line.
   std::function<std::string(const Config&)> get;
 

@@ -68,5 +68,31 @@ TEST(Session, RankZeroReadsTheConfigurationForAll) {
   std::filesystem::remove(path);
 }
 
+TEST(Session, PathsAreExpandedOnceAsTheVariablesOfRankZeroSay) {
+  std::atomic<int> refusals = 0;
+  test::run_ranks(3, [&](Communicator& host) {
+    const auto variables = [&](const std::string& name) {
+      return host.rank() == 0 && name == "SCRATCH" ? std::optional<std::string>("/scratch") : std::nullopt;
+    };
+    TrainOptions options;
+    options.config = "$SCRATCH/a.yaml";
+    options.init_from = "${SCRATCH}/b";
+    Command command = options;
+    expand_paths_once(host, command, variables);
+    EXPECT_EQ(std::get<TrainOptions>(command).config, "/scratch/a.yaml");
+    EXPECT_EQ(std::get<TrainOptions>(command).init_from, "/scratch/b");
+    options.resume = "$NONE";
+    command = options;
+    try {
+      expand_paths_once(host, command, variables);
+    } catch (const ConfigError& error) {
+      EXPECT_EQ(error.exit_code(), 64);
+      EXPECT_STREQ(error.what(), "--resume: the variable NONE is not set, got '$NONE'");
+      ++refusals;
+    }
+  });
+  EXPECT_EQ(refusals, 3);
+}
+
 }  // namespace
 }  // namespace retain

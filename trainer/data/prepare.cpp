@@ -183,8 +183,9 @@ PrepareSummary write_whole(std::span<const std::string> inputs, const std::strin
 
 }  // namespace
 
-PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::string& out_prefix,
-                              const Tokenizer& tokenizer, const PrepareOptions& options) {
+PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::string& out, const Tokenizer& tokenizer,
+                              const PrepareOptions& options) {
+  const std::string out_prefix = token_set_prefix(out);
   const double holdout_fraction = options.holdout_fraction;
   if (!(holdout_fraction >= 0 && holdout_fraction < 1)) {
     throw Error(ErrorKind::kConfig, concat("holdout: got ", holdout_fraction, ", want a fraction in [0, 1)"));

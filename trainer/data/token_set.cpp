@@ -23,13 +23,6 @@ constexpr size_t kNamedSets = 8;             // in a message
 constexpr int64_t kSampleBlocks = 64;        // blocks of the tokens that enter the fingerprint
 constexpr int64_t kSampleBlockBytes = 1 << 12;
 
-std::string strip_extension(const std::string& path) {
-  for (const std::string_view extension : {".bin", ".idx"}) {
-    if (path.ends_with(extension)) return path.substr(0, path.size() - extension.size());
-  }
-  return path;
-}
-
 /// The sets in the folder `prefix`, or else in its folder: those that share a beginning with it (PREFIX_train and
 /// PREFIX_valid after a holdout), or else all.
 std::string sets_nearby(const std::string& prefix) {
@@ -150,8 +143,15 @@ const char* token_type_name(TokenType type) {
   return "unknown";
 }
 
+std::string token_set_prefix(const std::string& path) {
+  for (const std::string_view extension : {".bin", ".idx"}) {
+    if (path.ends_with(extension)) return path.substr(0, path.size() - extension.size());
+  }
+  return path;
+}
+
 TokenSet::TokenSet(const std::string& path, int64_t vocab_size)
-    : prefix_(existing_prefix(strip_extension(path), path)),
+    : prefix_(existing_prefix(token_set_prefix(path), path)),
       vocab_size_(std::min(vocab_size, kAnyVocabulary)),
       idx_(File::open_input(prefix_ + ".idx")),
       bin_(File::open_input(prefix_ + ".bin")),

@@ -29,6 +29,9 @@ struct TokenIndexHeader {
   int64_t boundaries = 0;  ///< documents + 1: the list begins with 0
 };
 
+/// The prefix that a path of a set means: the path without ".bin" or ".idx" at its end.
+std::string token_set_prefix(const std::string& path);
+
 class TokenSet {
  public:
   static constexpr int64_t kAnyVocabulary = int64_t{1} << 31;

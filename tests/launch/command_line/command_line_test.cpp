@@ -229,6 +229,48 @@ TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {
     EXPECT_THAT(complaint({verb}), HasSubstr("verbs: train, plan"));
 }
 
+TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
+  const std::vector<std::pair<Arguments, Arguments>> cases = {
+      {{"train", "p", "--init-from", "p"}, {"CONFIG", "--init-from"}},
+      {{"train", "p", "--resume", "p"}, {"CONFIG", "--init-from", "--resume"}},
+      {{"plan", "p"}, {"CONFIG"}},
+      {{"eval", "p", "--data", "a=p", "--data", "b=p"}, {"CHECKPOINT", "--data a", "--data b"}},
+      {{"generate", "p", "--prompt", "x"}, {"CHECKPOINT"}},
+      {{"data", "prepare", "p", "p", "--out", "p"}, {"--out", "INPUT", "INPUT"}},
+      {{"data", "info", "p", "p"}, {"PATH", "PATH"}},
+      {{"checkpoint", "list", "p"}, {"RUN"}},
+      {{"checkpoint", "verify", "p"}, {"PATH"}},
+      {{"checkpoint", "digest", "p"}, {"PATH"}},
+      {{"checkpoint", "diff", "p", "p"}, {"FIRST", "SECOND"}},
+      {{"checkpoint", "check", "p"}, {"DIR"}},
+      {{"bench", "gemm", "p"}, {"CONFIG"}},
+      {{"bench", "step", "p"}, {"CONFIG"}},
+  };
+  std::string known;  // "train CONFIG", "eval --data"
+  for (const auto& [arguments, options] : cases) {
+    Command command = parse_command_line(arguments);
+    Arguments named;
+    const bool grouped = arguments[0] == "data" || arguments[0] == "checkpoint" || arguments[0] == "bench";
+    for (const GivenPath& path : given_paths(command)) {
+      named.push_back(path.option);
+      known += " " + arguments[0] + (grouped ? " " + arguments[1] : "") + " " +
+               path.option.substr(0, path.option.find(' ')) + ";";
+      if (path.text->size() > 0) EXPECT_EQ(*path.text, "p") << path.option;
+    }
+    EXPECT_EQ(named, options);
+  }
+  for (const std::string& verb : verb_names()) {  // all arguments, and options that take a path by their help
+    const std::string page = parse<ShowText>(help_of(verb)).text;
+    Arguments paths =
+        page.find("\nArguments:\n") == std::string::npos ? Arguments() : listed(help_of(verb), "Arguments:", 80);
+    for (const std::string& option : listed(help_of(verb), "Options:", 28))
+      if (option.find("PATH") != std::string::npos || option.find("PREFIX") != std::string::npos)
+        paths.push_back(option);
+    for (const std::string& path : paths)
+      EXPECT_THAT(known, HasSubstr(" " + verb + " " + path.substr(0, path.find(' ')) + ";"));
+  }
+}
+
 TEST(CommandLine, MistakesAreNamed) {
   const std::vector<std::pair<Arguments, std::string>> cases = {
       {{"train"}, "retain train: CONFIG is required"},

@@ -179,6 +179,27 @@ TEST(ConfigReader, SetTakesWhatTheFileTakes) {
   EXPECT_EQ(c.device, DeviceKind::kCpu);
 }
 
+TEST(ConfigReader, VariablesAndHomeInPathsAreResolved) {
+  ConfigSources sources = sources_of(
+      "base: [\"$SCRATCH/common.yaml\"]\nrun: {dir: ~/runs/x}\n"
+      "data: {train: [{path: $SCRATCH/a}, {path: \"${SCRATCH}/b\"}], valid: {book: ~/book}}\n");
+  sources.files.push_back({"/scratch/common.yaml", sources.files[1].text});
+  const ParsedConfig parsed = parse_config(sources, {"data.valid.wiki=$SCRATCH/wiki"}, 1);
+  EXPECT_EQ(parsed.config.run.dir, "/home/me/runs/x");
+  EXPECT_EQ(parsed.config.data.train.at(0).path, "/scratch/a");
+  EXPECT_EQ(parsed.config.data.train.at(1).path, "/scratch/b");
+  EXPECT_EQ(parsed.config.data.valid.at("book"), "/home/me/book");
+  EXPECT_EQ(parsed.config.data.valid.at("wiki"), "/scratch/wiki");
+  EXPECT_EQ(parsed.resolved.find('$'), std::string::npos) << parsed.resolved;
+  EXPECT_EQ(parsed.resolved.find('~'), std::string::npos) << parsed.resolved;
+}
+
+TEST(ConfigReader, WithoutVariablesPathsAreTakenAsTheyWereResolved) {
+  ConfigSources saved = sources_of("base: [good.yaml]\nrun: {dir: $HOME/~/x}\n");
+  saved.variables = {};
+  EXPECT_EQ(parse_config(saved, {}, 0).config.run.dir, "/base/$HOME/~/x");
+}
+
 TEST(ConfigReader, WindowsLineEndsAndAByteOrderMarkAreRead) {
   EXPECT_EQ(read("\xef\xbb\xbf"
                  "base: [good.yaml]\r\nlog:\r\n  every: 3\r\n")

@@ -30,6 +30,11 @@ std::string read_source(const std::string& relative) {
 ConfigSources sources_of(const std::string& text) {
   ConfigSources sources;
   sources.working_directory = "/base";
+  sources.variables = [](const std::string& name) {
+    return name == "HOME"      ? std::optional<std::string>("/home/me")
+           : name == "SCRATCH" ? std::optional<std::string>("/scratch")
+                               : std::nullopt;
+  };
   sources.files = {{"run.yaml", text}, {"good.yaml", kGood}};
   return sources;
 }

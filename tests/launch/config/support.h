@@ -12,7 +12,8 @@ namespace retain::test {
 std::string source_path(const std::string& relative);
 std::string read_source(const std::string& relative);
 
-/// run.yaml with this text, and good.yaml: a small configuration that is right, for files that build on it.
+/// run.yaml with this text, and good.yaml: a small configuration that is right, for files that build on it. HOME is
+/// /home/me, SCRATCH /scratch, and no other variable is set.
 ConfigSources sources_of(const std::string& text);
 
 /// What the reader says about run.yaml; "" when it accepts it. Fails when anything but a ConfigError is thrown.

@@ -141,6 +141,16 @@ TEST_F(Prepare, HoldsTheLastFractionOut) {
   }
 }
 
+TEST_F(Prepare, EitherFileOfASetNamesIt) {
+  for (const char* name : {"out/a", "out/a.bin", "out/a.idx"}) {
+    const auto summary = prepare_tokens(std::vector{input("text", "0123456")}, folder_.file(name), *tokenizer_);
+    EXPECT_EQ(summary.sets.at(0).prefix, folder_.file("out/a"));
+    const auto halves = prepare_tokens(std::vector{input("text", "0123456")}, folder_.file(name), *tokenizer_,
+                                       {.holdout_fraction = 0.5});
+    EXPECT_EQ(halves.sets.at(1).prefix, folder_.file("out/a_valid"));
+  }
+}
+
 TEST_F(Prepare, RefusesWhatItCannotUse) {
   EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { prepare({folder_.file("none")}); }), HasSubstr("none"));
   EXPECT_THAT(message_of(ErrorKind::kData, [&] { prepare({folder_.file("")}); }), HasSubstr("folder"));

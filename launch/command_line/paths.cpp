@@ -1,0 +1,48 @@
+// Which options and arguments are paths.
+#include "launch/command_line/command_line.h"
+
+namespace retain {
+namespace {
+
+using Paths = std::vector<GivenPath>;
+
+Paths paths_of(ShowText&) { return {}; }
+Paths paths_of(TrainOptions& o) {
+  Paths paths = {{"CONFIG", &o.config}, {"--init-from", &o.init_from}};
+  if (o.resume != "auto" && o.resume != "never") paths.push_back({"--resume", &o.resume});
+  return paths;
+}
+Paths paths_of(PlanOptions& o) { return {{"CONFIG", &o.config}}; }
+Paths paths_of(EvalOptions& o) {
+  Paths paths = {{"CHECKPOINT", &o.checkpoint}};
+  for (NamedPath& data : o.data) paths.push_back({"--data " + data.name, &data.path});
+  return paths;
+}
+Paths paths_of(GenerateOptions& o) { return {{"CHECKPOINT", &o.checkpoint}}; }
+Paths paths_of(DataPrepareOptions& o) {
+  Paths paths = {{"--out", &o.out}};
+  for (std::string& input : o.inputs) paths.push_back({"INPUT", &input});
+  return paths;
+}
+Paths paths_of(DataInfoOptions& o) {
+  Paths paths;
+  for (std::string& path : o.paths) paths.push_back({"PATH", &path});
+  return paths;
+}
+Paths paths_of(CheckpointListOptions& o) { return {{"RUN", &o.run}}; }
+Paths paths_of(CheckpointVerifyOptions& o) { return {{"PATH", &o.path}}; }
+Paths paths_of(CheckpointDigestOptions& o) { return {{"PATH", &o.path}}; }
+Paths paths_of(CheckpointDiffOptions& o) { return {{"FIRST", &o.first}, {"SECOND", &o.second}}; }
+Paths paths_of(CheckpointCheckOptions& o) { return {{"DIR", &o.directory}}; }
+Paths paths_of(BenchGemmOptions& o) { return {{"CONFIG", &o.config}}; }
+Paths paths_of(BenchRetentionOptions&) { return {}; }
+Paths paths_of(BenchCollectivesOptions&) { return {}; }
+Paths paths_of(BenchStepOptions& o) { return {{"CONFIG", &o.config}}; }
+
+}  // namespace
+
+std::vector<GivenPath> given_paths(Command& command) {
+  return std::visit([](auto& options) { return paths_of(options); }, command);
+}
+
+}  // namespace retain
