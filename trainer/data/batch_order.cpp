@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "kernels/core/error.h"
 #include "kernels/core/random.h"
@@ -15,6 +16,18 @@ constexpr int64_t kShareTotal = int64_t{1} << 30;  // products of two shares sta
 
 /// floor(n · share / total) without leaving 64 bits.
 int64_t share_of(int64_t n, int64_t share, int64_t total) { return n / total * share + n % total * share / total; }
+
+/// The power of ten that makes whole numbers of all weights, as people write them: 10 of 0.7 and 0.3. 0 when there is
+/// none.
+double decimal_unit(const std::vector<double>& weights) {
+  const auto is_whole = [](double x) {
+    return std::abs(x - std::round(x)) <= 4 * std::numeric_limits<double>::epsilon() * x;
+  };
+  for (double unit = 1; unit <= static_cast<double>(kShareTotal); unit *= 10)
+    if (std::all_of(weights.begin(), weights.end(), [&](double weight) { return is_whole(weight * unit); }))
+      return unit;
+  return 0;
+}
 
 }  // namespace
 
@@ -45,16 +58,15 @@ uint64_t Permutation::operator()(uint64_t index) const {
 
 WeightedInterleave::WeightedInterleave(const std::vector<double>& weights) {
   double sum = 0;
-  bool whole = true;
   for (const double weight : weights) {
     RETAIN_CHECK(std::isfinite(weight) && weight >= 0, "weight ", weight);
     sum += weight;
-    whole = whole && weight == std::floor(weight);
   }
   RETAIN_CHECK(sum > 0, "the weights of ", weights.size(), " sources add up to ", sum);
-  whole = whole && sum <= static_cast<double>(kShareTotal);
+  const double unit = decimal_unit(weights), most = static_cast<double>(kShareTotal);
+  const bool exact = unit > 0 && sum * unit <= most;
   for (const double weight : weights) {
-    const double share = whole ? weight : std::round(weight / sum * static_cast<double>(kShareTotal));
+    const double share = std::round(exact ? weight * unit : weight / sum * most);
     shares_.push_back(weight > 0 ? std::max(int64_t{1}, static_cast<int64_t>(share)) : 0);
     total_ += shares_.back();
   }

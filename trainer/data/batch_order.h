@@ -36,7 +36,7 @@ class WeightedInterleave {
   Slot at(int64_t sample) const;
 
  private:
-  std::vector<int64_t> shares_;  ///< whole numbers in the proportion of the weights, to 2^-30 at worst
+  std::vector<int64_t> shares_;  ///< whole numbers in the proportion of the weights; to 2^-30 of those not decimal
   int64_t total_ = 0;
 };
 

@@ -107,6 +107,14 @@ TEST(WeightedInterleave, IsExactForWholeWeightsFarIntoARun) {
   EXPECT_EQ(counts, (std::vector<int64_t>{1, 2, 4}));
 }
 
+TEST(WeightedInterleave, DecimalWeightsMeanWhatTheySay) {
+  const WeightedInterleave decimal({0.1, 0.25, 0.65}), whole({10, 25, 65});
+  for (int64_t n = 0; n < 2000; ++n) {
+    EXPECT_EQ(decimal.at(n).source, whole.at(n).source) << n;
+    EXPECT_EQ(decimal.at(n).ordinal, whole.at(n).ordinal) << n;
+  }
+}
+
 TEST(WeightedInterleave, RefusesWeightsThatMeanNothing) {
   EXPECT_THROW(WeightedInterleave({}), Error);
   EXPECT_THROW(WeightedInterleave({0, 0}), Error);
