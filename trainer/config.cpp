@@ -195,36 +195,40 @@ void check_train(Problems& problems, const Config& c, int dp) {
   }
 }
 
-void check_schedule(Problems& problems, const Config& c) {
+void doubt_schedule(Problems& doubts, const Config& c) {
   const ScheduleConfig& s = c.schedule;
-  if (c.train.tokens < 1 || c.train.batch_tokens < 1) return;
-
-  const int64_t steps = c.steps();
+  const int64_t steps = c.steps(), warmup = s.warmup_steps;
   const std::string run = concat("the run has ", steps, steps == 1 ? " step" : " steps",
                                  " (train.tokens / train.batch_tokens, rounded up)");
-  const std::vector<std::string> others = {"train.tokens", "train.batch_tokens"};
-  if (s.warmup_steps > steps) {
-    add(problems, "schedule.warmup", concat("= ", s.warmup_steps, " steps, but ", run), others);
-  } else if (s.kind == ScheduleKind::kWsd) {
-    const int64_t decay = wsd_decay_steps(s, steps);
-    if (s.warmup_steps + decay > steps)
-      add(problems, "schedule.decay_fraction",
-          concat("= ", s.decay_fraction, " is ", decay, " steps of decay after schedule.warmup = ", s.warmup_steps,
-                 ", but ", run),
-          {"train.tokens", "train.batch_tokens", "schedule.warmup", "schedule.kind"});
+  const std::vector<std::string> others = {"train.tokens", "train.batch_tokens", "schedule.warmup", "schedule.kind"};
+  if (warmup > steps) {
+    add(doubts, "schedule.warmup",
+        concat("= ", warmup, " steps, but ", run, ": the learning rate rises to ", steps, "/", warmup,
+               " of optimizer.lr and never falls"),
+        others);
+  } else if (s.kind == ScheduleKind::kWsd && warmup + wsd_decay_steps(s, steps) > steps) {
+    add(doubts, "schedule.decay_fraction",
+        concat("= ", s.decay_fraction, " is ", wsd_decay_steps(s, steps), " steps of decay after schedule.warmup = ",
+               warmup, ", but ", run, ": the learning rate falls in the last ", steps - warmup, " alone"),
+        others);
   }
+}
+
+void doubt_checkpoint(Problems& doubts, const CheckpointConfig& c) {
+  if (c.every == 0 || c.keep_every % c.every == 0) return;
+  int64_t both = 0;
+  const bool fits = !__builtin_mul_overflow(c.keep_every / std::gcd(c.keep_every, c.every), c.every, &both);
+  add(doubts, "checkpoint.keep_every",
+      concat("= ", c.keep_every, " is no multiple of checkpoint.every = ", c.every, " (",
+             neighbours(c.keep_every, c.every), "): of what is saved, ",
+             fits ? concat("multiples of ", both, " steps are kept for ever") : "nothing is kept for ever"),
+      {"checkpoint.every"});
 }
 
 void check_rest(Problems& problems, const Config& c) {
   if (c.checkpoint.keep_best > 0 && (c.data.valid.empty() || c.eval.every == 0))
     add(problems, "checkpoint.keep_best", "goes by the validation loss: it needs data.valid and eval.every",
         {"data.valid", "eval.every"});
-  const int64_t every = c.checkpoint.every, keep_every = c.checkpoint.keep_every;
-  if (every > 0 && keep_every > 0 && keep_every % every != 0)
-    add(problems, "checkpoint.keep_every",
-        concat("= ", keep_every, " is no multiple of checkpoint.every = ", every, " (", neighbours(keep_every, every),
-               ")"),
-        {"checkpoint.every"});
   if (c.device == DeviceKind::kCpu && c.precision == Precision::kBf16)
     add(problems, "precision", "= bf16 is not available on device = cpu (legal: auto, fp32, fp64)", {"device"});
   if (c.device == DeviceKind::kCuda && c.precision == Precision::kFp64)
@@ -232,6 +236,15 @@ void check_rest(Problems& problems, const Config& c) {
 }
 
 }  // namespace
+
+const char* device_name(DeviceKind device) {
+  switch (device) {
+    case DeviceKind::kAuto: return "auto";
+    case DeviceKind::kCpu: return "cpu";
+    case DeviceKind::kCuda: return "cuda";
+  }
+  return "";
+}
 
 MeshShape Config::mesh(int ranks) const {
   const int inner = parallel.cp * parallel.tp;
@@ -253,9 +266,15 @@ std::vector<ConfigProblem> validate(const Config& config, int ranks) {
   check_data(problems, config);
   const int dp = check_parallel(problems, config, ranks);
   check_train(problems, config, dp);
-  check_schedule(problems, config);
   check_rest(problems, config);
   return problems;
+}
+
+std::vector<ConfigProblem> doubts(const Config& config) {
+  Problems doubts;
+  doubt_schedule(doubts, config);
+  doubt_checkpoint(doubts, config.checkpoint);
+  return doubts;
 }
 
 }  // namespace retain

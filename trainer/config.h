@@ -19,6 +19,7 @@ enum class Decay : uint8_t { kEq8, kPaperExp };
 enum class Rotary : uint8_t { kRope, kTorchscale };
 enum class ScheduleKind : uint8_t { kLinear, kCosine, kWsd, kConstant };
 enum class DeviceKind : uint8_t { kAuto, kCpu, kCuda };
+const char* device_name(DeviceKind device);  ///< "auto", "cpu", "cuda"
 enum class OnSaveError : uint8_t { kContinue, kStop };
 enum class Precision : uint8_t { kAuto, kBf16, kFp32, kFp64 };
 
@@ -145,6 +146,9 @@ struct ConfigProblem {
 /// Checks values against each other and against the number of ranks; returns every problem, in key order. Each value
 /// alone must be within its bounds: Error(kInternal) for one that the checks divide by and that is not.
 std::vector<ConfigProblem> validate(const Config& config, int ranks);
+/// What is odd in a configuration that validate() finds legal, and that runs as it asks: a short test of a long run is
+/// of that kind.
+std::vector<ConfigProblem> doubts(const Config& config);
 /// What validate() says about the model alone (used when a model comes from a file).
 std::vector<ConfigProblem> validate(const ModelConfig& model);
 

@@ -55,7 +55,11 @@ class Reader {
     if (ranks > 0) check_values(ranks);
     if (!problems_.empty()) throw ConfigError(ErrorKind::kConfig, describe(problems_, sources_, sets_));
     make_absolute();
-    return {config_, resolved_yaml(), sources_.files[0].text};
+    std::vector<std::string> odd;
+    if (ranks > 0)
+      for (const ConfigProblem& doubt : doubts(config_))
+        odd.push_back(describe(place_of(doubt), sources_) + ": " + doubt.key + " " + doubt.message);
+    return {config_, resolved_yaml(), sources_.files[0].text, odd};
   }
 
  private:
@@ -124,7 +128,7 @@ class Reader {
     if (!sources_.variables || path.kind != Kind::kScalar) return;
     std::string wrong;
     const auto expanded = expand_path(path.text, sources_.variables, wrong);
-    if (expanded && *expanded != escape_controls(*expanded))
+    if (expanded && *expanded != path.text && *expanded != escape_controls(*expanded))
       wrong = "control characters or broken UTF-8 in what the path stands for, " + in_quotes(*expanded);
     if (wrong.empty()) {
       path.text = *expanded;
@@ -331,8 +335,13 @@ ParsedConfig load_config(const std::string& path, const std::vector<std::string>
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(name.c_str(), "rb"), std::fclose);
     std::string text(left + 1, '\0');
     text.resize(file ? std::fread(text.data(), 1, text.size(), file.get()) : 0);
-    if (!file || std::ferror(file.get()))
-      cannot_read(ErrorKind::kMissingInput, name, named_by, std::generic_category().message(errno));
+    if (!file || std::ferror(file.get())) {
+      const int reason = errno;
+      const std::string meant = reason == ENOENT ? nearest_file(name) : "";
+      cannot_read(ErrorKind::kMissingInput, name, named_by,
+                  std::generic_category().message(reason) +
+                      (meant.empty() ? "" : " (" + did_you_mean(escape_controls(meant)) + ")"));
+    }
     if (text.size() > left)
       cannot_read(ErrorKind::kConfig, name, named_by,
                   concat("a configuration has at most ", kMostBytes, " bytes, with its base files"));

@@ -26,11 +26,12 @@ struct ParsedConfig {
   Config config;         ///< all paths absolute
   std::string resolved;  ///< every value and where it came from, as YAML that retain reads again (resolved.yaml)
   std::string source;    ///< the text of the file that was named
+  std::vector<std::string> doubts = {};  ///< what is legal and odd, a line each: "run.yaml:2:13: schedule.warmup = …"
 };
 
-/// Variables in paths are those of the environment, and what comes out is in `config` and `resolved`.
 /// Defaults < base files < file < sets, then validate() for this number of ranks. `ranks` = 0 leaves validate() out (a
-/// configuration that comes from a checkpoint, or that was checked before). Throws ConfigError: kConfig with everything
+/// configuration that comes from a checkpoint, or that was checked before). Variables in paths are those of the
+/// environment, and `config` and `resolved` have what they hold. Throws ConfigError: kConfig with everything
 /// that is wrong, or kMissingInput for a file that cannot be read.
 ParsedConfig load_config(const std::string& path, const std::vector<std::string>& sets, int ranks);
 

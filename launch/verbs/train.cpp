@@ -74,6 +74,7 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   const LocalPlace place = local_place(mpi);
   const ParsedConfig parsed = read_config_once(*host, options.config, options.sets);
   const Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place));
+  check_beginning(*host, options, parsed.config.run);
   check_inputs(*host, parsed.config, target);
 
   const RunDirectory directory(parsed.config.run.dir);
@@ -88,6 +89,7 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
     if (!lock) lock.emplace(directory.path());
   }
   Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
+  for (const std::string& doubt : parsed.doubts) log.warn(doubt);
   const int world_rank = host->rank();
   // Only leaves the reason where the run's other files are; main prints it and ends the program.
   const auto leave = [&](const std::string& reason) {

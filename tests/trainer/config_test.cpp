@@ -52,16 +52,15 @@ TEST(Validate, ValuesThatItDividesByMustBeWithinTheirBounds) {
 }
 
 TEST(Validate, EveryProblemIsReportedAtOnce) {
-  EXPECT_THAT(keys_after([](Config& c) {
-                c.model.vocab_size = 256;
-                c.data.train.clear();
-                c.train.micro_batch_tokens = 100;
-                c.schedule.warmup_steps = 1'000'000;
-                c.device = DeviceKind::kCpu;
-                c.precision = Precision::kBf16;
-              }),
-              ElementsAre("model.vocab_size", "data.train", "train.micro_batch_tokens", "train.batch_tokens",
-                          "schedule.warmup", "precision"));
+  EXPECT_THAT(
+      keys_after([](Config& c) {
+        c.model.vocab_size = 256;
+        c.data.train.clear();
+        c.train.micro_batch_tokens = 100;
+        c.device = DeviceKind::kCpu;
+        c.precision = Precision::kBf16;
+      }),
+      ElementsAre("model.vocab_size", "data.train", "train.micro_batch_tokens", "train.batch_tokens", "precision"));
 }
 
 TEST(Validate, TheLayoutsItCallsLegalAre) {
@@ -102,17 +101,50 @@ TEST(Validate, AModelFromAFileIsCheckedAlone) {
   EXPECT_THAT(keys(validate(m)), ElementsAre("model.rotary"));
 }
 
-TEST(Validate, AWholeRunOfWarmUpAndDecayIsLegal) {
-  EXPECT_THAT(keys_after([](Config& c) {
-                c.train.tokens = c.train.batch_tokens * 10;
-                c.schedule = {.kind = ScheduleKind::kWsd, .warmup_steps = 5, .final = 0, .decay_fraction = 0.5};
-              }),
-              IsEmpty());
-  EXPECT_THAT(keys_after([](Config& c) {
-                c.train.tokens = c.train.batch_tokens * 10;
-                c.schedule = {.kind = ScheduleKind::kWsd, .warmup_steps = 6, .final = 0, .decay_fraction = 0.5};
-              }),
-              ElementsAre("schedule.decay_fraction"));
+std::vector<std::string> doubts_after(const std::function<void(Config&)>& change) {
+  Config c = good();
+  change(c);
+  EXPECT_THAT(validate(c, 1), IsEmpty());
+  std::vector<std::string> out;
+  for (const ConfigProblem& doubt : doubts(c)) out.push_back(doubt.key + " " + doubt.message);
+  return out;
+}
+
+TEST(Doubts, AnOrdinaryConfigurationHasNone) { EXPECT_THAT(doubts(good()), IsEmpty()); }
+
+TEST(Doubts, AShortTestOfALongRunIsLegal) {
+  const auto of_ten_steps = [](const ScheduleConfig& schedule) {
+    return doubts_after([&](Config& c) {
+      c.train.tokens = c.train.batch_tokens * 10;
+      c.schedule = schedule;
+    });
+  };
+  const ScheduleConfig wsd = {.kind = ScheduleKind::kWsd, .warmup_steps = 5, .final = 0, .decay_fraction = 0.5};
+  EXPECT_THAT(of_ten_steps(wsd), IsEmpty());
+  ScheduleConfig tight = wsd;
+  tight.warmup_steps = 6;
+  EXPECT_THAT(of_ten_steps(tight), ElementsAre(HasSubstr("the learning rate falls in the last 4 alone")));
+  for (const ScheduleKind kind : {ScheduleKind::kWsd, ScheduleKind::kCosine, ScheduleKind::kLinear})
+    EXPECT_THAT(of_ten_steps({.kind = kind, .warmup_steps = 375}),
+                ElementsAre(HasSubstr("schedule.warmup = 375 steps, but the run has 10 steps (train.tokens / "
+                                      "train.batch_tokens, rounded up): the learning rate rises to 10/375 of")));
+}
+
+TEST(Doubts, CheckpointsThatAreKeptForEverMustBeSaved) {
+  const auto of = [](int64_t every, int64_t keep_every) {
+    return doubts_after([&](Config& c) {
+      c.checkpoint.every = every;
+      c.checkpoint.keep_every = keep_every;
+    });
+  };
+  EXPECT_THAT(of(1000, 0), IsEmpty());
+  EXPECT_THAT(of(0, 1500), IsEmpty());
+  EXPECT_THAT(of(500, 1500), IsEmpty());
+  EXPECT_THAT(
+      of(1000, 1500),
+      ElementsAre("checkpoint.keep_every = 1500 is no multiple of checkpoint.every = 1000 (nearest: 1000, 2000): "
+                  "of what is saved, multiples of 3000 steps are kept for ever"));
+  EXPECT_THAT(of((int64_t{1} << 62) - 1, int64_t{1} << 62), ElementsAre(HasSubstr("nothing is kept for ever")));
 }
 
 TEST(Validate, SizesThatOverflowAreRefused) {

@@ -43,6 +43,18 @@ TEST(Schedule, NeverRisesAfterTheWarmUpAndNeverPassesTheFinalRate) {
   }
 }
 
+TEST(Schedule, DecimalFractionsOfARunAreWhatTheySay) {
+  ScheduleConfig s = schedule(ScheduleKind::kWsd, 0, 0.0);
+  for (int64_t steps : {100, 1000, 20000, 1'000'000}) {
+    for (int64_t percent = 1; percent <= 100; ++percent) {
+      s.decay_fraction = static_cast<double>(percent) / 100;  // as written: 0.55
+      EXPECT_EQ(wsd_decay_steps(s, steps), percent * steps / 100) << percent << " % of " << steps;
+    }
+  }
+  s.decay_fraction = 0.501;
+  EXPECT_EQ(wsd_decay_steps(s, 100), 51);  // rounded up
+}
+
 TEST(Schedule, AWsdRunAlwaysDecaysHoweverShort) {
   ScheduleConfig s = schedule(ScheduleKind::kWsd, 0, 0.0);
   s.decay_fraction = 0.001;

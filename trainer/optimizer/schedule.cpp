@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 namespace retain {
 
 int64_t wsd_decay_steps(const ScheduleConfig& schedule, int64_t steps) {
-  return static_cast<int64_t>(std::ceil(schedule.decay_fraction * static_cast<double>(steps)));
+  // As decimal numbers: 0.55 of 100 is 55, though the product of the doubles is a little more.
+  const double share = schedule.decay_fraction * static_cast<double>(steps), nearest = std::round(share);
+  const bool whole = std::abs(share - nearest) <= 4 * std::numeric_limits<double>::epsilon() * share;
+  return static_cast<int64_t>(whole ? nearest : std::ceil(share));
 }
 
 double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t index) {

@@ -179,6 +179,19 @@ TEST(ConfigReader, SetTakesWhatTheFileTakes) {
   EXPECT_EQ(c.device, DeviceKind::kCpu);
 }
 
+TEST(ConfigReader, WhatIsLegalAndOddIsSaidWithItsPlace) {
+  const ParsedConfig odd =
+      parse_config(sources_of("base: [good.yaml]\nschedule: {warmup: 1001}\ncheckpoint: {every: 1000}\n"),
+                   {"checkpoint.keep_every=1500"}, 1);
+  ASSERT_EQ(odd.doubts.size(), 2u);
+  EXPECT_THAT(odd.doubts[0], HasSubstr("run.yaml:2:20: schedule.warmup = 1001 steps, but the run has 1000 steps"));
+  EXPECT_THAT(odd.doubts[1], HasSubstr("--set 1: checkpoint.keep_every = 1500 is no multiple of checkpoint.every"));
+  EXPECT_TRUE(parse_config(sources_of("base: [good.yaml]\n"), {}, 1).doubts.empty());
+  // A clash with a default is placed at what clashes.
+  const ParsedConfig by_default = parse_config(sources_of("base: [good.yaml]\n"), {"train.tokens=1k"}, 1);
+  EXPECT_THAT(by_default.doubts.at(0), HasSubstr("--set 1: schedule.warmup = 375 steps, but the run has 2 steps"));
+}
+
 TEST(ConfigReader, VariablesAndHomeInPathsAreResolved) {
   ConfigSources sources = sources_of(
       "base: [\"$SCRATCH/common.yaml\"]\nrun: {dir: ~/runs/x}\n"
@@ -261,6 +274,25 @@ TEST_F(ConfigFiles, AMissingFileIsNamedAndEndsWith66) {
   EXPECT_EQ(base_code, 66);
   EXPECT_THAT(base_text, HasSubstr("gone.yaml' (base of "));
   EXPECT_THAT(base_text, HasSubstr("run.yaml:2): No such file"));
+}
+
+TEST_F(ConfigFiles, TheFileThatWasMeantIsNamed) {
+  const std::filesystem::path before = std::filesystem::current_path();
+  for (const char* name : {"run.yaml", "other.yml", "configs/demo.yaml", "below/x.yaml"})
+    write(name, "log: {every: 3}\n");
+  std::filesystem::current_path(folder_ / "below");
+  const std::vector<std::pair<std::string, std::string>> cases = {{"../run.yml", "../run.yaml"},
+                                                                  {"../run", "../run.yaml"},
+                                                                  {"../other.yaml", "../other.yml"},
+                                                                  {"../rnu.yaml", "../run.yaml"},
+                                                                  {"demo.yaml", "../configs/demo.yaml"},
+                                                                  {"demo", "../configs/demo.yaml"},
+                                                                  {"nothing/like/demo.yml", "../configs/demo.yaml"}};
+  for (const auto& [name, meant] : cases)
+    EXPECT_THAT(failure(name).second,
+                HasSubstr("'" + name + "': No such file or directory (did you mean '" + meant + "'?)"));
+  EXPECT_THAT(failure("nothing_like_it.yaml").second, ::testing::EndsWith("No such file or directory"));
+  std::filesystem::current_path(before);
 }
 
 TEST_F(ConfigFiles, AFolderIsNoConfiguration) {
