@@ -51,7 +51,8 @@ struct EvalOptions {
 
 struct GenerateOptions {
   std::string checkpoint;
-  std::string prompt;
+  std::string prompt;       ///< the text to continue, unless prompt_file is given
+  std::string prompt_file;  ///< "", or the file that holds it; "-" is standard input
   int64_t max_tokens = 256;
   double temperature = 1;  ///< 0 = always the most likely token
   double top_p = 1;

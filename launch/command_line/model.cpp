@@ -65,6 +65,12 @@ void train_options(CLI::App& verb, TrainOptions& o) {
   });
 }
 
+Named<RetentionForm> named_forms() {
+  return {{"parallel", RetentionForm::kParallel},
+          {"chunkwise", RetentionForm::kChunkwise},
+          {"recurrent", RetentionForm::kRecurrent}};
+}
+
 void eval_options(CLI::App& verb, EvalOptions& o) {
   verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
   const auto add = [&o](const std::string& text) {
@@ -77,14 +83,15 @@ void eval_options(CLI::App& verb, EvalOptions& o) {
       ->required()
       ->take_all();
   option(verb, "--mode", o.mode, "parallel|chunkwise|recurrent", "form of retention; all three agree")
-      ->transform(one_of({"parallel", "chunkwise", "recurrent"}));
+      ->transform(one_of(named_forms()));
   tokens_option(verb, o.tokens, int64_t{1} << 60, "of each set, rounded up to whole windows; all if\nnot given");
   json(verb, o.json);
 }
 
 void generate_options(CLI::App& verb, GenerateOptions& o) {
   verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
-  option(verb, "--prompt", o.prompt, "TEXT", "the text to continue")->required();
+  auto* const prompt = option(verb, "--prompt", o.prompt, "TEXT", "the text to continue; - is standard input");
+  auto* const file = option(verb, "--prompt-file", o.prompt_file, "PATH", "a file that holds it, to its last byte");
   option(verb, "--max-tokens", o.max_tokens, "N", "at most so many new tokens; 256 if not given")
       ->transform(whole(1, int64_t{1} << 40));
   read_option(
@@ -97,6 +104,11 @@ void generate_options(CLI::App& verb, GenerateOptions& o) {
   read_option(verb, "--top-p", read_share, "P",
               "draw among the likeliest tokens that have this\nshare together; 1 if not given");
   option(verb, "--seed", o.seed, "S", "of the draws; 1 if not given")->transform(whole(0, INT64_MAX));
+  verb.parse_complete_callback([&o, prompt, file] {
+    if (prompt->empty() == file->empty())
+      throw Error(ErrorKind::kUsage, "retain generate: one of --prompt and --prompt-file is required");
+    if (o.prompt == "-") o.prompt_file = "-";
+  });
 }
 
 }  // namespace
@@ -116,12 +128,13 @@ void add_model_verbs(CLI::App& root, Command& command) {
         json(verb, o.json);
       });
   add_verb<EvalOptions>(root, command, "eval", "Evaluates a checkpoint: loss, perplexity, bits per byte.",
-                        "  retain eval runs/demo --data valid=data/valid\n"
-                        "  retain eval runs/demo --data book=data/book --mode recurrent --json\n",
+                        "  retain eval runs/demo --data valid=runs/demo/data/text_valid\n"
+                        "  retain eval runs/demo --data book=data/books_valid --mode recurrent --json\n",
                         eval_options);
   add_verb<GenerateOptions>(root, command, "generate", "Continues a text, token by token, in constant memory.",
                             "  retain generate runs/demo --prompt \"It was\"\n"
-                            "  retain generate runs/demo --prompt \"It was\" --temperature 0.8 --top-p 0.9\n",
+                            "  retain generate runs/demo --prompt \"It was\" --temperature 0.8 --top-p 0.9\n"
+                            "  head -c 500 book.txt | retain generate runs/demo --prompt -\n",
                             generate_options);
 }
 

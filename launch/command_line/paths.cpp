@@ -18,7 +18,7 @@ Paths paths_of(EvalOptions& o) {
   for (NamedPath& data : o.data) paths.push_back({"--data " + data.name, &data.path});
   return paths;
 }
-Paths paths_of(GenerateOptions& o) { return {{"CHECKPOINT", &o.checkpoint}}; }
+Paths paths_of(GenerateOptions& o) { return {{"CHECKPOINT", &o.checkpoint}, {"--prompt-file", &o.prompt_file}}; }
 Paths paths_of(DataPrepareOptions& o) {
   Paths paths = {{"--out", &o.out}};
   for (std::string& input : o.inputs) paths.push_back({"INPUT", &input});

@@ -1,7 +1,11 @@
 // retain generate: recurrent decoding from a prompt.
 #include "trainer/inference/generate.h"
 
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <iostream>
+#include <vector>
 
 #include "launch/verbs/trained_model.h"
 #include "launch/verbs/verbs.h"
@@ -9,16 +13,37 @@
 
 namespace retain {
 
+namespace {
+
+std::string read_prompt(const GenerateOptions& options) {
+  if (options.prompt_file.empty()) return options.prompt;
+  const bool piped = options.prompt_file == "-";
+  const std::string name = piped ? "standard input" : options.prompt_file;
+  std::ifstream file;
+  if (!piped) file.open(options.prompt_file, std::ios::binary);
+  std::istream& in = piped ? std::cin : file;
+  if (!in) throw Error(ErrorKind::kMissingInput, concat(name, ": cannot open the prompt: ", std::strerror(errno)));
+  std::string prompt;
+  std::vector<char> block(1 << 16);
+  while (in.read(block.data(), static_cast<std::streamsize>(block.size())) || in.gcount() > 0)
+    prompt.append(block.data(), static_cast<size_t>(in.gcount()));
+  if (in.bad()) throw Error(ErrorKind::kIo, concat(name, ": cannot read the prompt: ", std::strerror(errno)));
+  return prompt;
+}
+
+}  // namespace
+
 int generate(const GenerateOptions& options) {
+  const std::string prompt = read_prompt(options);
   const TrainedModel trained = load_trained_model(options.checkpoint);
   const auto tokenizer = make_tokenizer(trained.config.data.tokenizer);
-  std::vector<int32_t> tokens = tokenizer->encode(options.prompt);
+  std::vector<int32_t> tokens = tokenizer->encode(prompt);
   // Without a prompt the model begins a document.
   if (tokens.empty()) tokens.push_back(tokenizer->end_of_document());
 
   Decoder decoder(*trained.backend, *trained.parameters, trained.config.model, trained.target.compute);
   const SamplingOptions sampling{.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed};
-  std::cout << options.prompt;
+  std::cout << prompt;
   for (int64_t i = 0; i < options.max_tokens; ++i) {
     const int32_t next = sample_token(decoder.feed(tokens), sampling, static_cast<uint64_t>(i));
     if (next == tokenizer->end_of_document()) break;
