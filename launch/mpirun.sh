@@ -3,12 +3,13 @@
 #   launch/mpirun.sh -n RANKS [--program PATH] [mpirun options --] VERB ARGUMENTS…
 #   launch/mpirun.sh -n 4 train configs/demo.yaml --set parallel.tp=2 --set parallel.cp=2
 #   launch/mpirun.sh -n 16 --hostfile hosts --map-by ppr:8:node -- train run.yaml
-# The program is the one under build/ that was built last, unless --program names another; mpirun is that of the MPI which the
-# program was built with, where its build folder tells, and else the first in PATH.
+# The program is the one under build/ that was built last, or the installed one beside an installed script, unless --program
+# names another; mpirun is that of the MPI which the program was built with, where its build folder tells, and else the first
+# in PATH.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }
 refuse() { echo "mpirun.sh: $1" >&2; usage >&2; exit 64; }
 
 # Everything up to `--` is mpirun's; without `--` the first word that is no option of ours begins the command.
@@ -38,6 +39,7 @@ done
 
 if [ -z "$program" ]; then
   program=$(ls -t "$root"/build/*/bin/retain 2>/dev/null | head -n 1 || true)
+  [ -n "$program" ] || [ ! -x "$root/../../bin/retain" ] || program=$(realpath "$root/../../bin/retain")
 fi
 if [ ! -x "$program" ]; then
   echo "mpirun.sh: no program ${program:-under $root/build}; build it with: cmake --preset cpu && cmake --build --preset cpu" >&2

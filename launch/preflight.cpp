@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include "launch/host_memory.h"
 #include "parallel/agreement.h"
 #include "trainer/data/loader.h"
@@ -76,6 +79,19 @@ void check_memory(Communicator& host, const Config& config, const Target& target
   throw_if_failed(agree(host, attempt(look)));
   const Outcome warned = agree(host, {.ok = warning.empty(), .message = warning});  // of the first that has one
   if (host.rank() == 0 && !warned.ok) fmt::print(stderr, "retain: {}\n", warned.message);
+}
+
+void check_beginning(Communicator& host, const TrainOptions& options, const RunConfig& run) {
+  const auto look = [&] {
+    if (options.init_from.empty() || options.resume == "never") return;
+    const auto of = std::filesystem::weakly_canonical(options.init_from),
+               dir = std::filesystem::weakly_canonical(run.dir);
+    if (std::mismatch(dir.begin(), dir.end(), of.begin(), of.end()).first != dir.end()) return;
+    throw Error(ErrorKind::kUsage,
+                concat("--init-from: ", options.init_from, " is of the run in run.dir itself, which the same command ",
+                       "continues: choose another run.dir for a new run, or --resume never to begin this one anew"));
+  };
+  throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
 }
 
 void check_inputs(Communicator& host, const Config& config, const Target& target) {

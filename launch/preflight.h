@@ -8,6 +8,9 @@
 
 namespace retain {
 
+/// A run does not begin with the weights of itself: with --init-from of a checkpoint in its own run.dir it would go on
+/// and leave that unused. Collective over `host`. Throws ConfigError(kUsage).
+void check_beginning(Communicator& host, const TrainOptions& options, const RunConfig& run);
 /// Looks at the data and for a GPU. Collective over `host`. Throws ConfigError: kMissingInput, kData, kDevice.
 void check_inputs(Communicator& host, const Config& config, const Target& target);
 /// Looks at the memory of the ranks' devices alone: of each GPU, or of the machine of rank 0. Collective over `host`.

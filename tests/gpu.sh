@@ -5,6 +5,7 @@
 # of calls. Races are looked for in our kernels alone, by their mangled names, and without the cases that call cuBLASLt:
 # its Hopper kernels end in an internal error of racecheck.
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/.."
 sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
 if ! nvidia-smi >/dev/null 2>&1 || [ ! -x "$sanitizer" ]; then

@@ -64,6 +64,14 @@ std::string in_quotes(std::string_view text) {
   return concat("'", escape_controls(text.substr(0, end)), "...'");
 }
 
+std::string as_word(std::string_view text) {
+  const bool plain = text.find_first_of(" \"'\\") == std::string_view::npos && escape_lines(text) == text;
+  if (plain && !text.empty()) return std::string(text);
+  std::string quoted;
+  for (const char c : text) quoted += c == '"' || c == '\\' ? std::string({'\\', c}) : std::string(1, c);
+  return '"' + escape_lines(quoted) + '"';
+}
+
 int count_characters(std::string_view text) {
   return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }

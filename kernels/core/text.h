@@ -23,6 +23,9 @@ std::string escape_lines(std::string_view text);
 /// The text in single quotes, escaped; of a long text the beginning.
 std::string in_quotes(std::string_view text);
 
+/// The text as one word of a line of key=value: as it is, or with blanks, quotes or escapes in it in double quotes.
+std::string as_word(std::string_view text);
+
 /// The number of characters in UTF-8 text.
 int count_characters(std::string_view text);
 

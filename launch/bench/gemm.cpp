@@ -22,8 +22,9 @@ constexpr const char* kBuiltIn =
 
 Config read_config(const BenchGemmOptions& options) {
   const auto read = [&](int ranks) -> Config {
-    ParsedConfig parsed = options.config.empty() ? parse_config({{{"built in", kBuiltIn}}, "", environment_variable}, options.sets, ranks)
-                                                 : load_config(options.config, options.sets, ranks);
+    ParsedConfig parsed = options.config.empty()
+                              ? parse_config({{{"built in", kBuiltIn}}, "", environment_variable}, options.sets, ranks)
+                              : load_config(options.config, options.sets, ranks);
     return std::move(parsed.config);
   };
   const ParallelConfig parallel = read(0).parallel;

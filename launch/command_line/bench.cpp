@@ -46,8 +46,8 @@ void retention_options(CLI::App& verb, BenchRetentionOptions& o) {
 void add_bench_verbs(CLI::App& root, Command& command) {
   CLI::App& group = *root.add_subcommand("bench");
   add_verb<BenchGemmOptions>(group, command, "gemm", "Measures the matrix products of a model's step.",
-                             "  retain bench gemm --tokens 16Ki\n"
-                             "  retain bench gemm configs/retnet_6.7b.yaml --set parallel.tp=2 --json\n",
+                             "  retain bench gemm configs/demo.yaml --tokens 4Ki\n"
+                             "  retain bench gemm configs/demo.yaml --set parallel.tp=2 --json\n",
                              [](CLI::App& verb, BenchGemmOptions& o) {
                                config_and_sets(verb, o.config, o.sets);
                                verb.get_option("CONFIG")->required(false)->description(
@@ -57,12 +57,12 @@ void add_bench_verbs(CLI::App& root, Command& command) {
                                json(verb, o.json);
                              });
   add_verb<BenchRetentionOptions>(group, command, "retention", "Measures retention alone, beside its floor.",
-                                  "  retain bench retention --json\n"
-                                  "  retain bench retention --tokens 4Ki --seq-len 512,4Ki --heads 4\n",
+                                  "  retain bench retention --tokens 1Ki --seq-len 256,1Ki --heads 2\n"
+                                  "  retain bench retention --tokens 1Ki --seq-len 1Ki --repeats 3 --json\n",
                                   retention_options);
   add_verb<BenchCollectivesOptions>(group, command, "collectives", "Measures what ranks exchange, under a launcher.",
-                                    "  mpirun -n 2 retain bench collectives --max-bytes 1Gi\n"
-                                    "  mpirun -n 4 retain bench collectives --max-bytes 64Mi --device cpu\n",
+                                    "  mpirun -n 2 retain bench collectives --max-bytes 1Mi\n"
+                                    "  mpirun -n 4 retain bench collectives --max-bytes 64Ki --device cpu\n",
                                     [](CLI::App& verb, BenchCollectivesOptions& o) {
                                       option(verb, "--max-bytes", o.max_bytes, "N",
                                              "64 KiB, then four times as much, up to this; 1Gi\nif not given")

@@ -16,7 +16,7 @@ void add_checkpoint_verbs(CLI::App& root, Command& command) {
   add_verb<CheckpointVerifyOptions>(
       group, command, "verify", "Reads every byte of checkpoints and names what is damaged.",
       "  retain checkpoint verify runs/demo\n"
-      "  retain checkpoint verify runs/demo/checkpoints/step-00000512 --json\n",
+      "  retain checkpoint verify runs/demo/checkpoints/step-00001024 --json\n",
       [](CLI::App& verb, CheckpointVerifyOptions& o) {
         verb.add_option("PATH", o.path, "a checkpoint, or a run (all of its checkpoints)")->required();
         json(verb, o.json);
@@ -24,15 +24,15 @@ void add_checkpoint_verbs(CLI::App& root, Command& command) {
   add_verb<CheckpointDigestOptions>(group, command, "digest",
                                     "Hashes a checkpoint; the hash does not depend on the mesh that wrote it.",
                                     "  retain checkpoint digest runs/demo\n"
-                                    "  retain checkpoint digest runs/demo/checkpoints/step-00000512 --json\n",
+                                    "  retain checkpoint digest runs/demo/checkpoints/step-00001024 --json\n",
                                     [&](CLI::App& verb, CheckpointDigestOptions& o) {
                                       verb.add_option("PATH", o.path, a_step)->required();
                                       json(verb, o.json, "one JSON document on stdout, with every tensor");
                                     });
   add_verb<CheckpointDiffOptions>(group, command, "diff",
                                   "Says what differs between two checkpoints; exit code 65 if anything does.",
-                                  "  retain checkpoint diff runs/a runs/b\n"
-                                  "  retain checkpoint diff runs/a/checkpoints/step-00000010 runs/a --json\n",
+                                  "  retain checkpoint diff runs/demo/checkpoints/step-00001024 runs/demo\n"
+                                  "  retain checkpoint diff runs/demo/checkpoints/step-00000768 runs/demo --json\n",
                                   [&](CLI::App& verb, CheckpointDiffOptions& o) {
                                     verb.add_option("FIRST", o.first, a_step)->required();
                                     verb.add_option("SECOND", o.second, a_step)->required();
@@ -40,8 +40,8 @@ void add_checkpoint_verbs(CLI::App& root, Command& command) {
                                   });
   add_verb<CheckpointCheckOptions>(
       group, command, "check", "Compares a model's results with golden values.",
-      "  retain checkpoint check golden/fla-a\n"
-      "  retain checkpoint check golden/fla-a --device cuda --precision bf16\n",
+      "  retain checkpoint check golden/fla-tiny\n"
+      "  retain checkpoint check golden/fla-tiny --device cpu --precision fp64\n",
       [](CLI::App& verb, CheckpointCheckOptions& o) {
         verb.add_option("DIR", o.directory, "folder with config.json, model.safetensors and\ngolden.safetensors")
             ->required();

@@ -87,9 +87,10 @@ class HelpPages : public CLI::Formatter {
 
   std::string make_subcommands(const CLI::App* app, CLI::AppFormatMode) const override {
     if (!is_group(*app)) return "";
-    return "\nVerbs:" + lines_of(*app) + "\n\n" + full_name(*app) + " VERB --help explains a verb" +
-           (is_root(*app) ? "; retain --version prints the version.\nThe result goes to stdout, the talk to stderr.\n"
-                          : ".\n");
+    const std::string more = is_root(*app) ? ", and so does retain help VERB;\nretain --version prints the version.\n"
+                                             "The result goes to stdout, the talk to stderr.\n"
+                                           : ".\n";
+    return "\nVerbs:" + lines_of(*app) + "\n\n" + full_name(*app) + " VERB --help explains a verb" + more;
   }
 
   std::string make_footer(const CLI::App* app) const override {
@@ -107,45 +108,30 @@ class HelpPages : public CLI::Formatter {
 
 /// No verb of `group` follows the words that name the group.
 [[noreturn]] void refuse_verb(const CLI::App& group, const Arguments& arguments, size_t words) {
-  Names verbs, next;
-  for (const CLI::App* verb : verbs_of(group)) verbs.push_back(verb_name(*verb));
-  for (const CLI::App* app : group.get_subcommands({})) next.push_back(verb_name(*app));
-  const bool is_root = words == 0;
-  const std::string list = is_root ? "\nverbs: " + CLI::detail::join(verbs, ", ") : "\nverbs:" + lines_of(group);
-  if (words == arguments.size()) usage_error((is_root ? "" : full_name(group) + ": ") + "no verb given" + list);
+  const std::string words_before = is_root(group) ? "" : verb_name(group) + " ";
+  const std::string list = "\nverbs:" + lines_of(group) + "\n'retain help " + words_before + "VERB' explains a verb";
+  if (words == arguments.size()) usage_error((is_root(group) ? "" : full_name(group) + ": ") + "no verb given" + list);
   const std::string& wrong = arguments[words];
   if (wrong.starts_with('-')) usage_error("options stand after the verb, got " + in_quotes(wrong) + list);
-  const std::string asked = is_root ? wrong : group.get_name() + " " + wrong;
+  const std::string asked = words_before + wrong;
+  Names next;
+  for (const CLI::App* app : group.get_subcommands({})) next.push_back(verb_name(*app));
   usage_error("no verb " + in_quotes(asked) + suggestion(asked, next) + list);
 }
 
-/// What CLI11 says, with a suggestion for an option that does not exist.
-[[noreturn]] void refuse_options(const CLI::App& verb, const std::string& name, const CLI::ParseError& error) {
-  std::string message = error.what();
-  if (dynamic_cast<const CLI::ValidationError*>(&error)) {  // of several mistakes, a wrong value is told last
-    for (const CLI::Option* option : verb.get_options())
-      if (option->get_required() && option->empty()) refuse_options(verb, name, CLI::RequiredError(option->get_name()));
-    if (verb.remaining_size() > 0) refuse_options(verb, name, CLI::ExtrasError(verb.remaining()));
-    usage_error(message);
-  }
-  if (dynamic_cast<const CLI::ExtrasError*>(&error)) {
-    Names known;
-    for (const CLI::Option* option : verb.get_options()) known.push_back(option->get_name());
-    const Arguments extras = verb.remaining();
-    const auto found =
-        std::find_if(extras.begin(), extras.end(), [](const auto& word) { return word.starts_with('-'); });
-    if (found != extras.end()) {
-      const std::string option = found->substr(0, found->find('='));
-      message = "no option " + in_quotes(option) + suggestion(option, known);
-    }
-  }
-  usage_error(name + ": " + escape_controls(message) + "; see '" + name + " --help'");
+/// Whether one of these words stands among the arguments, before "--".
+bool asks_for(const Arguments& arguments, const Names& words) {
+  const auto end = std::find(arguments.begin(), arguments.end(), "--");
+  return std::find_first_of(arguments.begin(), end, words.begin(), words.end()) != end;
 }
 
 }  // namespace
 
-Command parse_command_line(const Arguments& arguments) {
+Command parse_command_line(const Arguments& given) {
   Command command;
+  // "retain help train" is "retain train --help".
+  const bool help = !given.empty() && given[0] == "help";
+  const Arguments arguments(given.begin() + (help ? 1 : 0), given.end());
   CLI::App root("Trains retentive networks (RetNet) on one CPU, one GPU, or many nodes.", "retain");
   root.set_help_flag();
   root.formatter(std::make_shared<HelpPages>());
@@ -154,8 +140,9 @@ Command parse_command_line(const Arguments& arguments) {
   add_checkpoint_verbs(root, command);
   add_bench_verbs(root, command);
   root.footer(  // verbs would have inherited it
+      "  retain data prepare book.txt --out runs/demo/data/text --holdout 5%\n"
       "  retain train configs/demo.yaml\n"
-      "  retain plan configs/retnet_1.3b.yaml --ranks 8\n");
+      "  retain generate runs/demo --prompt \"It was\"\n");
 
   CLI::App* verb = &root;  // or a group of verbs: what the first words name
   size_t words = 0;
@@ -165,9 +152,10 @@ Command parse_command_line(const Arguments& arguments) {
     verb = named.front();
   }
   // Seen wherever they stand, even where a value is missing or wrong.
-  const auto end = std::find(arguments.begin(), arguments.end(), "--");
-  if (std::find(arguments.begin(), end, "--help") != end) return ShowText{verb->help()};
-  if (std::find(arguments.begin(), end, "--version") != end) return ShowText{"retain " RETAIN_VERSION "\n"};
+  const bool named = !is_group(*verb) || words == arguments.size();
+  if (asks_for(arguments, {"--help", "-h"}) || (help && named)) return ShowText{verb->help()};
+  if (asks_for(arguments, {"--version", "-v"}) || arguments == Arguments{"version"})
+    return ShowText{"retain " RETAIN_VERSION "\n"};
   if (is_group(*verb)) refuse_verb(*verb, arguments, words);
 
   const std::string name = full_name(*verb);
@@ -175,7 +163,7 @@ Command parse_command_line(const Arguments& arguments) {
   try {
     verb->parse(rest);
   } catch (const CLI::ParseError& error) {
-    refuse_options(*verb, name, error);
+    usage_error(name + ": " + explain(*verb, error) + "; see '" + name + " --help'");
   }
   return command;
 }

@@ -6,10 +6,11 @@ namespace {
 
 /// "5%" or "0.05".
 double read_fraction(std::string text) {
-  const bool percent = text.ends_with('%');
-  if (percent) text.pop_back();
-  const double value = read_real(text, 0, percent ? 99 : 0.99);
-  return percent ? value / 100 : value;
+  if (!text.ends_with('%')) return read_real(text, 0, 0.99);
+  text.pop_back();
+  const double percent = read_real(text, 0, 99);
+  // As a decimal number: 0.7% is 0.007, which 0.7 / 100 is not.
+  return text.find_first_of("eE") == std::string::npos ? read_real(text + "e-2", 0, 1) : percent / 100;
 }
 
 void prepare_options(CLI::App& verb, DataPrepareOptions& o) {
@@ -19,7 +20,10 @@ void prepare_options(CLI::App& verb, DataPrepareOptions& o) {
       ->required();
   option(verb, "--out", o.out, "PREFIX", "prefix of the files that are written")->required();
   option(verb, "--tokenizer", o.tokenizer, "bytes", "how text becomes tokens; bytes if not given")
-      ->check(one_of({"bytes"}));
+      ->check([](const std::string& text) {
+        read_choice(text, {"bytes"});
+        return std::string();
+      });
   read_option(
       verb, "--holdout", [&o](const std::string& text) { o.holdout = read_fraction(text); }, "SHARE",
       "keep the last part of the text out of training,\nsuch as 5% or 0.05");
@@ -37,8 +41,8 @@ void add_data_verbs(CLI::App& root, Command& command) {
                                "  zcat web-*.jsonl.gz | retain data prepare - --out data/web --text-key content\n",
                                prepare_options);
   add_verb<DataInfoOptions>(group, command, "info", "Says what files of tokens hold.",
-                            "  retain data info data/books\n"
-                            "  retain data info data/books data/story --json\n",
+                            "  retain data info data/books_train\n"
+                            "  retain data info data/books_valid data/web --json\n",
                             [](CLI::App& verb, DataInfoOptions& o) {
                               verb.add_option("PATH", o.paths, "token shards, or prefixes of several")->required();
                               json(verb, o.json);

@@ -5,7 +5,6 @@
 
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
-#include "launch/config/schema.h"
 #include "launch/config/suggest.h"
 #include "launch/config/value.h"
 
@@ -57,14 +56,6 @@ CLI::Validator whole(int64_t low, int64_t high) {
   return {read, ""};
 }
 
-CLI::Validator one_of(const Names& names) {
-  const auto read = [=](std::string& text) {
-    text = std::to_string(read_choice(text, names));
-    return std::string();
-  };
-  return {read, ""};
-}
-
 CLI::Option* read_option(CLI::App& verb, const std::string& name, const std::function<void(const std::string&)>& read,
                          const std::string& shown, const std::string& about) {
   return verb.add_option(name, CLI::callback_t(), about)->option_text(shown)->type_name("TEXT")->each(read);
@@ -83,14 +74,13 @@ void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::strin
 }
 
 void device_and_precision(CLI::App& verb, DeviceKind& device, Precision& precision) {
-  option(verb, "--device", device, "auto|cpu|cuda", "auto: cuda when there is one")
-      ->transform(one_of(names_of(named_devices())));
+  option(verb, "--device", device, "auto|cpu|cuda", "auto: cuda when there is one")->transform(one_of(named_devices()));
   option(verb, "--precision", precision, "auto|bf16|fp32|fp64", "auto: bf16 on cuda, fp32 on cpu")
-      ->transform(one_of(names_of(named_precisions())));
+      ->transform(one_of(named_precisions()));
 }
 
 void json(CLI::App& verb, bool& value, const std::string& about) {
-  verb.add_flag("--json", value, about)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+  verb.add_flag("--json", value, about)->multi_option_policy(CLI::MultiOptionPolicy::Throw)->disable_flag_override();
 }
 
 }  // namespace retain::command_line

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "launch/command_line/command_line.h"
+#include "launch/config/schema.h"
 
 namespace retain::command_line {
 
@@ -30,8 +31,16 @@ Names split_at_commas(const std::string& text);
 
 /// "8Ki": becomes its digits.
 CLI::Validator whole(int64_t low, int64_t high);
-/// One of `names`: becomes its place, which is that of an enumeration's value, unless it is only check()ed.
-CLI::Validator one_of(const Names& names);
+/// One of these names: becomes its value.
+template <class E>
+CLI::Validator one_of(const Named<E>& named) {
+  const auto read = [named](std::string& text) {
+    const auto place = static_cast<size_t>(read_choice(text, names_of(named)));
+    text = std::to_string(static_cast<int64_t>(named[place].second));
+    return std::string();
+  };
+  return {read, ""};
+}
 
 // ---- options ----
 
@@ -61,9 +70,12 @@ void add_verb(CLI::App& group, Command& command, const std::string& name, const 
   CLI::App& verb = *group.add_subcommand(name, purpose)->footer(examples);
   const auto options = std::make_shared<Options>();
   bind(verb, *options);
-  verb.set_help_flag("--help", "this text");
+  verb.set_help_flag("-h,--help", "this text");
   verb.callback([options, &command] { command = *options; });
 }
+
+/// What is wrong with the arguments, in one line: mistakes.cpp.
+std::string explain(const CLI::App& verb, const CLI::ParseError& error);
 
 void add_model_verbs(CLI::App& root, Command& command);       // model.cpp: train, plan, eval, generate
 void add_data_verbs(CLI::App& root, Command& command);        // data.cpp

@@ -165,7 +165,10 @@ void add_parallel_and_checkpoint(Table& table) {
 }  // namespace
 
 Named<DeviceKind> named_devices() {
-  return {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}};
+  Named<DeviceKind> named;
+  for (const DeviceKind device : {DeviceKind::kAuto, DeviceKind::kCpu, DeviceKind::kCuda})
+    named.emplace_back(device_name(device), device);
+  return named;
 }
 Named<Precision> named_precisions() {
   return {
@@ -231,7 +234,9 @@ std::string reference_yaml() {
   const Config defaults;
   return "# Every key of a configuration with its default. Written from the table in launch/config/schema.cpp.\n"
          "# Numbers take k, M, B (powers of 1000) and Ki, Mi, Gi (powers of 1024). Paths are relative to the working\n"
-         "# directory. base: [other.yaml] at the top takes over the values of other files; what stands here wins.\n" +
+         "# directory; $VAR, ${VAR} and a leading ~ in them are expanded once. base: [other.yaml] at the top takes "
+         "over the\n"
+         "# values of other files; what stands here wins.\n" +
          print_fields(
              config_fields(), [&](const Field& f) { return f.example.empty() ? f.get(defaults) : f.example; },
              [](const Field& f) {

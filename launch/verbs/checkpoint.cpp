@@ -5,6 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "kernels/core/text.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/checkpoint/checksum.h"
 #include "trainer/checkpoint/inspect.h"
@@ -57,9 +58,9 @@ int checkpoint_list(const CheckpointListOptions& options) {
     if (options.json) continue;
     if (s.problem.empty()) {
       fmt::print("step={} tokens={} bytes={} mesh=\"{}\" path={}\n", s.step, s.state.tokens, s.bytes, mesh,
-                 s.path.string());
+                 as_word(s.path.string()));
     } else {
-      fmt::print("step={} damaged path={} reason=\"{}\"\n", s.step, s.path.string(), s.problem);
+      fmt::print("step={} damaged path={} reason={}\n", s.step, as_word(s.path.string()), as_word(s.problem));
     }
   }
   if (options.json) print({{"schema", 1}, {"checkpoints", json}});
@@ -79,7 +80,7 @@ int checkpoint_verify(const CheckpointVerifyOptions& options) {
         {{"step", step.step}, {"bytes", report.bytes}, {"problems", report.problems}, {"path", step.path.string()}});
     if (options.json) continue;
     fmt::print("{} step={} bytes={} path={}\n", report.problems.empty() ? "ok     " : "DAMAGED", step.step,
-               report.bytes, step.path.string());
+               report.bytes, as_word(step.path.string()));
     for (const std::string& problem : report.problems) fmt::print("        {}\n", problem);
   }
   if (options.json) print({{"schema", 1}, {"checkpoints", json}, {"damaged", damaged}});
@@ -90,7 +91,8 @@ int checkpoint_digest(const CheckpointDigestOptions& options) {
   return on_step(options.path, [&](const Checkpoint& checkpoint) {
     const Digest digest = compute_digest(checkpoint);
     if (!options.json) {
-      fmt::print("step={} digest={} path={}\n", checkpoint.state().step, digest.value, checkpoint.path().string());
+      fmt::print("step={} digest={} path={}\n", checkpoint.state().step, digest.value,
+                 as_word(checkpoint.path().string()));
       return 0;
     }
     Json tensors = Json::array();

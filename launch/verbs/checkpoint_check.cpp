@@ -42,7 +42,7 @@ int checkpoint_check(const CheckpointCheckOptions& options) {
   int failures = 0;
   for (const Target& target : check_targets(options)) {
     const auto backend = make_backend(target, 0);
-    const char* device = target.device == DeviceKind::kCuda ? "cuda" : "cpu";
+    const char* device = device_name(target.device);
     for (const GoldenComparison& c : check_golden(options.directory, *backend, target.compute)) {
       failures += c.passed() ? 0 : 1;
       json.push_back({{"device", device},

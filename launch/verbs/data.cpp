@@ -4,6 +4,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "kernels/core/text.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/data/prepare.h"
 
@@ -35,7 +36,7 @@ int data_prepare(const DataPrepareOptions& options) {
   const PrepareSummary summary = prepare_tokens(options.inputs, options.out, *make_tokenizer(options.tokenizer),
                                                 {.holdout_fraction = options.holdout, .text_key = options.text_key});
   for (const PreparedSet& set : summary.sets) {
-    fmt::print("set={} tokens={} documents={}\n", set.prefix, set.tokens, set.documents);
+    fmt::print("set={} tokens={} documents={}\n", as_word(set.prefix), set.tokens, set.documents);
   }
   return 0;
 }
@@ -52,7 +53,8 @@ int data_info(const DataInfoOptions& options) {
     std::string line;
     for (const auto& [key, value] : set.items()) {
       const bool bare = value.is_string() && key != "beginning";
-      line += fmt::format("{}{}={}", line.empty() ? "" : " ", key, bare ? value.get<std::string>() : dump(value, -1));
+      line += fmt::format("{}{}={}", line.empty() ? "" : " ", key,
+                          bare ? as_word(value.get<std::string>()) : dump(value, -1));
     }
     std::cout << line << "\n";
   }

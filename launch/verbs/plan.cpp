@@ -43,7 +43,7 @@ nlohmann::ordered_json to_json(const RunPlan& plan, const std::optional<GpuMemor
             {"fits", plan.needed_bytes() <= gpu->total_bytes}};
   }
   return {{"schema", 1},
-          {"device", plan.target.device == DeviceKind::kCuda ? "cuda" : "cpu"},
+          {"device", device_name(plan.target.device)},
           {"compute", dtype_name(plan.target.compute)},
           {"mesh", {{"dp", plan.mesh.dp}, {"cp", plan.mesh.cp}, {"tp", plan.mesh.tp}}},
           {"parameters", plan.parameters.all},
@@ -96,8 +96,8 @@ void print(const RunPlan& plan, const Config& config, const std::optional<GpuMem
   fmt::print("training     {} steps of {} tokens, {:.4g} FLOPs in all\n", plan.steps, config.train.batch_tokens,
              plan.flops_per_token * static_cast<double>(plan.steps * config.train.batch_tokens));
   fmt::print("layout       {} on {}, {}; {} micro-batches of {} tokens a step and replica\n", plan.mesh.describe(),
-             plan.target.device == DeviceKind::kCuda ? "cuda" : "cpu", dtype_name(plan.target.compute),
-             plan.micro_batches, config.train.micro_batch_tokens);
+             device_name(plan.target.device), dtype_name(plan.target.compute), plan.micro_batches,
+             config.train.micro_batch_tokens);
   print_memory(plan);
   if (gpu) print_fit(plan, config, *gpu);
   if (plan.exchanged.empty()) return;
@@ -109,6 +109,7 @@ void print(const RunPlan& plan, const Config& config, const std::optional<GpuMem
 
 int plan(const PlanOptions& options) {
   const ParsedConfig parsed = load_config(options.config, options.sets, options.ranks);
+  for (const std::string& doubt : parsed.doubts) fmt::print(stderr, "retain: {}\n", doubt);
   const Target target =
       resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank({.ranks = options.ranks}));
   const RunPlan plan = make_plan(parsed.config, options.ranks, target);

@@ -4,6 +4,7 @@
 #   tests/bench/busy_machine.sh [PROGRAM [ROUNDS [STEPS]]]        build/cpu/bin/retain, 3 rounds of 64 steps
 # All run in one session: between sessions Linux shares a processor by session, however many programs each has.
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 root=$(cd "$(dirname "$0")/../.." && pwd)
 program=$(readlink -f "${1:-$root/build/cpu/bin/retain}")
 rounds=${2:-3}

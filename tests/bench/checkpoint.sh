@@ -3,6 +3,7 @@
 # waiting: medians of the rounds, one line of key=value each. Nothing else may use the machine and its disk meanwhile.
 #   tests/bench/checkpoint.sh BUILD_FOLDER DIRECTORY [MiB=1024] [ROUNDS=5]
 set -euo pipefail
+case "${1:---help}" in -h | --help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 here=$(realpath "$(dirname "$0")")
 build=$(realpath "$1") directory=$2 mib=${3:-1024} rounds=${4:-5}
 cmake --build "$build" --target checkpoint_bench retain >/dev/null

@@ -10,6 +10,7 @@
 #   exposed = stall + next_step - step: all that training lost until the next step was done
 #   beyond_copy = exposed - copy: 0 or less when nothing waits but for the copy; it says nothing of how much is hidden
 set -euo pipefail
+case "${1:---help}" in -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 build=$(realpath "$1") config=$(realpath "$3") batch=${4:-16384} every=${5:-80} saves=${6:-4}
 retain=$build/bin/retain
 mkdir -p "$2"

@@ -28,6 +28,8 @@ cmp a.txt b.txt || fail "the same seed gave another text"
 "$retain" generate run --prompt "abc" --max-tokens 30 --seed 5 2>/dev/null | cmp -s - a.txt && fail "another seed gave the same text"
 
 "$retain" checkpoint list run | grep -q 'step=40 tokens=10240' || fail "checkpoint list"
+cp -r run "a run"
+"$retain" checkpoint list "a run" | grep -q ' path="a run/checkpoints/step-00000040"$' || fail "a path with blanks is no word"
 for model in fla-tiny torchscale-tiny; do
   "$retain" checkpoint check "$source_dir/tests/trainer/interop/golden/$model" --device cpu | tail -n 1 | grep -q ' 0 beyond' || fail "$model"
 done

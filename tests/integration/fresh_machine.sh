@@ -8,6 +8,7 @@
 # Packages come from the archives that this machine's apt is configured for (more: RETAIN_ARCHIVES="URI …").
 # Answers 77 where that cannot be tried: not root, no debootstrap, or no archive that holds the suite.
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 
 full=

@@ -33,14 +33,14 @@ refused() {  # CODE PATTERN COMMAND…
   local code=$1 pattern=$2
   shift 2
   expect_code "$code" "$@"
-  grep -qE "$pattern" out.txt || fail "'$pattern' is not in: $(cat out.txt)"
+  grep -qE -- "$pattern" out.txt || fail "'$pattern' is not in: $(cat out.txt)"
   [ "$(grep -c NOWHERE out.txt)" -le 2 ] || fail "said by every rank: $(cat out.txt)"
 }
 unset_variable='the variable NOWHERE is not set'
 refused 78 "--set 1: run.dir: $unset_variable" "$retain" train tiny.yaml --set 'run.dir=$NOWHERE/run'
 refused 78 "--set 1: run.dir: $unset_variable" ranks 2 train tiny.yaml --set 'run.dir=$NOWHERE/run'
 sed 's/path: text_train/path: $NOWHERE\/text_train/' tiny.yaml >bad.yaml
-refused 78 "bad.yaml:3:38: data.train: $unset_variable" "$retain" plan bad.yaml
+refused 78 "bad.yaml:3:41: data.train: $unset_variable" "$retain" plan bad.yaml
 refused 64 "retain: CONFIG: $unset_variable" ranks 2 train '$NOWHERE/x'
 refused 64 "retain: --init-from: $unset_variable" "$retain" train tiny.yaml --init-from '$NOWHERE/x'
 refused 64 "retain: --resume: $unset_variable" "$retain" train tiny.yaml --resume '$NOWHERE/x'

@@ -54,7 +54,11 @@ if (ulimit -v 600000 && "$retain" --version) >/dev/null 2>&1; then
   grep -q "cannot allocate.*retain plan" out.txt || fail "nothing is named that helps: $(cat out.txt)"
   grep -q "cannot allocate.*retain plan" late/FAILED || fail "FAILED does not hold the reason"
 fi
-# The launcher's script.
+# The scripts.
+for script in tests/run.sh tests/gpu.sh .ci/run launch/setup.sh launch/demo.sh launch/mpirun.sh; do
+  for option in -h --help; do expect_code 0 timeout 10 "$source_dir/$script" $option; done
+  [ "$(wc -l <out.txt)" -le 12 ] || fail "$script --help does more than help: $(cat out.txt)"
+done
 refused 64 "needs a number" "$source_dir/launch/mpirun.sh" -n
 refused 64 "before the verb" "$source_dir/launch/mpirun.sh" -n 2 --host a train tiny.yaml
 refused 64 "no verb" "$source_dir/launch/mpirun.sh" -n 2

@@ -41,6 +41,15 @@ with h5py.File("whole2/checkpoints/step-00000040/global.h5", "r") as f:
 END
 fi
 
+# --init-from begins a run: where there is one already it goes on, which is said, and its own weights are refused.
+expect_code 0 "$retain" train tiny.yaml --set run.dir=whole1 --init-from whole2
+grep -q -- '--init-from whole2 is not used: .*/whole1 holds this run already' out.txt || fail "nothing is said: $(cat out.txt)"
+for weights in whole1 whole1/checkpoints/step-00000020; do
+  expect_code 64 "$retain" train tiny.yaml --set run.dir=./whole1/ --init-from $weights
+  grep -q 'another run.dir' out.txt || fail "the remedy is not named: $(cat out.txt)"
+done
+expect_code 0 "$retain" train tiny.yaml --set run.dir=again1 --init-from again1 --resume never --set train.tokens=512
+
 # What must not change is named.
 expect_code 65 "$retain" train tiny.yaml --set run.dir=whole1 --set model.ffn_size=64
 grep -q 'model.ffn_size' out.txt || fail "the changed key is not named: $(cat out.txt)"

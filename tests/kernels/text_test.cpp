@@ -31,5 +31,18 @@ TEST(Text, CountsCharactersNotBytes) {
   EXPECT_EQ(count_characters("a\xc3\xa9\xf0\x9f\x98\x80"), 3);
 }
 
+TEST(Text, AWordOfALineIsQuotedOnlyWhereItMustBe) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"runs/größe=1", "runs/größe=1"},
+      {"", "\"\""},
+      {"a b", "\"a b\""},
+      {"it's", "\"it's\""},
+      {"a\"b", R"("a\"b")"},
+      {R"(a\b)", R"("a\\b")"},
+      {"a\nb\x1b", R"("a\nb\x1b")"},
+  };
+  for (const auto& [text, word] : cases) EXPECT_EQ(as_word(text), word);
+}
+
 }  // namespace
 }  // namespace retain

@@ -67,7 +67,7 @@ TEST(Program, AnUnknownVerbEndsWith64AndRunsNothing) {
   const Outcome outcome = run({"trian"}, thrower(std::runtime_error("ran")));
   EXPECT_EQ(outcome.code, 64);
   EXPECT_EQ(outcome.out, "");
-  EXPECT_THAT(outcome.err, HasSubstr("retain: no verb 'trian' (did you mean 'train'?)\nverbs: train, "));
+  EXPECT_THAT(outcome.err, HasSubstr("retain: no verb 'trian' (did you mean 'train'?)\nverbs:\n  train "));
 }
 
 TEST(Program, EveryKindOfErrorHasItsExitCode) {

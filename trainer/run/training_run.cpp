@@ -70,6 +70,9 @@ void TrainingRun::begin_from(const RunStart& start) {
   }
   std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
   if (checkpoint) {
+    if (!start.init_from.empty())
+      log_.warn("--init-from ", start.init_from, " is not used: ", directory_.path(),
+                " holds this run already, which goes on (--resume never would begin it anew)");
     continue_from(*checkpoint, start.allow_changed);
     about["from"] = checkpoint->path().string();
   } else {

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "kernels/core/error.h"
+#include "launch/command_line/options.h"
 
 namespace retain {
 namespace {
@@ -59,7 +60,7 @@ Arguments verb_names() { return listed({"--help"}, "Verbs:", 17); }
 Arguments option_names(const std::string& verb) {
   Arguments names = listed(help_of(verb), "Options:", 80);
   for (std::string& name : names) name = name.substr(0, name.find(' '));
-  std::erase(names, "--help");
+  std::erase(names, "-h,--help");
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -75,7 +76,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "train: --allow-changed --init-from --profile --resume --set\n"
             "plan: --json --ranks --set\n"
             "eval: --data --json --mode --tokens\n"
-            "generate: --max-tokens --prompt --seed --temperature --top-p\n"
+            "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
             "data prepare: --holdout --out --text-key --tokenizer\n"
             "data info: --json\n"
             "checkpoint list: --json\n"
@@ -143,8 +144,16 @@ TEST(CommandLine, Generate) {
 
 TEST(CommandLine, PromptsAreTakenAsTheyAre) {
   for (const char* text :
-       {"", " ", "-", "-x", "--json", "[a,b]", "a,b", "{}", "'q'", "\"q\"", "größe\n", "a=b", "%", "plan"})
+       {"", " ", "--", "-x", "--json", "[a,b]", "a,b", "{}", "'q'", "\"q\"", "größe\n", "a=b", "%", "plan"})
     EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--prompt", text}).prompt, text);
+}
+
+TEST(CommandLine, LongPromptsComeFromAFileOrStandardInput) {
+  EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--prompt-file", "p.txt"}).prompt_file, "p.txt");
+  for (const char* option : {"--prompt", "--prompt-file"})
+    EXPECT_EQ(parse<GenerateOptions>({"generate", "c", option, "-"}).prompt_file, "-");
+  EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--prompt", ""}).prompt_file, "");
+  EXPECT_THAT(complaint({"generate", "c", "--prompt", "x", "--prompt-file", "p"}), HasSubstr("one of --prompt and"));
 }
 
 TEST(CommandLine, DataAndCheckpoint) {
@@ -155,6 +164,9 @@ TEST(CommandLine, DataAndCheckpoint) {
   EXPECT_EQ(prepare.tokenizer, "bytes");
   EXPECT_EQ(prepare.holdout, 0.05);
   EXPECT_EQ(prepare.text_key, std::nullopt);
+  for (const auto& [share, fraction] : std::vector<std::pair<std::string, double>>{
+           {"5%", 0.05}, {"0.7%", 0.007}, {"12.5%", 0.125}, {"1.1%", 0.011}, {"1e1%", 0.1}, {"0.07", 0.07}})
+    EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--holdout", share}).holdout, fraction);
   EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--holdout", "0.25"}).holdout, 0.25);
   EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--text-key", "body"}).text_key, "body");
   EXPECT_THAT(parse<DataPrepareOptions>({"data", "prepare", "--out", "b", "--", "--a"}).inputs, ElementsAre("--a"));
@@ -203,10 +215,12 @@ TEST(CommandLine, AnEmptyValueOfAnOptionWithoutADefaultOfItsOwnIsNotGiven) {
 }
 
 TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
-  const std::string list =
-      "\nverbs: train, plan, eval, generate, data prepare, data info, checkpoint list, checkpoint verify, "
-      "checkpoint digest, checkpoint diff, checkpoint check, bench gemm, bench retention, bench collectives, bench "
-      "step";
+  const std::string page = complaint({});
+  const std::string list = page.substr(page.find('\n'));
+  EXPECT_THAT(list, ::testing::StartsWith("\nverbs:\n  train             Trains a model.\n  plan "));
+  EXPECT_THAT(list, ::testing::EndsWith("\n'retain help VERB' explains a verb"));
+  std::istringstream lines(page);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
   EXPECT_EQ(complaint({"trian"}), "no verb 'trian' (did you mean 'train'?)" + list);
   EXPECT_EQ(complaint({}), "no verb given" + list);
   EXPECT_EQ(complaint({"--json", "plan", "a"}), "options stand after the verb, got '--json'" + list);
@@ -218,7 +232,8 @@ TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
   const std::string list =
       "\nverbs:\n"
       "  data prepare      Turns text into token shards.\n"
-      "  data info         Says what files of tokens hold.";
+      "  data info         Says what files of tokens hold.\n"
+      "'retain help data VERB' explains a verb";
   EXPECT_EQ(complaint({"data"}), "retain data: no verb given" + list);
   EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
   EXPECT_EQ(complaint({"data", "--json"}), "options stand after the verb, got '--json'" + list);
@@ -226,7 +241,7 @@ TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
 
 TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {
   for (const char* verb : {"doctor", "study", "launch", "top", "plot", "serve"})
-    EXPECT_THAT(complaint({verb}), HasSubstr("verbs: train, plan"));
+    EXPECT_THAT(complaint({verb}), HasSubstr("no verb '" + std::string(verb)));
 }
 
 TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
@@ -235,7 +250,7 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"train", "p", "--resume", "p"}, {"CONFIG", "--init-from", "--resume"}},
       {{"plan", "p"}, {"CONFIG"}},
       {{"eval", "p", "--data", "a=p", "--data", "b=p"}, {"CHECKPOINT", "--data a", "--data b"}},
-      {{"generate", "p", "--prompt", "x"}, {"CHECKPOINT"}},
+      {{"generate", "p", "--prompt-file", "p"}, {"CHECKPOINT", "--prompt-file"}},
       {{"data", "prepare", "p", "p", "--out", "p"}, {"--out", "INPUT", "INPUT"}},
       {{"data", "info", "p", "p"}, {"PATH", "PATH"}},
       {{"checkpoint", "list", "p"}, {"RUN"}},
@@ -255,7 +270,7 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       named.push_back(path.option);
       known += " " + arguments[0] + (grouped ? " " + arguments[1] : "") + " " +
                path.option.substr(0, path.option.find(' ')) + ";";
-      if (path.text->size() > 0) EXPECT_EQ(*path.text, "p") << path.option;
+      EXPECT_EQ(*path.text, path.text->empty() ? "" : "p") << path.option;
     }
     EXPECT_EQ(named, options);
   }
@@ -276,14 +291,19 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"train"}, "retain train: CONFIG is required"},
       {{"train", "a", "--st", "x=y"}, "retain train: no option '--st' (did you mean '--set'?)"},
       {{"train", "a", "--json"}, "retain train: no option '--json'"},
-      {{"train", "a", "b"}, "not expected: b"},
-      {{"train", "a", "b", "--set", "-x"}, "not expected: b"},
+      {{"train", "a", "b"}, "retain train: there is no place for 'b'; see 'retain train --help'"},
+      {{"train", "a", "b", "c d"}, "there is no place for 'b', 'c d'"},
+      {{"train", "a", "b", "--set", "-x"}, "there is no place for 'b'"},
       {{"train", "a", "b", "--nope"}, "no option '--nope'"},
       {{"plan", "--ranks", "x"}, "retain plan: CONFIG is required"},
-      {{"plan", "a", "b", "--ranks", "x"}, "not expected: b"},
+      {{"plan", "a", "b", "--ranks", "x"}, "there is no place for 'b'"},
       {{"train", "a", "--helpp"}, "did you mean '--help'?"},
-      {{"train", "a", "--set"}, "--set"},
-      {{"train", "a", "--resume", "x", "--resume", "y"}, "--resume"},
+      {{"train", "a", "--set"}, "retain train: --set needs a value: KEY=VALUE;"},
+      {{"train", "a", "--set", "b=c", "--set"}, "--set needs a value: KEY=VALUE;"},
+      {{"train", "a", "--resume"}, "--resume needs a value: auto|never|PATH;"},
+      {{"train", "a", "--resume", "x", "--resume", "y"}, "retain train: --resume is given more than once;"},
+      {{"train", "a", "--profile", "steps=1..2", "--profile", "steps=1..2"}, "--profile is given more than once;"},
+      {{"eval", "c", "--data"}, "--data needs a value: NAME=PATH;"},
       {{"train", "a", "--resume", ""}, "--resume: expected auto, never or a path"},
       {{"train", "a", "--init-from", "x", "--resume", "y"}, "give one of the two"},
       {{"train", "a", "--profile", "10..12"}, "--profile: expected steps=A..B"},
@@ -297,7 +317,8 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"checkpoint", "verify"}, "PATH is required"},
       {{"checkpoint", "diff", "a"}, "SECOND is required"},
       {{"train", "a", "-x"}, "no option '-x'"},
-      {{"plan", "a", "--json", "--json"}, "--json"},
+      {{"plan", "a", "--json", "--json"}, "retain plan: --json is given more than once;"},
+      {{"plan", "a", "--json=no"}, "retain plan: --json takes no value;"},
       {{"plan", "a", "--ranks", "0"}, "--ranks: expected 1 to 1000000, got '0'"},
       {{"plan", "a", "--ranks", "two"}, "--ranks: expected a whole number"},
       {{"plan", "a", "--rank", "2"}, "did you mean '--ranks'?"},
@@ -307,7 +328,7 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"eval", "c", "--data", "a=x", "--data", "a=y"}, "--data: the name 'a' is given twice"},
       {{"eval", "c", "--data", "a=x", "--mode", "chunk"}, "--mode: expected one of parallel, chunkwise, recurrent"},
       {{"eval", "c", "--data", "a=x", "--tokens", "-1"}, "--tokens: expected 1 to"},
-      {{"generate", "c"}, "--prompt is required"},
+      {{"generate", "c"}, "retain generate: one of --prompt and --prompt-file is required"},
       {{"generate", "c", "--prompt", "x", "--top-p", "0"}, "--top-p: expected a number above 0"},
       {{"generate", "c", "--prompt", "x", "--top-p", "1.1"}, "--top-p: expected 0 to 1"},
       {{"generate", "c", "--prompt", "x", "--temperature", "nan"}, "--temperature: expected a finite number"},
@@ -323,11 +344,61 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"bench", "retention", "--seq-len", "1,,2"}, "--seq-len: expected a whole number"},
       {{"bench", "retention", "--key-dim", "7"}, "--key-dim: expected an even number, got '7'"},
       {{"bench", "collectives", "--max-bytes", "1Ki"}, "--max-bytes: expected 65536 to"},
-      {{"checkpoint", "check", "d", "--device", "gpu"}, "--device: expected one of auto, cpu, cuda, got 'gpu'"},
+      {{"checkpoint", "check", "d", "--device", "gpu"},
+       "--device: expected one of auto, cpu, cuda, got 'gpu' (did you mean 'cuda'?)"},
       {{"checkpoint", "check", "d", "--precision", "fp16"}, "--precision: expected one of auto, bf16, fp32, fp64"},
   };
   for (const auto& [arguments, expected] : cases)
     EXPECT_THAT(complaint(arguments), HasSubstr(expected)) << arguments.back();
+}
+
+TEST(CommandLine, EveryErrorOfCli11IsSaidInOurWords) {
+  CLI::App verb("", "verb");
+  std::string text;
+  bool flag = false;
+  verb.add_option("--text", text)->option_text("TEXT");
+  verb.add_flag("--flag", flag);
+  const std::string not_understood = "these arguments are not understood";
+  const auto said = [&](const CLI::ParseError& error) { return command_line::explain(verb, error); };
+  EXPECT_EQ(said(CLI::ArgumentMismatch::TypedAtLeast("--text", 1, "TEXT")), "--text needs a value: TEXT");
+  EXPECT_EQ(said(CLI::ArgumentMismatch::AtLeast("--text", 1, 0)), "--text needs a value: TEXT");
+  EXPECT_EQ(said(CLI::ArgumentMismatch("--text", 1, 0)), "--text needs a value: TEXT");
+  EXPECT_EQ(said(CLI::ArgumentMismatch::FlagOverride("--flag")), "--flag takes no value");
+  EXPECT_EQ(said(CLI::ConversionError("x", "--flag")), "--flag takes no value");
+  EXPECT_EQ(said(CLI::ConversionError::TrueFalse("--flag")), "--flag takes no value");
+  EXPECT_EQ(said(CLI::ConversionError("--text", std::vector<std::string>{"x"})), "--text needs a value: TEXT");
+  EXPECT_EQ(said(CLI::ConversionError::TooManyInputsFlag("--flag")), "--flag takes no value");
+  EXPECT_EQ(said(CLI::ExcludesError("--text", "--flag")), "--text needs a value: TEXT");
+  EXPECT_EQ(said(CLI::RequiresError("x", "y")), not_understood);
+  EXPECT_EQ(said(CLI::RequiredError::Subcommand(1)), not_understood);
+  EXPECT_EQ(said(CLI::ExtrasError({"x"})), not_understood);  // and nothing remains: see MistakesAreNamed
+  EXPECT_EQ(said(CLI::FileError::Missing("x")), not_understood);
+  EXPECT_EQ(said(CLI::ConfigError::Extras("x")), not_understood);
+  EXPECT_EQ(said(CLI::InvalidError("x")), not_understood);
+  EXPECT_EQ(said(CLI::HorribleError("x")), not_understood);
+  EXPECT_EQ(said(CLI::RuntimeError(1)), not_understood);
+  EXPECT_EQ(said(CLI::CallForHelp()), not_understood);
+  EXPECT_EQ(said(CLI::CallForAllHelp()), not_understood);
+  EXPECT_EQ(said(CLI::CallForVersion()), not_understood);
+  EXPECT_EQ(said(CLI::Success()), not_understood);
+  EXPECT_EQ(said(CLI::ValidationError("--text", "expected ours")), "--text: expected ours");
+}
+
+TEST(CommandLine, HelpAndVersionAreFoundByTheNamesThatPeopleTry) {
+  const std::string root = parse<ShowText>({"--help"}).text, train = parse<ShowText>({"train", "--help"}).text;
+  const std::string data = parse<ShowText>({"data", "--help"}).text;
+  EXPECT_EQ(parse<ShowText>({"help"}).text, root);
+  EXPECT_EQ(parse<ShowText>({"-h"}).text, root);
+  EXPECT_EQ(parse<ShowText>({"help", "train"}).text, train);
+  EXPECT_EQ(parse<ShowText>({"help", "train", "x.yaml", "--set"}).text, train);
+  EXPECT_EQ(parse<ShowText>({"train", "-h"}).text, train);
+  EXPECT_EQ(parse<ShowText>({"help", "data"}).text, data);
+  EXPECT_EQ(parse<ShowText>({"help", "data", "info"}).text, parse<ShowText>({"data", "info", "-h"}).text);
+  EXPECT_THAT(complaint({"help", "trian"}), HasSubstr("no verb 'trian' (did you mean 'train'?)"));
+  EXPECT_THAT(complaint({"help", "data", "inof"}), HasSubstr("no verb 'data inof' (did you mean 'data info'?)"));
+  for (const char* word : {"--version", "-v", "version"})
+    EXPECT_THAT(parse<ShowText>({word}).text, ::testing::StartsWith("retain 0.")) << word;
+  EXPECT_EQ(parse<DataInfoOptions>({"data", "info", "help", "version"}).paths.size(), 2u);
 }
 
 TEST(CommandLine, HelpWorksAnywhereAtOnce) {
