@@ -72,18 +72,20 @@ File File::open_input(const Path& path) {
 
 bool File::look() {
   struct stat info {};
-  if (::fstat(descriptor_, &info) != 0 || !S_ISREG(info.st_mode)) return false;
+  if (::fstat(descriptor_, &info) != 0) throw_errno(ErrorKind::kIo, "look at", path_, errno);
+  if (!S_ISREG(info.st_mode)) return false;
   bytes_ = info.st_size;
   return true;
 }
 
 void File::preallocate(int64_t bytes) {
   if (bytes == 0) return;
-  int error = 0;
-  do {
-    error = ::posix_fallocate(descriptor_, 0, bytes);
-  } while (error == EINTR);
-  if (error != 0) throw_errno(ErrorKind::kIo, concat("allocate ", bytes, " bytes of"), path_, error);
+  // Not posix_fallocate: where the file system cannot, that writes a byte into every block.
+  while (::fallocate(descriptor_, 0, 0, bytes) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EOPNOTSUPP || errno == ENOSYS) return;
+    throw_errno(ErrorKind::kIo, concat("allocate ", bytes, " bytes of"), path_, errno);
+  }
 }
 
 void File::resize(int64_t bytes) {
@@ -132,6 +134,17 @@ void File::sync() {
 
 void File::close() {
   if (::close(std::exchange(descriptor_, -1)) != 0) throw_errno(ErrorKind::kIo, "close", path_, errno);
+}
+
+const File& OpenFiles::open(const Path& path) {
+  const auto found = std::find_if(files_.begin(), files_.end(), [&](const File& file) { return file.path() == path; });
+  if (found != files_.end()) {
+    files_.splice(files_.begin(), files_, found);
+  } else {
+    if (files_.size() == most_open_) files_.pop_back();
+    files_.push_front(File::open(path));
+  }
+  return files_.front();
 }
 
 OutputFile::OutputFile(const std::string& path)

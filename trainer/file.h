@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -47,7 +48,8 @@ class File {
   const Path& path() const { return path_; }
   int64_t bytes() const { return bytes_; }  ///< when it was opened for reading
 
-  /// Takes the disk space of the first `bytes` bytes now, so that a full disk is found before data is written.
+  /// Takes the disk space of the first `bytes` bytes now, so that a full disk is found before data is written. Does
+  /// nothing on a file system that cannot.
   void preallocate(int64_t bytes);
   void resize(int64_t bytes);
   void write(const void* data, int64_t bytes, int64_t offset);
@@ -66,10 +68,23 @@ class File {
     std::swap(path_, other.path_);
     std::swap(bytes_, other.bytes_);
   }
-  bool look();  // takes its size; is it a regular file?
+  bool look();  // takes its size; is it a regular file? Throws Error(kIo)
   int descriptor_ = -1;
   Path path_;
   int64_t bytes_ = 0;
+};
+
+/// Files for reading, opened when they are needed and closed again, the one unused for longest first: so many files can
+/// be read with a few descriptors.
+class OpenFiles {
+ public:
+  explicit OpenFiles(size_t most_open) : most_open_(most_open) {}
+  /// The file is there until the next call. Throws what File::open does.
+  const File& open(const Path& path);
+
+ private:
+  size_t most_open_;
+  std::list<File> files_;  ///< the one used last is the first
 };
 
 /// A new file, written front to back under a temporary name in the same folder. publish() gives it its name; an
