@@ -34,7 +34,7 @@ auto on_step(const Path& path, Work&& work) {
     try {
       return work(checkpoint);
     } catch (const Error&) {
-      if (attempt == kAttempts || std::filesystem::exists(checkpoint.path())) throw;
+      if (attempt == kAttempts || !is_gone(checkpoint.path())) throw;
     }
   }
 }
@@ -53,6 +53,7 @@ int checkpoint_list(const CheckpointListOptions& options) {
                     {"bytes", s.bytes},
                     {"mesh", mesh},
                     {"valid_loss", s.state.valid_loss},
+                    {"condition", condition_name(s.condition)},
                     {"problem", s.problem},
                     {"path", s.path.string()}});
     if (options.json) continue;
@@ -60,11 +61,19 @@ int checkpoint_list(const CheckpointListOptions& options) {
       fmt::print("step={} tokens={} bytes={} mesh=\"{}\" path={}\n", s.step, s.state.tokens, s.bytes, mesh,
                  as_word(s.path.string()));
     } else {
-      fmt::print("step={} damaged path={} reason={}\n", s.step, as_word(s.path.string()), as_word(s.problem));
+      fmt::print("step={} {} path={} reason={}\n", s.step, condition_name(s.condition), as_word(s.path.string()),
+                 as_word(s.problem));
     }
   }
-  if (options.json) print({{"schema", 1}, {"checkpoints", json}});
-  if (!options.json && json.empty())
+  Json set_aside = Json::array();
+  for (const SetAsideStep& aside : list_set_aside(checkpoints_directory(options.run))) {
+    const int64_t bytes = bytes_of(aside);
+    set_aside.push_back({{"step", aside.step}, {"bytes", bytes}, {"kind", aside.kind}, {"path", aside.path.string()}});
+    if (options.json) continue;
+    fmt::print("step={} set_aside={} bytes={} path={}\n", aside.step, aside.kind, bytes, as_word(aside.path.string()));
+  }
+  if (options.json) print({{"schema", 1}, {"checkpoints", json}, {"set_aside", set_aside}});
+  if (!options.json && json.empty() && set_aside.empty())
     fmt::print(stderr, "no checkpoints in {}\n", checkpoints_directory(options.run).string());
   return 0;
 }
@@ -74,7 +83,7 @@ int checkpoint_verify(const CheckpointVerifyOptions& options) {
   int damaged = 0;
   for (const StepEntry& step : find_steps(options.path)) {
     const VerifyReport report = verify_step(step.path);
-    if (!report.problems.empty() && !std::filesystem::exists(step.path)) continue;  // the run has deleted it meanwhile
+    if (!report.problems.empty() && is_gone(step.path)) continue;  // the run has deleted it meanwhile
     damaged += report.problems.empty() ? 0 : 1;
     json.push_back(
         {{"step", step.step}, {"bytes", report.bytes}, {"problems", report.problems}, {"path", step.path.string()}});

@@ -72,6 +72,7 @@ Checkpoint open_unverified(const Path& path) {
 }
 
 std::vector<StepEntry> find_steps(const Path& path) {
+  refuse_dangling_link(path.filename().empty() ? path.parent_path() : path);
   const Path step = (path.filename().empty() ? path.parent_path() : path).filename();
   if (const auto number = parse_step_name(step); number && std::filesystem::is_directory(path))
     return {{*number, path}};
@@ -88,7 +89,9 @@ std::vector<StepSummary> summarize_steps(const Path& run_directory) {
     StepSummary summary;
     summary.path = entry.path;
     summary.step = entry.step;
-    summary.problem = find_obvious_damage(entry.path);
+    const StepVerdict verdict = judge_step(entry.path, Depth::kFiles);
+    summary.condition = verdict.condition;
+    summary.problem = verdict.reason;
     const Outcome described = attempt([&] {
       if (!summary.problem.empty()) return;
       const Manifest manifest = read_manifest(entry.path);
@@ -98,12 +101,27 @@ std::vector<StepSummary> summarize_steps(const Path& run_directory) {
       summary.parameters = manifest.parameters();
       summary.bytes = manifest.total_bytes();
     });
-    if (!described.ok) summary.problem = described.message;
+    if (!described.ok) {
+      summary.condition = StepCondition::kUnknown;
+      summary.problem = described.message;
+    }
     // A run that goes on deletes old steps: what is gone by now was no damage.
-    if (!summary.problem.empty() && !std::filesystem::exists(entry.path)) continue;
+    if (!summary.problem.empty() && is_gone(entry.path)) continue;
     summaries.push_back(std::move(summary));
   }
   return summaries;
+}
+
+int64_t bytes_of(const SetAsideStep& aside) {
+  std::error_code error;
+  if (std::filesystem::is_symlink(aside.path, error)) return 0;
+  int64_t bytes = 0;
+  std::filesystem::directory_iterator it(aside.path, error);
+  for (const std::filesystem::directory_iterator end; !error && it != end; it.increment(error)) {
+    std::error_code vanished;
+    if (it->is_regular_file(vanished)) bytes += static_cast<int64_t>(it->file_size(vanished));
+  }
+  return bytes;
 }
 
 VerifyReport verify_step(const Path& step_directory) {

@@ -16,13 +16,16 @@ std::vector<StepEntry> find_steps(const Path& path);
 struct StepSummary {
   Path path;
   int64_t step = 0;
-  std::string problem;  ///< why it cannot be whole, as far as manifest and sizes tell; then the rest is empty
+  StepCondition condition = StepCondition::kWhole;  ///< as far as manifest and sizes tell
+  std::string problem;                              ///< why it is not whole; then the rest is empty
   RunState state;
   DType dtype = DType::kFloat32;
   int64_t shards = 0, parameters = 0, bytes = 0;
 };
 /// Committed steps of a run, newest first.
 std::vector<StepSummary> summarize_steps(const Path& run_directory);
+/// The bytes of all files in the directory of a step that was set aside; 0 for a link, whose files are another's.
+int64_t bytes_of(const SetAsideStep& aside);
 
 struct VerifyReport {
   int64_t bytes = 0;

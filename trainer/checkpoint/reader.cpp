@@ -16,6 +16,8 @@ namespace {
 constexpr int64_t kDirectReadBytes = 32 << 10;
 constexpr int64_t kReadBufferBytes = int64_t{4} << 20;
 constexpr int64_t kReadAheadBytes = int64_t{8} << 20;
+// As many shards stay open as mostly hold one tensor; two checkpoints that are compared still need few descriptors.
+constexpr size_t kMostOpenShards = 6;
 
 template <class From, class To>
 void convert(const void* from, void* to, int64_t count) {
@@ -51,16 +53,14 @@ std::string contents(const ShardRecord& shard, DType dtype, int64_t begin, int64
 }  // namespace
 
 Checkpoint::Checkpoint(Path path, Manifest manifest)
-    : path_(std::move(path)), manifest_(std::move(manifest)), files_(manifest_.shards.size()) {
+    : path_(std::move(path)), manifest_(std::move(manifest)), files_(kMostOpenShards) {
   for (size_t i = 0; i < manifest_.shards.size(); ++i) {
     for (const StoredBox& b : manifest_.shards[i].boxes) places_[b.tensor].push_back({static_cast<int>(i), &b});
   }
 }
 
 const File& Checkpoint::shard_file(int shard) const {
-  File& file = files_[static_cast<size_t>(shard)];
-  if (file.descriptor() < 0) file = File::open(path_ / manifest_.shards[static_cast<size_t>(shard)].file.name);
-  return file;
+  return files_.open(path_ / manifest_.shards[static_cast<size_t>(shard)].file.name);
 }
 
 void Checkpoint::read_box(const std::string& tensor, const Box& wanted, int state, void* to, int64_t row_stride,
@@ -142,9 +142,9 @@ void Checkpoint::verify_blocks(const FileRecord& record, const ShardRecord* shar
   };
   File file;
   try {
-    file = File::open(path_ / record.name);
+    file = open_step_file(path_ / record.name);
   } catch (const Error& e) {
-    if (e.kind() == ErrorKind::kIo) throw;
+    if (!means_damage(e)) throw;
     return damaged(e.what());
   }
   if (file.bytes() != record.bytes) {
@@ -232,13 +232,12 @@ namespace {
 // The verified step, or why it is damaged, alike on all ranks. Throws what says nothing about the data (kIo).
 std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directory, std::string& damage,
                                     const LogLine& log, const LoadTarget* target) {
-  std::string text;
   Outcome outcome;
+  if (host.rank() == 0) outcome = attempt([&] { refuse_dangling_link(step_directory); });
+  broadcast_outcome(host, outcome, 0).throw_if_failed();  // no damage: what was there may come back
+  std::string text;
   if (host.rank() == 0) {
-    outcome = attempt([&] {
-      read_manifest(step_directory);  // names the file in its errors
-      text = read_text(File::open(step_directory / kManifestFileName), kManifestLimitBytes);
-    });
+    outcome = attempt([&] { text = to_text(read_manifest(step_directory)); });
   }
   outcome = broadcast_outcome(host, outcome, 0);
   std::optional<Checkpoint> checkpoint;
@@ -295,7 +294,9 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
   if (host.rank() == 0) {
     outcome = attempt([&] {
       for (const StepEntry& entry : list_steps(checkpoints)) steps.push_back(entry.path);
-      damaged = list_damaged(checkpoints);
+      for (const SetAsideStep& aside : list_set_aside(checkpoints)) {
+        if (aside.kind == kFoundDamaged) damaged.push_back(aside.path);
+      }
     });
   }
   broadcast_outcome(host, outcome, 0).throw_if_failed();
@@ -312,7 +313,7 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
     if (host.rank() == 0) {
       log(concat(step.string(), " is damaged and not used: ", damage));
       outcome = attempt([&] {
-        if (set_aside_damaged) set_aside(step, "bad");
+        if (set_aside_damaged) set_aside(step, kFoundDamaged);
       });
     }
     broadcast_outcome(host, outcome, 0).throw_if_failed();

@@ -58,7 +58,7 @@ class Checkpoint {
     const StoredBox* box = nullptr;
   };
   static void throw_it(const Error& error) { throw Error(error); }
-  const File& shard_file(int shard) const;
+  const File& shard_file(int shard) const;  // there until the next call
   using Sink = std::function<void(int64_t block, const char* bytes)>;
   /// Blocks [begin, end) of a file; `shard` is null for the view. Whole blocks go to `sink` if there is one.
   void verify_blocks(const FileRecord& record, const ShardRecord* shard, int64_t begin, int64_t end,
@@ -67,10 +67,8 @@ class Checkpoint {
   Path path_;
   Manifest manifest_;
   std::map<std::string, std::vector<Place>> places_;  // of each tensor
-  mutable std::vector<File> files_;                   // of the shards, opened when first needed
+  mutable OpenFiles files_;                           // of the shards
 };
-
-using LogLine = std::function<void(const std::string&)>;  ///< called on rank 0
 
 /// The newest step that verifies; nothing when the run has no checkpoint at all. Older steps are tried when newer ones
 /// are damaged, with the reason logged; with `set_aside_damaged` (only under the run's lock) those are renamed to

@@ -8,8 +8,9 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <cmath>
+#include <chrono>
 #include <cstdio>
+#include <thread>
 
 namespace retain {
 
@@ -17,20 +18,43 @@ namespace {
 
 constexpr std::string_view kStepPrefix = "step-";
 constexpr size_t kNonceBytes = 16;
+constexpr const char* kLatest = "latest";
+constexpr int64_t kLatestLimitBytes = 4096;
 
-bool is_real_directory(const std::filesystem::directory_entry& entry) {
+// Nothing needs to be told apart in less time than a client of a network file system takes to forget.
+constexpr std::chrono::seconds kSecondLook{1};
+
+using FileType = std::filesystem::file_type;
+
+// What there is of that name, or what a link leads to. Throws Error(kIo): not to know is not to find nothing.
+FileType type_of(const Path& path, bool through_links) {
   std::error_code error;
-  return std::filesystem::is_directory(entry.symlink_status(error)) && !error;
+  const auto status =
+      through_links ? std::filesystem::status(path, error) : std::filesystem::symlink_status(path, error);
+  if (status.type() == FileType::not_found) return FileType::not_found;
+  if (error) throw Error(ErrorKind::kIo, concat("look at ", path.string(), ": ", error.message()));
+  return status.type();
 }
 
-// Is it ".KIND-step-N.NONCE"?
-bool is_set_aside(const std::string& name, const std::string& kind) {
+bool is_link(const Path& path) { return type_of(path, false) == FileType::symlink; }
+
+std::string describe_link(const Path& path) {
+  std::error_code error;
+  return concat(path.string(), " is a symbolic link to ", std::filesystem::read_symlink(path, error).string());
+}
+
+// ".KIND-step-N.NONCE"
+std::string aside_name(const std::string& kind, int64_t step) {
+  return concat(".", kind, "-", step_name(step), ".", make_nonce());
+}
+
+// The step in such a name.
+std::optional<int64_t> parse_aside_name(const std::string& name, const std::string& kind) {
   const std::string prefix = "." + kind + "-";
-  if (!name.starts_with(prefix) || name.size() < prefix.size() + 1 + kNonceBytes) return false;
+  if (!name.starts_with(prefix) || name.size() < prefix.size() + 1 + kNonceBytes) return std::nullopt;
   const size_t dot = name.size() - kNonceBytes - 1;
-  const std::string nonce = name.substr(dot + 1);
-  return name[dot] == '.' && parse_step_name(name.substr(prefix.size(), dot - prefix.size())) &&
-         nonce.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (name[dot] != '.' || name.find_first_not_of("0123456789abcdef", dot + 1) != std::string::npos) return std::nullopt;
+  return parse_step_name(name.substr(prefix.size(), dot - prefix.size()));
 }
 
 // Entries of the directory; nothing if there is no directory of that name.
@@ -42,6 +66,21 @@ std::vector<std::filesystem::directory_entry> entries_of(const Path& directory) 
   for (const std::filesystem::directory_iterator end; !error && it != end; it.increment(error)) entries.push_back(*it);
   if (error) throw Error(ErrorKind::kIo, concat("list ", directory.string(), ": ", error.message()));
   return entries;
+}
+
+// A folder, or a link to one or to nothing. What the list says of the entry is believed, so that a folder whose status
+// cannot be had is not overlooked.
+bool is_step_folder(const std::filesystem::directory_entry& entry) {
+  std::error_code error;
+  if (entry.is_symlink(error)) {
+    const FileType target = type_of(entry.path(), true);
+    return target == FileType::directory || target == FileType::not_found;
+  }
+  const bool folder = entry.is_directory(error);
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw Error(ErrorKind::kIo, concat("look at ", entry.path().string(), ": ", error.message()));
+  }
+  return folder;
 }
 
 bool is_our_file(const std::string& name) {
@@ -67,57 +106,142 @@ std::optional<int64_t> parse_step_name(const std::string& name) {
 }
 
 std::vector<StepEntry> list_steps(const Path& checkpoints) {
+  refuse_dangling_link(checkpoints);
   std::vector<StepEntry> steps;
   for (const auto& entry : entries_of(checkpoints)) {
     const std::optional<int64_t> step = parse_step_name(entry.path().filename());
-    if (step && is_real_directory(entry)) steps.push_back({*step, entry.path()});
+    if (step && is_step_folder(entry)) steps.push_back({*step, entry.path()});
   }
   std::sort(steps.begin(), steps.end(), [](const StepEntry& a, const StepEntry& b) { return a.step > b.step; });
   return steps;
 }
 
-std::vector<Path> list_damaged(const Path& checkpoints) {
-  std::vector<Path> damaged;
-  for (const auto& entry : entries_of(checkpoints)) {
-    if (is_set_aside(entry.path().filename(), "bad")) damaged.push_back(entry.path());
+std::optional<int64_t> read_latest(const Path& checkpoints) {
+  try {
+    const std::string text = read_text(File::open_input(checkpoints / kLatest), kLatestLimitBytes);
+    return parse_step_name(text.substr(0, text.find('\n')));
+  } catch (const Error& e) {
+    if (!means_damage(e)) throw;
+    return std::nullopt;
   }
-  std::sort(damaged.begin(), damaged.end());
-  return damaged;
+}
+
+std::vector<SetAsideStep> list_set_aside(const Path& checkpoints) {
+  std::vector<SetAsideStep> aside;
+  for (const auto& entry : entries_of(checkpoints)) {
+    for (const char* kind : {kFoundDamaged, kOfAnOlderFuture}) {
+      const std::optional<int64_t> step = parse_aside_name(entry.path().filename(), kind);
+      if (step) aside.push_back({kind, *step, entry.path()});
+    }
+  }
+  std::sort(aside.begin(), aside.end(), [](const SetAsideStep& a, const SetAsideStep& b) {
+    return a.step != b.step ? a.step > b.step : a.path < b.path;
+  });
+  return aside;
+}
+
+bool is_gone(const Path& path) { return type_of(path, false) == FileType::not_found; }
+
+std::string find_dangling_link(const Path& path) {
+  if (!is_link(path) || type_of(path, true) != FileType::not_found) return {};
+  return describe_link(path) + ", where nothing is";
+}
+
+void refuse_dangling_link(const Path& path) {
+  const std::string dangling = find_dangling_link(path);
+  if (!dangling.empty()) throw Error(ErrorKind::kData, dangling + "; bring that back, or remove the link");
+}
+
+bool means_damage(const Error& error) {
+  return error.kind() == ErrorKind::kData || error.kind() == ErrorKind::kMissingInput;
+}
+
+File open_step_file(const Path& path) {
+  try {
+    return File::open(path);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kMissingInput) throw;
+  }
+  const Path folder = path.parent_path();
+  refuse_dangling_link(folder);
+  std::this_thread::sleep_for(kSecondLook);
+  const auto listed = entries_of(folder);  // which also makes a client ask its server anew
+  try {
+    return File::open(path);
+  } catch (const Error& e) {
+    const bool there =
+        std::any_of(listed.begin(), listed.end(), [&](const auto& entry) { return entry.path() == path; });
+    if (e.kind() != ErrorKind::kMissingInput || !there) throw;
+    throw Error(ErrorKind::kIo, concat(e.what(), ", although its folder lists it"));
+  }
 }
 
 Manifest read_manifest(const Path& step_directory) {
   const Path path = step_directory / kManifestFileName;
   try {
-    return parse_manifest(read_text(File::open(path), kManifestLimitBytes));
+    const File file = open_step_file(path);
+    try {
+      return parse_manifest(read_text(file, kManifestLimitBytes));
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::kData) throw;
+    }
+    // A second look, past the page cache, before a step is given up.
+    ::posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_DONTNEED);
+    return parse_manifest(read_text(file, kManifestLimitBytes));
   } catch (const Error& e) {
-    if (e.kind() == ErrorKind::kIo) throw;
-    const bool named = std::string_view(e.what()).find(path.string()) != std::string_view::npos;
+    if (!means_damage(e)) throw;
+    const bool named = std::string_view(e.what()).find(step_directory.string()) != std::string_view::npos;
     throw Error(ErrorKind::kData, named ? e.what() : concat(path.string(), ": ", e.what()));
   }
 }
 
-std::string find_obvious_damage(const Path& step_directory) {
+const char* condition_name(StepCondition condition) {
+  switch (condition) {
+    case StepCondition::kWhole: return "whole";
+    case StepCondition::kDamaged: return "damaged";
+    case StepCondition::kUnknown: return "unknown";
+  }
+  return "";
+}
+
+StepVerdict judge_step(const Path& step_directory, Depth depth) {
+  StepVerdict verdict;
   try {
+    verdict.reason = find_dangling_link(step_directory);
+    if (!verdict.reason.empty()) {
+      verdict.condition = StepCondition::kUnknown;
+      return verdict;
+    }
     const Manifest manifest = read_manifest(step_directory);
+    verdict.valid_loss = manifest.state.valid_loss;
+    if (depth == Depth::kManifest) return verdict;
     std::vector<const FileRecord*> files{&manifest.view};
     for (const ShardRecord& shard : manifest.shards) files.push_back(&shard.file);
-    for (const FileRecord* file : files) {
-      const int64_t bytes = File::open(step_directory / file->name).bytes();
-      if (bytes != file->bytes) {
-        return concat((step_directory / file->name).string(), " has ", bytes, " bytes, want ", file->bytes);
-      }
+    for (const FileRecord* record : files) {
+      const File file = open_step_file(step_directory / record->name);
+      if (file.bytes() == record->bytes) continue;
+      throw Error(ErrorKind::kData,
+                  concat(file.path().string(), " has ", file.bytes(), " bytes, want ", record->bytes));
     }
-    return {};
   } catch (const Error& e) {
-    return e.what();
+    verdict.condition = means_damage(e) ? StepCondition::kDamaged : StepCondition::kUnknown;
+    verdict.reason = e.what();
   }
+  return verdict;
 }
 
 Path create_temporary(const Path& checkpoints, int64_t step) {
+  if (is_link(checkpoints)) {
+    throw Error(
+        ErrorKind::kCannotCreate,
+        concat(describe_link(checkpoints), find_dangling_link(checkpoints).empty() ? "" : ", where nothing is",
+               ": a run reads checkpoints through a link but does not write through one; name the folder there as "
+               "run.dir, or put a folder in place of the link"));
+  }
   std::error_code error;
   std::filesystem::create_directories(checkpoints, error);
   if (error) throw Error(ErrorKind::kCannotCreate, concat("create ", checkpoints.string(), ": ", error.message()));
-  const Path temporary = checkpoints / concat(".tmp-", step_name(step), ".", make_nonce());
+  const Path temporary = checkpoints / aside_name("tmp", step);
   if (::mkdir(temporary.c_str(), 0777) != 0) throw_errno(ErrorKind::kCannotCreate, "create", temporary, errno);
   sync_directory(checkpoints);
   return temporary;
@@ -132,7 +256,8 @@ Path commit_temporary(const Path& temporary, int64_t step) {
     return committed;
   }
   const int error = errno;
-  if (error != EEXIST && error != ENOTEMPTY) throw_errno(ErrorKind::kIo, "rename to", committed, error);
+  const bool taken = error == EEXIST || error == ENOTEMPTY || error == ENOTDIR;  // the last by a link
+  if (!taken) throw_errno(ErrorKind::kIo, "rename to", committed, error);
   // At no instant may the step be absent: exchange, then delete what has become temporary.
   if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, committed.c_str(), RENAME_EXCHANGE) != 0) {
     throw_errno(ErrorKind::kIo, concat("exchange ", temporary.string(), " with"), committed, errno);
@@ -143,25 +268,45 @@ Path commit_temporary(const Path& temporary, int64_t step) {
 }
 
 void write_latest(const Path& checkpoints, int64_t step) {
-  replace_file(checkpoints / "latest", step_name(step) + "\n");
+  replace_file(checkpoints / kLatest, step_name(step) + "\n");
 }
 
 Path set_aside(const Path& step_directory, const std::string& kind) {
-  const Path aside =
-      step_directory.parent_path() / concat(".", kind, "-", step_directory.filename().string(), ".", make_nonce());
+  const std::optional<int64_t> step = parse_step_name(step_directory.filename());
+  RETAIN_CHECK(step, step_directory.string(), " is no step");
+  const Path aside = step_directory.parent_path() / aside_name(kind, *step);
   rename_durably(step_directory, aside);
   return aside;
 }
 
 void set_aside_newer(const Path& checkpoints, int64_t step) {
   for (const StepEntry& entry : list_steps(checkpoints)) {
-    if (entry.step > step) set_aside(entry.path, "old");
+    if (entry.step > step) set_aside(entry.path, kOfAnOlderFuture);
   }
+  const std::optional<int64_t> named = read_latest(checkpoints);
+  if (!named || !is_gone(checkpoints / step_name(*named))) return;
+  if (::unlink((checkpoints / kLatest).c_str()) != 0)
+    throw_errno(ErrorKind::kIo, "delete", checkpoints / kLatest, errno);
+  sync_directory(checkpoints);
 }
 
-void delete_step(const Path& step_directory) { delete_debris(set_aside(step_directory, "trash")); }
+void delete_step(const Path& step_directory) {
+  const std::string name = step_directory.filename();
+  std::optional<int64_t> step = parse_step_name(name);
+  for (const char* kind : {kFoundDamaged, kOfAnOlderFuture}) {
+    if (!step) step = parse_aside_name(name, kind);
+  }
+  RETAIN_CHECK(step, step_directory.string(), " is no step");
+  const Path trash = step_directory.parent_path() / aside_name("trash", *step);
+  rename_durably(step_directory, trash);
+  delete_debris(trash);
+}
 
 void delete_debris(const Path& directory) {
+  if (is_link(directory)) {
+    if (::unlink(directory.c_str()) != 0) throw_errno(ErrorKind::kIo, "delete", directory, errno);
+    return;
+  }
   for (const auto& entry : entries_of(directory)) {
     if (is_our_file(entry.path().filename()) && ::unlink(entry.path().c_str()) != 0 && errno != ENOENT) {
       throw_errno(ErrorKind::kIo, "delete", entry.path(), errno);
@@ -177,49 +322,12 @@ void delete_all_debris(const Path& checkpoints, const Path& except) {
   for (const auto& entry : entries_of(checkpoints)) {
     const std::string name = entry.path().filename();
     if (entry.path() == except) continue;
-    if (is_real_directory(entry) && (is_set_aside(name, "tmp") || is_set_aside(name, "trash")))
-      delete_debris(entry.path());
+    if (parse_aside_name(name, "tmp") || parse_aside_name(name, "trash")) delete_debris(entry.path());
     // What a killed replacement of `latest` left.
     if (name.starts_with("latest.new.") && name.size() == std::string_view("latest.new.").size() + kNonceBytes) {
       ::unlink(entry.path().c_str());
     }
   }
-}
-
-std::vector<int64_t> steps_to_delete(const Retention& retention, const std::vector<RetentionCandidate>& newest_first) {
-  std::vector<RetentionCandidate> by_loss;
-  for (const RetentionCandidate& c : newest_first) {
-    if (c.whole && std::isfinite(c.valid_loss)) by_loss.push_back(c);
-  }
-  std::stable_sort(by_loss.begin(), by_loss.end(), [](const RetentionCandidate& a, const RetentionCandidate& b) {
-    return a.valid_loss < b.valid_loss;
-  });
-  by_loss.resize(std::min(by_loss.size(), static_cast<size_t>(std::max(retention.keep_best, 0))));
-
-  const int keep = std::max(retention.keep, 2);  // one is no fallback
-  int kept = 0;
-  std::vector<int64_t> deleted;
-  for (const RetentionCandidate& c : newest_first) {
-    if (kept < keep) {
-      kept += c.whole ? 1 : 0;
-      continue;
-    }
-    const bool for_ever = retention.keep_every > 0 && c.step % retention.keep_every == 0;
-    const bool best =
-        std::any_of(by_loss.begin(), by_loss.end(), [&](const RetentionCandidate& b) { return b.step == c.step; });
-    if (!for_ever && !best) deleted.push_back(c.step);
-  }
-  return deleted;
-}
-
-void apply_retention(const Path& checkpoints, const Retention& retention) {
-  std::vector<RetentionCandidate> candidates;
-  for (const StepEntry& entry : list_steps(checkpoints)) {
-    RetentionCandidate candidate{entry.step, find_obvious_damage(entry.path).empty(), std::nan("")};
-    if (candidate.whole && retention.keep_best > 0) candidate.valid_loss = read_manifest(entry.path).state.valid_loss;
-    candidates.push_back(candidate);
-  }
-  for (const int64_t step : steps_to_delete(retention, candidates)) delete_step(checkpoints / step_name(step));
 }
 
 }  // namespace retain

@@ -134,7 +134,7 @@ void CheckpointWriter::commit() {
   const Path checkpoints = checkpoints_directory(run_directory_);
   const Outcome tidy = attempt([&] {
     write_latest(checkpoints, run_.step);
-    apply_retention(checkpoints, retention_);
+    apply_retention(checkpoints, retention_, [this](const std::string& line) { result_.deleted.push_back(line); });
   });
   result_.message = tidy.message;
 }

@@ -12,8 +12,8 @@
 
 #include "parallel/agreement.h"
 #include "trainer/checkpoint/lock.h"
+#include "trainer/checkpoint/retention.h"
 #include "trainer/checkpoint/shard_file.h"
-#include "trainer/checkpoint/store.h"
 
 namespace retain {
 
@@ -21,11 +21,12 @@ namespace retain {
 struct SaveResult {
   int64_t step = 0;
   bool committed = false;
-  ErrorKind kind = ErrorKind::kIo;  ///< of the failure
-  std::string message;              ///< why it failed; or, though committed, why old ones could not be removed
-  Path path;                        ///< of the committed step
-  int64_t bytes = 0;                ///< of all files (rank 0; 0 elsewhere)
-  double seconds = 0;               ///< from begin to the outcome
+  ErrorKind kind = ErrorKind::kIo;   ///< of the failure
+  std::string message;               ///< why it failed; or, though committed, why old ones could not be removed
+  std::vector<std::string> deleted;  ///< what retention removed and why, a line each (rank 0)
+  Path path;                         ///< of the committed step
+  int64_t bytes = 0;                 ///< of all files (rank 0; 0 elsewhere)
+  double seconds = 0;                ///< from begin to the outcome
 };
 
 class CheckpointWriter {

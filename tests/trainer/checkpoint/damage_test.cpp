@@ -140,7 +140,7 @@ TEST_F(Damage, MakesTheStepSetAsideAndSavedAnew) {
   write_all(step(2) / "manifest.json", "");
   EXPECT_EQ(resumed_step(2, true), 1);
   EXPECT_FALSE(std::filesystem::exists(step(2)));
-  EXPECT_EQ(list_damaged(run_.path() / "checkpoints").size(), 1U);
+  EXPECT_EQ(list_set_aside(run_.path() / "checkpoints").size(), 1U);
   run_ranks(2, [&](Communicator& host) { ASSERT_EQ(save_on<float>(host, {2, 1, 1}, run_.path(), 2).message, ""); });
   EXPECT_EQ(resumed_step(1), 2);
 }

@@ -118,6 +118,12 @@ std::string error_of(ErrorKind kind, Work&& work) {
   return {};
 }
 
+inline std::vector<int64_t> steps_in(const Path& checkpoints) {
+  std::vector<int64_t> steps;
+  for (const StepEntry& entry : list_steps(checkpoints)) steps.push_back(entry.step);
+  return steps;
+}
+
 inline void ignore_log(const std::string&) {}
 
 }  // namespace retain::test

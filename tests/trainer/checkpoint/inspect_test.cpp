@@ -63,7 +63,26 @@ TEST(Summary, ListsStepsNewestFirstWithTheirTroubles) {
   EXPECT_EQ(steps[0].parameters, 53 * 24 + 2 * (40 + 36) * 24 + 24);
   EXPECT_EQ(steps[0].state.mesh.dp, 2);
   EXPECT_EQ(steps[1].step, 1);
+  EXPECT_EQ(steps[1].condition, StepCondition::kDamaged);
   EXPECT_THAT(steps[1].problem, HasSubstr("global.h5"));
+}
+
+TEST(SetAside, IsListedWithItsBytes) {
+  const TemporaryDirectory run;
+  const Path checkpoints = run.path() / "checkpoints";
+  run_ranks(1, [&](Communicator& host) {
+    for (const int64_t step : {1, 2}) save_on<float>(host, {}, run.path(), step);
+  });
+  int64_t bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(checkpoints / step_name(2))) {
+    bytes += static_cast<int64_t>(file.file_size());
+  }
+  set_aside_newer(checkpoints, 1);
+  const std::vector<SetAsideStep> aside = list_set_aside(checkpoints);
+  ASSERT_EQ(aside.size(), 1U);
+  EXPECT_EQ(aside[0].kind, kOfAnOlderFuture);
+  EXPECT_EQ(aside[0].step, 2);
+  EXPECT_EQ(bytes_of(aside[0]), bytes);
 }
 
 TEST(Inspect, RefusesAPathThatIsNoCheckpoint) {

@@ -1,7 +1,11 @@
 // Saving on one mesh and loading on another, and what people see of it.
+#include <fcntl.h>
+#include <sys/resource.h>
+
 #include <cstdlib>
 
 #include "tests/trainer/checkpoint/fixture.h"
+#include "trainer/checkpoint/inspect.h"
 
 namespace retain::test {
 namespace {
@@ -226,6 +230,50 @@ TEST(Checkpoint, OpensInH5pyAsWholeTensors) {
   const std::string command = "/usr/bin/python3 " RETAIN_SOURCE_DIR "/tests/trainer/checkpoint/read_with_h5py.py " +
                               run.path().string() + " step-00000009";
   EXPECT_EQ(std::system(command.c_str()), 0);
+}
+
+// Leaves the process that many descriptors to open.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(rlim_t free) {
+    const int first = ::open("/dev/null", O_RDONLY);
+    ::close(first);
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit limit{static_cast<rlim_t>(first) + free, before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  ~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(Checkpoint, OfManyShardsIsReadComparedAndHashedWithFewDescriptors) {
+  constexpr int kShards = 64;
+  const MeshShape mesh{kShards, 1, 1};
+  const TestLayout layout(mesh, 0);
+  const TemporaryDirectory run(TemporaryDirectory::Where::kMemory);
+  Manifest manifest{test_run_state(1, mesh), DType::kFloat32, {}, {}, {}};
+  for (const TensorPlacement& p : layout.placements) manifest.tensors.push_back({p.name, p.global_shape});
+  for (int rank = 0; rank < kShards; ++rank) {
+    TestState<float> state(layout.share(mesh, rank), 0);
+    state.fill(layout, 1);
+    manifest.shards.push_back(
+        write_shard(run.path(), shard_file_name(rank, kShards), 1, layout.placements, state.view()));
+  }
+  manifest.view = write_recorded_file(run.path(), kViewFileName, {'x'});
+  write_new_file(run.path() / kManifestFileName, to_text(manifest));
+
+  const FewDescriptors few(14);
+  const Checkpoint checkpoint(run.path(), read_manifest(run.path()));
+  TestState<float> got(layout.whole(), 0), want(layout.whole(), 0);
+  want.fill(layout, 1);
+  read_share(checkpoint, layout.placements, got.view());
+  for (int i = 0; i < kStates; ++i) EXPECT_EQ(got.values[i], want.values[i]);
+  EXPECT_EQ(compute_digest(checkpoint).tensors.size(), layout.placements.size());
+  EXPECT_TRUE(compare(checkpoint, Checkpoint(run.path(), read_manifest(run.path()))).equal());
 }
 
 }  // namespace

@@ -5,13 +5,9 @@
 namespace retain::test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
-
-std::vector<int64_t> steps_in(const Path& checkpoints) {
-  std::vector<int64_t> steps;
-  for (const StepEntry& entry : list_steps(checkpoints)) steps.push_back(entry.step);
-  return steps;
-}
+using ::testing::HasSubstr;
 
 TEST(StepName, IsReadBackAndNothingElseIs) {
   for (const int64_t step : {0L, 7L, 99999999L, 123456789L, 9007199254740993L}) {
@@ -22,50 +18,6 @@ TEST(StepName, IsReadBackAndNothingElseIs) {
                            "step-00000001.bak", ".tmp-step-00000001.0123456789abcdef", "step-99999999999999999999"}) {
     EXPECT_FALSE(parse_step_name(name)) << name;
   }
-}
-
-TEST(Retention, KeepsNewestAndMultiplesAndBestAndNeverCountsDamagedSteps) {
-  const std::vector<RetentionCandidate> steps = {{70, true, 3.0}, {60, true, 2.0}, {50, false, 1.0}, {40, true, 5.0},
-                                                 {30, true, 1.5}, {20, true, 4.0}, {10, true, 9.0}};
-  EXPECT_THAT(steps_to_delete({.keep = 3}, steps), ElementsAre(30, 20, 10));
-  EXPECT_THAT(steps_to_delete({.keep = 2}, steps), ElementsAre(50, 40, 30, 20, 10));
-  EXPECT_THAT(steps_to_delete({.keep = 2, .keep_every = 20}, steps), ElementsAre(50, 30, 10));
-  EXPECT_THAT(steps_to_delete({.keep = 2, .keep_best = 2}, steps), ElementsAre(50, 40, 20, 10));
-  EXPECT_THAT(steps_to_delete({.keep = 2, .keep_best = 3}, steps), ElementsAre(50, 40, 20, 10))
-      << "60, 30 and 70 are best";
-  EXPECT_THAT(steps_to_delete({.keep = 10}, steps), ElementsAre());
-}
-
-TEST(Retention, KeepsTwoEvenWhenAskedForOne) {
-  EXPECT_THAT(steps_to_delete({.keep = 1}, {{3, true, 0}, {2, true, 0}, {1, true, 0}}), ElementsAre(1));
-}
-
-TEST(Retention, DeletesOldStepsOnDiskAndNothingUnknown) {
-  const TemporaryDirectory run;
-  const Path checkpoints = run.path() / "checkpoints";
-  std::filesystem::create_directories(checkpoints / "step-1");  // not our form
-  std::filesystem::create_directories(checkpoints / "my notes");
-  write_all(checkpoints / "step-00000000", "a file");
-  run_ranks(1, [&](Communicator& host) {
-    for (int64_t step = 1; step <= 6; ++step) {
-      EXPECT_EQ(save_on<float>(host, {}, run.path(), step, {.keep = 2, .keep_every = 3}).message, "");
-    }
-  });
-  EXPECT_THAT(steps_in(checkpoints), ElementsAre(6, 5, 3));
-  EXPECT_TRUE(std::filesystem::exists(checkpoints / "step-1"));
-  EXPECT_TRUE(std::filesystem::exists(checkpoints / "my notes"));
-  EXPECT_TRUE(std::filesystem::exists(checkpoints / "step-00000000"));
-}
-
-TEST(Retention, KeepsADamagedNewerStepFromCostingTheLastWholeOnes) {
-  const TemporaryDirectory run;
-  const Path checkpoints = run.path() / "checkpoints";
-  run_ranks(1, [&](Communicator& host) {
-    for (int64_t step = 1; step <= 3; ++step) save_on<float>(host, {}, run.path(), step);
-    std::filesystem::resize_file(checkpoints / step_name(3) / shard_file_name(0, 1), 1000);
-    save_on<float>(host, {}, run.path(), 4, {.keep = 2});
-  });
-  EXPECT_THAT(steps_in(checkpoints), ElementsAre(4, 3, 2));
 }
 
 TEST(Debris, OfKilledRunsGoesAndUnknownNamesStay) {
@@ -115,6 +67,78 @@ TEST(Commit, ResumeOfAnOlderStepSetsItsFutureAside) {
   });
   set_aside_newer(run.path() / "checkpoints", 2);
   EXPECT_THAT(steps_in(run.path() / "checkpoints"), ElementsAre(2, 1));
+}
+
+TEST(Commit, ResumeOfAnOlderStepDropsALatestThatNamesWhatIsSetAside) {
+  const TemporaryDirectory run;
+  const Path checkpoints = run.path() / "checkpoints";
+  run_ranks(1, [&](Communicator& host) {
+    for (int64_t step = 1; step <= 2; ++step) save_on<float>(host, {}, run.path(), step);
+  });
+  set_aside_newer(checkpoints, 2);
+  EXPECT_EQ(read_latest(checkpoints), 2);
+  set_aside_newer(checkpoints, 1);
+  EXPECT_EQ(read_latest(checkpoints), std::nullopt);
+}
+
+// A run with links to the steps 1 to 3 of another.
+class LinkedSteps : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    run_ranks(1, [&](Communicator& host) {
+      for (int64_t step = 1; step <= 3; ++step) save_on<float>(host, {}, other_.path(), step);
+    });
+    std::filesystem::create_directory(checkpoints());
+    for (const StepEntry& entry : list_steps(theirs())) {
+      std::filesystem::create_symlink(entry.path, checkpoints() / entry.path.filename());
+    }
+  }
+  Path theirs() const { return other_.path() / "checkpoints"; }
+  Path checkpoints() const { return run_.path() / "checkpoints"; }
+
+  TemporaryDirectory other_, run_;
+};
+
+TEST_F(LinkedSteps, AreReadThrough) {
+  run_ranks(2, [&](Communicator& host) { expect_newest_loads<float>(host, run_.path(), {2, 1, 1}, true, 3); });
+  EXPECT_EQ(judge_step(checkpoints() / step_name(3), Depth::kFiles).condition, StepCondition::kWhole);
+}
+
+TEST_F(LinkedSteps, AreReplacedSetAsideAndDeletedWithoutTouchingWhatTheyLeadTo) {
+  run_ranks(1, [&](Communicator& host) {
+    EXPECT_EQ(save_on<double>(host, {}, run_.path(), 3).message, "");
+    expect_newest_loads<double>(host, run_.path(), {}, true, 3);
+  });
+  set_aside_newer(checkpoints(), 1);
+  delete_step(checkpoints() / step_name(1));
+  for (const SetAsideStep& aside : list_set_aside(checkpoints())) delete_step(aside.path);
+  EXPECT_TRUE(std::filesystem::is_empty(checkpoints()));
+  for (int64_t step = 1; step <= 3; ++step) {
+    EXPECT_EQ(judge_step(theirs() / step_name(step), Depth::kFiles).condition, StepCondition::kWhole) << step;
+  }
+}
+
+TEST_F(LinkedSteps, ThatLeadNowhereAreNamedAndEndALoadWithoutAFallback) {
+  std::filesystem::rename(theirs() / step_name(3), other_.path() / "elsewhere");
+  run_ranks(2, [&](Communicator& host) {
+    EXPECT_THAT(error_of(ErrorKind::kData, [&] { open_newest(host, run_.path(), true, ignore_log); }),
+                AllOf(HasSubstr("step-00000003 is a symbolic link to "), HasSubstr("where nothing is")));
+  });
+  EXPECT_THAT(steps_in(checkpoints()), ElementsAre(3, 2, 1)) << "nothing was set aside";
+  EXPECT_EQ(judge_step(checkpoints() / step_name(3), Depth::kFiles).condition, StepCondition::kUnknown);
+}
+
+TEST_F(LinkedSteps, OfALinkedFolderAreReadButNothingIsWrittenThere) {
+  const TemporaryDirectory run;
+  std::filesystem::create_symlink(theirs(), run.path() / "checkpoints");
+  run_ranks(1, [&](Communicator& host) {
+    expect_newest_loads<float>(host, run.path(), {}, true, 3);
+    EXPECT_THAT(error_of(ErrorKind::kCannotCreate, [&] { check_can_save(host, run.path(), 1000); }),
+                HasSubstr("checkpoints is a symbolic link to "));
+  });
+  std::filesystem::rename(theirs(), other_.path() / "elsewhere");
+  EXPECT_THAT(error_of(ErrorKind::kData, [&] { list_steps(run.path() / "checkpoints"); }),
+              HasSubstr("where nothing is"));
 }
 
 }  // namespace

@@ -1,0 +1,32 @@
+// Which checkpoints a run keeps. Only what is known to be superseded is deleted: a step that could not be looked at may
+// be the best one, or the only one.
+#pragma once
+
+#include "trainer/checkpoint/store.h"
+
+namespace retain {
+
+struct Retention {
+  int keep = 3;            ///< the newest steps that are whole
+  int64_t keep_every = 0;  ///< multiples of this are kept for ever; 0: none
+  int keep_best = 0;       ///< the steps with the lowest validation loss
+};
+
+/// What one round gives up.
+struct RetentionPlan {
+  std::vector<int64_t> deleted;
+  std::string reason = {};   ///< of all of them
+  int64_t oldest_kept = -1;  ///< the oldest of the `keep` newest whole steps; -1 while there are fewer
+  std::string unknown = {};  ///< why the round ended before its end; then nothing is deleted
+};
+
+using JudgeStep = std::function<StepVerdict(int64_t step, Depth depth)>;
+/// Judges the newest steps until `keep` of them are whole, and those that might be best; no others.
+RetentionPlan plan_retention(const Retention& retention, const std::vector<int64_t>& newest_first,
+                             const JudgeStep& judge);
+
+/// Deletes what retention gives up, and what was set aside of steps that `keep` whole ones have caught up with; each
+/// with a line and its reason. Throws Error(kIo) when nothing was deleted because a step could not be judged.
+void apply_retention(const Path& checkpoints, const Retention& retention, const LogLine& log);
+
+}  // namespace retain
