@@ -37,7 +37,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   const int ranks = host->size();
   const Config& config = parsed.config;
   if (first) {
-    for (const char* mark : {"DONE", "FAILED", "STOP"}) directory.remove(mark);
+    for (const char* mark : {"FAILED", "STOP"}) directory.remove(mark);
   }
 
   Session session(target, config.mesh(ranks), mpi, std::move(host));
@@ -52,6 +52,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   const RunStart start{
       .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
   TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start, lock);
+  if (first) directory.remove("DONE");  // until here a record of what the run was
   const RunOutcome outcome = training.run(
       [&] {
         return Wishes{.stop = signals.stop_requested() || (first && directory.stop_file_exists()),
@@ -79,14 +80,16 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
 
   const RunDirectory directory(parsed.config.run.dir);
   std::optional<RunLock> lock;
+  const auto say = [](const std::string& line) { fmt::print(stderr, "retain: {}\n", line); };  // there is no log yet
   // Whoever holds the directory is named first: the memory may be missing because that run has it. A run that is
   // refused makes no directory.
   std::error_code error;  // a path that cannot be looked at is create()'s to report
-  if (first && std::filesystem::exists(directory.file("LOCK"), error)) lock.emplace(directory.path());
+  if (first && std::filesystem::exists(directory.file("LOCK"), error))
+    lock.emplace(directory.path(), LockTiming{}, say);
   check_all_memory(*host, parsed.config, target, place);
   if (first) {
     directory.create();
-    if (!lock) lock.emplace(directory.path());
+    if (!lock) lock.emplace(directory.path(), LockTiming{}, say);
   }
   Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
   for (const std::string& doubt : parsed.doubts) log.warn(doubt);

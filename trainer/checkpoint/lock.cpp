@@ -1,15 +1,18 @@
 #include "trainer/checkpoint/lock.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "parallel/host_name.h"
@@ -18,7 +21,10 @@ namespace retain {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr int64_t kLockLimitBytes = 64 << 10;
+constexpr std::chrono::milliseconds kPoll{50};
 
 // One line of a small system file; empty when it cannot be read.
 std::string line_of(const Path& path) {
@@ -66,36 +72,60 @@ std::string describe_holder(const std::string& text) {
   return concat("process ", get("pid"), " on ", get("host"), ", job ", get("job"));
 }
 
-std::string own_text() {
+// Tells a folder from a copy of it. Comparable on one machine only: others number devices otherwise.
+std::string identity_of(const Path& directory) {
+  struct stat info {};
+  if (::stat(directory.c_str(), &info) != 0) throw_errno(ErrorKind::kIo, "look at", directory, errno);
+  return concat(info.st_dev, ":", info.st_ino);
+}
+
+std::string own_text(const Path& directory) {
   const char* job = std::getenv("SLURM_JOB_ID");  // only named in messages
   const int64_t pid = ::getpid();
   return concat("host: ", host_name(), "\npid: ", pid, "\njob: ", job ? job : "none", "\nspace: ", process_space(),
-                "\nstarted: ", start_time_of(pid), "\nnonce: ", make_nonce(), "\n");
+                "\nstarted: ", start_time_of(pid), "\ndirectory: ", identity_of(directory), "\nnonce: ", make_nonce(),
+                "\n");
 }
 
-// The lock's text, or nothing when there is no lock.
-std::string read_lock(const Path& path) {
+// What is seen of a lock, all of it through one newly opened file: a client of a network file system then asks its
+// server.
+struct Sighting {
+  std::string text;  // empty: there is no lock
+  double stamp_seconds = 0;
+  bool operator==(const Sighting&) const = default;
+};
+
+Sighting look_at(const Path& path) {
   try {
-    const std::string text = read_text(File::open(path), kLockLimitBytes);
-    return text.empty() ? "unreadable\n" : text;
+    const File file = File::open(path);
+    struct stat info {};
+    if (::fstat(file.descriptor(), &info) != 0) throw_errno(ErrorKind::kIo, "look at", path, errno);
+    const std::string text = read_text(file, kLockLimitBytes);
+    return {text.empty() ? "unreadable\n" : text,
+            static_cast<double>(info.st_mtim.tv_sec) + 1e-9 * static_cast<double>(info.st_mtim.tv_nsec)};
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kMissingInput) return {};
     throw;
   }
 }
 
-double modified_seconds(const Path& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return -1;
-  return static_cast<double>(info.st_mtim.tv_sec) + 1e-9 * static_cast<double>(info.st_mtim.tv_nsec);
-}
+std::string read_lock(const Path& path) { return look_at(path).text; }
 
-bool holder_is_gone(const std::string& text) {
+enum class Holder : uint8_t {
+  kGone,   // it was a process of this machine
+  kHere,   // it is one, and this is the folder that it took
+  kUnseen  // only its stamp can tell
+};
+
+Holder find_holder(const std::string& text, const Path& directory) {
   const auto fields = fields_of(text);
-  if (!fields.contains("space") || !fields.contains("pid") || !fields.contains("host")) return false;
-  if (fields.at("host") != host_name() || fields.at("space") != process_space()) return false;
-  const int64_t pid = std::atoll(fields.at("pid").c_str());
-  return fields.contains("started") && start_time_of(pid) != fields.at("started");
+  for (const char* key : {"host", "space", "pid", "started"}) {
+    if (!fields.contains(key)) return Holder::kUnseen;
+  }
+  if (fields.at("host") != host_name() || fields.at("space") != process_space()) return Holder::kUnseen;
+  if (start_time_of(std::atoll(fields.at("pid").c_str())) != fields.at("started")) return Holder::kGone;
+  const bool copy = fields.contains("directory") && fields.at("directory") != identity_of(directory);
+  return copy ? Holder::kUnseen : Holder::kHere;
 }
 
 // A file of ours next to the lock; removed at the end of the attempt.
@@ -111,12 +141,11 @@ class Claim {
   Path path_;
 };
 
-// Both stamps come from the file system's own clock, so that clocks of two machines need not agree.
-bool is_stale(const Path& path, const std::string& text, const Path& fresh_file, double stale_seconds) {
-  if (holder_is_gone(text)) return true;
+// How long ago the stamp was set. Both come from the file system's own clock, so that clocks of two machines need not
+// agree.
+double age_seconds(const Sighting& sighting, const Path& fresh_file) {
   ::utimensat(AT_FDCWD, fresh_file.c_str(), nullptr, 0);
-  const double then = modified_seconds(path), now = modified_seconds(fresh_file);
-  return then >= 0 && now - then > stale_seconds;
+  return look_at(fresh_file).stamp_seconds - sighting.stamp_seconds;
 }
 
 // link() makes a name for a complete file, or fails if the name is taken: the atomic step of every lock here.
@@ -126,13 +155,18 @@ bool link_new(const Path& from, const Path& to) {
   return false;
 }
 
-// Takes over the stale lock `old_text`. Only the holder of the takeover file may replace that lock, so one of several
-// newcomers wins.
-bool take_over(const Path& lock, const std::string& old_text, const Path& own_file, double stale_seconds) {
+// Takes over the lock `old_text`, whose holder is gone. Only the holder of the takeover file may replace that lock, so
+// one of several newcomers wins.
+bool take_over(const Path& lock, const std::string& old_text, const Path& own_file, double quiet_seconds) {
   Path takeover = lock;
   takeover += ".takeover";
   if (!link_new(own_file, takeover)) {
-    if (is_stale(takeover, read_lock(takeover), own_file, stale_seconds)) ::unlink(takeover.c_str());
+    const Sighting other = look_at(takeover);
+    const bool gone = find_holder(other.text, lock.parent_path()) == Holder::kGone;
+    if (!other.text.empty() && (gone || age_seconds(other, own_file) > quiet_seconds) &&
+        ::unlink(takeover.c_str()) != 0 && errno != ENOENT) {
+      throw_errno(ErrorKind::kIo, "delete", takeover, errno);
+    }
     return false;
   }
   const bool unchanged = read_lock(lock) == old_text;
@@ -144,34 +178,54 @@ bool take_over(const Path& lock, const std::string& old_text, const Path& own_fi
 
 }  // namespace
 
-RunLock::RunLock(const Path& run_directory, Timing timing)
-    : path_(run_directory / "LOCK"), timing_(timing), text_(own_text()) {
-  bool held = false;
+RunLock::RunLock(const Path& run_directory, LockTiming timing, const Say& say)
+    : path_(run_directory / "LOCK"), timing_(timing) {
   try {
+    text_ = own_text(run_directory);
     const Claim claim(run_directory / concat("LOCK.", make_nonce()), text_);
-    constexpr int kAttempts = 3;  // a lock may vanish between being seen and being read
-    for (int attempt = 0; attempt < kAttempts && !held; ++attempt) {
-      held = link_new(claim.path(), path_);
-      if (held) break;
-      const std::string holder = read_lock(path_);
-      if (holder.empty()) continue;
-      if (is_stale(path_, holder, claim.path(), timing_.stale_seconds)) {
-        held = take_over(path_, holder, claim.path(), timing_.stale_seconds);
-      } else {
-        throw Error(ErrorKind::kCannotCreate,
-                    concat(run_directory.string(), " is in use by ", describe_holder(holder)));
-      }
-    }
+    take(claim.path(), say);
     sync_directory(run_directory);
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kIo) throw;
     throw Error(ErrorKind::kCannotCreate, concat("lock ", run_directory.string(), ": ", e.what()));
   }
-  if (!held) {
-    throw Error(ErrorKind::kCannotCreate,
-                concat(run_directory.string(), " is being taken by ", describe_holder(read_lock(path_))));
-  }
   renewer_ = std::thread([this] { renew_until_stopped(); });
+}
+
+void RunLock::take(const Path& claim, const Say& say) {
+  const std::string run = path_.parent_path().string();
+  std::optional<Sighting> first;
+  Clock::time_point first_seen;
+  while (!link_new(claim, path_)) {
+    const Sighting now = look_at(path_);
+    if (!now.text.empty()) {  // else it has gone since
+      const Holder holder = find_holder(now.text, path_.parent_path());
+      const double age = age_seconds(now, claim);
+      const bool watched = first.has_value();
+      if (!watched) {
+        first = now;
+        first_seen = Clock::now();
+      }
+      // By this clock too, for a file system whose clock was set back.
+      const double quiet = std::max(age, std::chrono::duration<double>(Clock::now() - first_seen).count());
+      const double limit = holder == Holder::kHere ? timing_.stale_seconds : timing_.quiet_seconds;
+      if (holder == Holder::kGone || (now == *first && quiet > limit)) {
+        if (take_over(path_, now.text, claim, timing_.quiet_seconds)) return;
+      } else if (holder == Holder::kHere || now != *first) {
+        throw Error(
+            ErrorKind::kCannotCreate,
+            fmt::format("{} is in use by {}, which gave a sign of life {:.0f} s ago: wait for its end, stop it, or "
+                        "choose another run.dir",
+                        run, describe_holder(now.text), std::max(age, 0.0)));
+      } else if (!watched) {
+        say(fmt::format(
+            "{} was taken by {}, whose last sign of life is {:.0f} s old; if there is none for {:.0f} s, this "
+            "run takes it over",
+            run, describe_holder(now.text), std::max(age, 0.0), limit - quiet));
+      }
+    }
+    std::this_thread::sleep_for(kPoll);
+  }
 }
 
 RunLock::~RunLock() {

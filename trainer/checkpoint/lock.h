@@ -1,10 +1,12 @@
 // The lock of a run directory: one job at a time writes there. run/LOCK names its holder; a thread renews its time
-// stamp. A newcomer may take over a stale lock: of a process of this machine that is gone, or without a sign of life
-// for the stale time. The old holder finds out before its next commit (check_held) and stops.
+// stamp. A newcomer takes over the lock of a process of this machine that is gone at once; of one that it cannot see,
+// on another host or of the folder that this one was copied from, when the stamp does not move. The old holder finds
+// out before its next commit (check_held) and stops.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,16 +16,19 @@
 
 namespace retain {
 
+struct LockTiming {
+  double renew_seconds = 4;
+  double quiet_seconds = 12;  ///< without a new stamp, after which a holder that cannot be seen counts as gone
+  double stale_seconds = 60;  ///< the same for one of this machine that is there: it may be stopped, or busy
+};
+
 class RunLock {
  public:
-  struct Timing {
-    double stale_seconds = 60;
-    double renew_seconds = 10;
-  };
-  /// Takes the lock, or throws Error(kCannotCreate) naming host, process and job of the holder. One rank of a run calls
-  /// this. The run directory must exist.
-  explicit RunLock(const Path& run_directory, Timing timing);
-  explicit RunLock(const Path& run_directory) : RunLock(run_directory, Timing{}) {}
+  using Say = std::function<void(const std::string&)>;
+  /// Takes the lock, or throws Error(kCannotCreate) naming host, process and job of a holder that lives. Waits up to
+  /// quiet_seconds to know, and says for whom and how long. One rank of a run calls this. The run directory must exist.
+  explicit RunLock(
+      const Path& run_directory, LockTiming timing = {}, const Say& say = [](const std::string&) {});
   /// Removes the lock if it is still ours.
   ~RunLock();
   RunLock(const RunLock&) = delete;
@@ -35,10 +40,11 @@ class RunLock {
   bool lost() const { return lost_; }
 
  private:
+  void take(const Path& claim, const Say& say);
   void renew_until_stopped();
 
   Path path_;
-  Timing timing_;
+  LockTiming timing_;
   std::string text_;  // what LOCK holds while it is ours
   std::mutex mutex_;
   std::condition_variable stop_changed_;

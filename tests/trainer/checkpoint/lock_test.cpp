@@ -73,19 +73,47 @@ TEST(RunLock, IsTakenFromAZombie) {
   exit_code_of(pid);
 }
 
-TEST(RunLock, IsTakenFromAnotherHostOnlyAfterTheStaleTime) {
+constexpr const char* kElsewhere = "host: elsewhere\npid: 42\njob: 7\nspace: x y\nstarted: 1\nnonce: 0\n";
+
+TEST(RunLock, IsTakenFromAnotherHostWhenItsStampDoesNotMoveAndTheWaitIsTold) {
   const TemporaryDirectory run;
-  write_all(run.path() / "LOCK", "host: elsewhere\npid: 42\njob: 7\nspace: x y\nstarted: 1\nnonce: 0\n");
-  EXPECT_THAT(error_of(ErrorKind::kCannotCreate, [&] { const RunLock lock(run.path()); }),
-              HasSubstr("process 42 on elsewhere, job 7"));
-  age(run.path() / "LOCK", 61);
-  const RunLock lock(run.path());
+  write_all(run.path() / "LOCK", kElsewhere);
+  static_assert(LockTiming{}.quiet_seconds <= 15);
+  age(run.path() / "LOCK", static_cast<int64_t>(LockTiming{}.quiet_seconds) - 2);
+  std::vector<std::string> said;
+  const RunLock lock(run.path(), {}, [&](const std::string& line) { said.push_back(line); });
   lock.check_held();
+  EXPECT_THAT(said, ::testing::ElementsAre(::testing::MatchesRegex(
+                        ".* was taken by process 42 on elsewhere, job 7, whose last sign of life is 1?[0-9] s old; if "
+                        "there is none for [0-9] s, this run takes it over")));
+}
+
+TEST(RunLock, OfAnotherHostIsRefusedWhenItsStampMoves) {
+  const TemporaryDirectory run;
+  write_all(run.path() / "LOCK", kElsewhere);
+  std::atomic<bool> over = false;
+  std::thread holder([&] {
+    for (; !over; ::usleep(1000)) ::utimensat(AT_FDCWD, (run.path() / "LOCK").c_str(), nullptr, 0);
+  });
+  EXPECT_THAT(error_of(ErrorKind::kCannotCreate, [&] { const RunLock lock(run.path()); }),
+              HasSubstr("in use by process 42 on elsewhere, job 7"));
+  over = true;
+  holder.join();
+}
+
+TEST(RunLock, OfAFolderThatThisOneWasCopiedFromIsNotInUse) {
+  const TemporaryDirectory original, copy;
+  const RunLock lock(original.path());
+  std::filesystem::copy_file(original.path() / "LOCK", copy.path() / "LOCK");
+  const RunLock second(copy.path(), {.quiet_seconds = 0.1});
+  second.check_held();
+  lock.check_held();
+  error_of(ErrorKind::kCannotCreate, [&] { const RunLock third(original.path(), {.quiet_seconds = 0}); });
 }
 
 TEST(RunLock, TellsItsOldHolderThatItWasTakenOver) {
   const TemporaryDirectory run;
-  const RunLock old(run.path(), {.stale_seconds = 60, .renew_seconds = 1000});
+  const RunLock old(run.path(), {.renew_seconds = 1000});
   age(run.path() / "LOCK", 61);  // as if the holder had been stopped for a minute
   const RunLock lock(run.path());
   lock.check_held();
@@ -94,7 +122,7 @@ TEST(RunLock, TellsItsOldHolderThatItWasTakenOver) {
 
 TEST(RunLock, IsRenewedWhileHeld) {
   const TemporaryDirectory run;
-  const RunLock lock(run.path(), {.stale_seconds = 60, .renew_seconds = 0.01});
+  const RunLock lock(run.path(), {.renew_seconds = 0.01});
   age(run.path() / "LOCK", 1000);
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   error_of(ErrorKind::kCannotCreate, [&] { const RunLock second(run.path()); });
