@@ -6,12 +6,20 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
-#include "trainer/file.h"
+#include "trainer/checkpoint/store.h"
 
 namespace retain {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kEventsLimitBytes = int64_t{1} << 30;
+
+}  // namespace
 
 void RunDirectory::create() const {
   std::error_code error;
@@ -37,6 +45,35 @@ void RunDirectory::create() const {
 }
 
 void RunDirectory::write(const std::string& name, const std::string& text) const { replace_file(file(name), text); }
+
+std::optional<int64_t> RunDirectory::newest_saved_event() const {
+  const std::string path = file("events.jsonl");
+  if (is_gone(path)) return std::nullopt;
+  std::istringstream events(read_text(File::open_input(path), kEventsLimitBytes));
+  std::optional<int64_t> saved;
+  for (std::string line; std::getline(events, line);) {
+    const auto json = nlohmann::json::parse(line, nullptr, false);  // a crash may have torn it
+    if (!json.is_object() || !json.contains("event") || !json.contains("step")) continue;
+    if (json["event"] == "start") saved.reset();
+    if (json["event"] == "checkpoint" && json["step"].is_number_integer()) saved = json["step"].get<int64_t>();
+  }
+  return saved;
+}
+
+void RunDirectory::refuse_lost_checkpoints() const {
+  std::string records;
+  const auto add = [&](const std::string& name, const std::string& says) {
+    records += concat("\n  ", file(name), " ", says);
+  };
+  if (const auto step = read_latest(checkpoints())) add("checkpoints/latest", "names " + step_name(*step));
+  if (const auto step = newest_saved_event()) add("events.jsonl", concat("says that step ", *step, " was saved"));
+  if (!is_gone(file("DONE"))) add("DONE", "says that the run came to its end");
+  if (records.empty()) return;
+  throw Error(ErrorKind::kData,
+              concat("there is no checkpoint in ", checkpoints(), ", and there was:", records,
+                     "\nbring them back (is a disk not mounted? were they purged?), or begin anew with "
+                     "--resume never"));
+}
 
 bool RunDirectory::stop_file_exists() const {
   std::error_code error;

@@ -3,6 +3,7 @@
 // ranks/.
 #pragma once
 
+#include <optional>
 #include <string>
 
 namespace retain {
@@ -16,6 +17,9 @@ class RunDirectory {
   void create() const;
   /// Writes a small text file whole and durably (replace_file). Throws Error(kIo).
   void write(const std::string& name, const std::string& text) const;
+  /// For a run without a checkpoint: throws Error(kData) when its own records (`latest`, events.jsonl since the run
+  /// last began, DONE) speak of some.
+  void refuse_lost_checkpoints() const;
   /// Somebody asked the run to checkpoint and stop by creating the file STOP.
   bool stop_file_exists() const;
   void remove(const std::string& name) const;
@@ -25,6 +29,8 @@ class RunDirectory {
   std::string checkpoints() const { return file("checkpoints"); }
 
  private:
+  /// The newest step that events.jsonl says was saved since the run last began anew.
+  std::optional<int64_t> newest_saved_event() const;
   std::string path_;
 };
 

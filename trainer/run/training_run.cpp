@@ -50,6 +50,8 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
                           trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens));
   }
   load_tuning();
+  if (config.checkpoint.keep == 1 && mesh.world_rank() == 0)
+    log_.warn("checkpoint.keep is 1: a run whose newest checkpoint is damaged has no older one to go back to");
   check_can_save(mesh.host(), directory_.path(), host_state_.bytes());
   begin_from(start);
 }
@@ -68,6 +70,7 @@ void TrainingRun::begin_from(const RunStart& start) {
     }
     if (checkpoint) load.finish(trainer_.backend(), trainer_.reducer());
   }
+  if (!checkpoint && start.resume == "auto") refuse_lost_checkpoints();
   std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
   if (checkpoint) {
     if (!start.init_from.empty())
@@ -76,7 +79,7 @@ void TrainingRun::begin_from(const RunStart& start) {
     continue_from(*checkpoint, start.allow_changed);
     about["from"] = checkpoint->path().string();
   } else {
-    if (!list_steps(checkpoints_directory(directory_.path())).empty())
+    if (mesh_.world_rank() == 0 && !list_steps(checkpoints_directory(directory_.path())).empty())
       log_.warn("starting anew: the checkpoints in ", directory_.checkpoints(), " are set aside");
     if (!start.init_from.empty()) {
       take_weights_from(start.init_from);
@@ -87,6 +90,12 @@ void TrainingRun::begin_from(const RunStart& start) {
   if (mesh_.world_rank() == 0) set_aside_newer(checkpoints_directory(directory_.path()), step_);
   mesh_.host().barrier();
   event(checkpoint ? "resume" : "start", about);
+}
+
+void TrainingRun::refuse_lost_checkpoints() {
+  Outcome outcome;
+  if (mesh_.world_rank() == 0) outcome = attempt([&] { directory_.refuse_lost_checkpoints(); });
+  broadcast_outcome(mesh_.host(), outcome, 0).throw_if_failed();
 }
 
 void TrainingRun::continue_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed) {
@@ -156,17 +165,17 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     if (due || (last && !validation_.empty())) validate();
     settle_save(false, false);
     const bool save_due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
-    if (save_due || last || result.wishes.stop || result.wishes.save) begin_save();
+    const bool ends = last || result.wishes.stop;
+    if (save_due || ends || result.wishes.save) begin_save(ends);
     if (result.wishes.stop && !last) {
-      settle_save(true, true);
+      finish_last_save();
       event("stop", {});
       log_.info("stopped on request after ", step_, " of ", config_.steps(),
                 " steps; the same command goes on from here");
       return RunOutcome::kStopped;
     }
   }
-  begin_save();
-  settle_save(true, true);
+  finish_last_save();
   event("done", {});
   return RunOutcome::kFinished;
 }
@@ -223,7 +232,7 @@ void TrainingRun::validate() {
   std::fflush(stdout);
 }
 
-void TrainingRun::begin_save() {
+void TrainingRun::begin_save(bool needed) {
   if (saved_step_ == step_) return;
   settle_save(true, false);
   const auto begin = Clock::now();
@@ -243,7 +252,13 @@ void TrainingRun::begin_save() {
                 [this] { host_state_.wait(); });
   saved_step_ = step_;
   stall_seconds_ = seconds_since(begin);
-  if (!config_.checkpoint.async) settle_save(true, false);
+  if (!config_.checkpoint.async) settle_save(true, needed);
+}
+
+void TrainingRun::finish_last_save() {
+  settle_save(true, true);
+  RETAIN_CHECK(saved_step_ == step_ && !writer_.in_flight(), "the run ends after step ", step_, " and has saved step ",
+               saved_step_);
 }
 
 void TrainingRun::settle_save(bool wait, bool needed) {
@@ -265,6 +280,7 @@ void TrainingRun::settle_save(bool wait, bool needed) {
     return;
   }
   if (!result->message.empty()) log_.warn(result->message);
+  for (const std::string& line : result->deleted) log_.info(line);
   log_.info("committed step ", result->step, " (", result->bytes, " bytes in ", fmt::format("{:.2f}", result->seconds),
             " s)");
   event("checkpoint",

@@ -42,8 +42,8 @@ enum class RunOutcome : uint8_t { kFinished, kStopped };
 
 class TrainingRun {
  public:
-  /// The lock is rank 0's (null elsewhere). Throws Error(kData) when there are checkpoints and none can be used, or
-  /// when the one to continue is of another model or other data. Collective.
+  /// The lock is rank 0's (null elsewhere). Throws Error(kData) when there are checkpoints, or were, and none can be
+  /// used, or when the one to continue is of another model or other data. Collective.
   TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
               const RunIdentity& identity, const RunStart& start, const RunLock* lock);
 
@@ -54,13 +54,18 @@ class TrainingRun {
 
  private:
   void begin_from(const RunStart& start);
+  /// A run whose records speak of checkpoints does not begin anew because they are not there. Collective.
+  void refuse_lost_checkpoints();
   void continue_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed);
   void take_weights_from(const std::string& path);
   void report(const StepResult& result, double seconds);
   /// What is taken of a GPU after the first step, beside what was planned.
   void report_memory();
   void validate();
-  void begin_save();
+  /// `needed`: a failure that is known before this returns ends the run.
+  void begin_save(bool needed);
+  /// The run may not end well without the checkpoint of its last step, which was begun.
+  void finish_last_save();
   /// Learns how the save in flight ended, if it has. `wait`: until it has. `needed`: a failure ends the run.
   void settle_save(bool wait, bool needed);
   /// What the backend learned by measuring is kept for each rank, so that a run that goes on computes the same bits.

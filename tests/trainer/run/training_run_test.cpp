@@ -36,13 +36,14 @@ class Run : public ::testing::Test {
     return config;
   }
 
-  static void train(Backend& backend, const Config& config) {
+  static RunOutcome train(Backend& backend, const Config& config, const RunStart& start = {},
+                          const Wishes& wishes = {}) {
     RunDirectory(config.run.dir).create();
     const auto mesh = make_single_mesh();
     Log log({});
-    TrainingRun run(backend, *mesh, log, config, kTarget, {.resolved_config = "", .values = {}, .build = "test"}, {},
+    TrainingRun run(backend, *mesh, log, config, kTarget, {.resolved_config = "", .values = {}, .build = "test"}, start,
                     nullptr);
-    run.run([] { return Wishes{}; });
+    return run.run([&] { return wishes; });
   }
 
   static std::vector<std::string> digests(const Config& config) {
@@ -162,36 +163,41 @@ TEST_F(Run, SavesInTheBackgroundAreThoseInTheForegroundHoweverLateTheCopyIs) {
   EXPECT_EQ(digests(background), want);
 }
 
-/// The first copy fails, as if the device did.
+/// The first copies fail, as if the device did.
 class FailingBuffer final : public HostBuffer {
  public:
-  FailingBuffer(std::unique_ptr<HostBuffer> inner, ErrorKind kind) : inner_(std::move(inner)), kind_(kind) {}
+  FailingBuffer(std::unique_ptr<HostBuffer> inner, ErrorKind kind, int failures)
+      : inner_(std::move(inner)), kind_(kind), failures_(failures) {}
 
   std::byte* data() const override { return inner_->data(); }
   int64_t bytes() const override { return inner_->bytes(); }
   void begin_copy(std::span<const TensorView> tensors) override { inner_->begin_copy(tensors); }
   void hold_queue() override { inner_->hold_queue(); }
   double wait() override {
-    if (!failed_.exchange(true)) throw Error(kind_, "the copy is lost");
+    if (failures_-- > 0) throw Error(kind_, "the copy is lost");
     return inner_->wait();
   }
 
  private:
   std::unique_ptr<HostBuffer> inner_;
   ErrorKind kind_;
-  std::atomic<bool> failed_ = false;
+  std::atomic<int> failures_;
 };
 
 class FailingBackend final : public WrappedBackend {
  public:
-  explicit FailingBackend(ErrorKind kind) : WrappedBackend(make_cpu_backend(1)), kind_(kind) {}
+  explicit FailingBackend(ErrorKind kind, int failures = 1)
+      : WrappedBackend(make_cpu_backend(1)), kind_(kind), failures_(failures) {}
   std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override {
-    return std::make_unique<FailingBuffer>(WrappedBackend::make_host_buffer(bytes), kind_);
+    return std::make_unique<FailingBuffer>(WrappedBackend::make_host_buffer(bytes), kind_, failures_);
   }
 
  private:
   ErrorKind kind_;
+  int failures_;
 };
+
+constexpr int kAlways = 1000;
 
 TEST_F(Run, AFolderThatCannotBeMadeForASaveIsAFailedSaveAndNoRunThatCannotBegin) {
   Config config = this->config("run");
@@ -211,18 +217,69 @@ TEST_F(Run, EndsWithTheErrorOfTheDeviceThatASaveSees) {
   }
 }
 
-TEST_F(Run, EndsWithTheErrorOfASaveThatItNeeds) {
-  Config config = this->config("needed");
-  config.checkpoint.every = kSteps;
-  FailingBackend backend(ErrorKind::kOutOfMemory);
-  EXPECT_EQ(kind_of([&] { train(backend, config); }), ErrorKind::kOutOfMemory);
+TEST_F(Run, NeitherFinishesNorStopsWithoutTheCheckpointOfItsLastStep) {
+  for (const bool async : {true, false}) {
+    for (const bool stop : {true, false}) {
+      SCOPED_TRACE(concat(async ? "background" : "foreground", stop ? ", stopped" : ", finished"));
+      Config config = this->config(concat("needed", async, stop));
+      config.checkpoint.every = 0;
+      config.checkpoint.async = async;
+      FailingBackend fails(ErrorKind::kIo, kAlways);
+      EXPECT_EQ(kind_of([&] { train(fails, config, {}, {.stop = stop}); }), ErrorKind::kIo);
+      EXPECT_EQ(train(*make_cpu_backend(1), config, {}, {.stop = stop}),
+                stop ? RunOutcome::kStopped : RunOutcome::kFinished);
+      EXPECT_EQ(digests(config).size(), 1U);
+    }
+  }
 }
 
 TEST_F(Run, GoesOnAfterASaveThatFailedOtherwise) {
-  const Config config = this->config("other");
-  FailingBackend backend(ErrorKind::kIo);
-  train(backend, config);
-  EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps - 1));
+  for (const bool async : {true, false}) {
+    Config config = this->config(async ? "background" : "foreground");
+    config.checkpoint.async = async;
+    FailingBackend backend(ErrorKind::kIo);
+    train(backend, config);
+    EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps - 1));
+  }
+}
+
+TEST_F(Run, DoesNotBeginAnewWhereAnyOfItsRecordsSpeaksOfCheckpoints) {
+  const Config config = this->config("lost");
+  const Path run = config.run.dir, checkpoints = checkpoints_directory(run);
+  const auto backend = make_cpu_backend(1);
+  train(*backend, config);
+  for (const StepEntry& entry : list_steps(checkpoints)) std::filesystem::remove_all(entry.path);
+  const auto expect_refusal = [&](const std::string& record) {
+    std::string message;
+    try {
+      train(*backend, config);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kData);
+      message = e.what();
+    }
+    EXPECT_NE(message.find(record), std::string::npos) << message;
+    EXPECT_NE(message.find("--resume never"), std::string::npos) << message;
+  };
+  expect_refusal("latest names step-00000005");
+  std::filesystem::remove(checkpoints / "latest");
+  expect_refusal("events.jsonl says that step 5 was saved");
+  std::filesystem::remove(run / "events.jsonl");
+  write_new_file(run / "DONE", "");
+  expect_refusal("DONE says");
+  EXPECT_TRUE(digests(config).empty());
+  train(*backend, config, {.resume = "never"});
+  EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps));
+}
+
+TEST_F(Run, BeginsAnewAgainWhenWhatBeganAnewWasKilledBeforeItsFirstSave) {
+  Config config = this->config("anew");
+  const auto backend = make_cpu_backend(1);
+  train(*backend, config);
+  FailingBackend fails(ErrorKind::kDevice);  // under the first save
+  EXPECT_EQ(kind_of([&] { train(fails, config, {.resume = "never"}); }), ErrorKind::kDevice);
+  EXPECT_TRUE(digests(config).empty()) << "the old ones are set aside";
+  train(*backend, config);
+  EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps));
 }
 
 }  // namespace
