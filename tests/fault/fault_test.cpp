@@ -206,6 +206,55 @@ TEST_F(LiveFault, FailureOfEveryCallIsReportedOrHarmlessAndSurvived) {
   EXPECT_GT(2 * reported, calls_[0]) << "most calls matter";
 }
 
+// Two saves further, so that retention judges and deletes.
+TEST_F(LiveFault, FailureOfEveryReadingCallCostsNoCheckpoint) {
+  constexpr int64_t kTarget = 4;
+  ASSERT_NO_FATAL_FAILURE(prepare(1));
+  const Path count = place_.path() / "count";
+  fresh_copy();
+  ASSERT_EQ(run_program(run(), kTarget, 1, concat("FAULT_READ_COUNT=", count.string())), 0) << output_of(run());
+  const int64_t reads = std::atoll(read_all(count).c_str());
+  ASSERT_GT(reads, 50);
+  const std::vector<std::string> modes = {"eio", "estale", "emfile", "eacces", "enoent"};
+  int reported = 0;
+  for (int64_t at = 1; at <= reads; ++at) {
+    for (size_t i = 0; i < modes.size(); ++i) {
+      if (!full() && static_cast<size_t>(at) % modes.size() != i) continue;
+      SCOPED_TRACE(concat(modes[i], " at reading call ", at, " of ", reads));
+      fresh_copy();
+      const int code =
+          run_program(run(), kTarget, 1, concat("FAULT_CALLS=read FAULT_AT=", at, " FAULT_MODE=", modes[i]));
+      EXPECT_THAT(code, ::testing::AnyOf(0, 73, 74)) << output_of(run());
+      reported += code != 0 ? 1 : 0;
+      EXPECT_THAT(output_of(run()), ::testing::Not(::testing::AnyOf(::testing::HasSubstr("resumed 0"),
+                                                                    ::testing::HasSubstr("is damaged"))));
+      EXPECT_THAT(list_set_aside(checkpoints_directory(run())), ::testing::IsEmpty()) << "nothing is damaged";
+      const int64_t acknowledged = newest_acknowledged(run());
+      for (int64_t step = std::max<int64_t>(1, acknowledged - 1); step <= acknowledged; ++step) {
+        EXPECT_EQ(judge_step(checkpoints_directory(run()) / step_name(step), Depth::kFiles).condition,
+                  StepCondition::kWhole)
+            << step;
+      }
+      EXPECT_EQ(run_program(run(), kTarget + 1, 1, "X="), 0) << output_of(run());
+    }
+  }
+  EXPECT_GT(4 * reported, reads) << "many calls matter";
+}
+
+TEST_F(LiveFault, ADiskThatCannotAllocateTakesASaveWithNoMoreWrites) {
+  ASSERT_NO_FATAL_FAILURE(prepare(1));
+  const auto writes = [&](const std::string& faults) {
+    const Path journal = place_.path() / "writes";
+    std::filesystem::remove(journal);
+    fresh_copy();
+    EXPECT_EQ(run_program(run(), 2, 1, concat("FAULT_JOURNAL=", journal.string(), " ", faults)), 0) << output_of(run());
+    const std::vector<Record> records = fault::read_journal(journal);
+    return std::count_if(records.begin(), records.end(),
+                         [](const Record& record) { return record.header.call == fault::Call::kWrite; });
+  };
+  EXPECT_EQ(writes("FAULT_NO_ALLOCATE=1"), writes(""));
+}
+
 TEST_F(LiveFault, KillOfEitherOfTwoRanksUnderMpirunIsSurvived) {
   ASSERT_NO_FATAL_FAILURE(prepare(2));
   for (int rank = 0; rank < 2; ++rank) {

@@ -1,11 +1,18 @@
-// Preloaded into a process, it sits between the process and every call that changes files below FAULT_DIR.
-//   FAULT_DIR       the watched directory; without it nothing is done
-//   FAULT_RANK      only this rank's calls are counted for FAULT_AT (default: any)
-//   FAULT_AT=n      at the n-th call (from 1) of such a rank …
-//   FAULT_MODE      kill: the process dies before it; torn: half of a write is done, other calls whole, then it dies;
-//                   eio, enospc: the call fails (a failed fsync or close of the same file is not repeated)
-//   FAULT_JOURNAL   every call is written down there (journal.h)
-//   FAULT_NO_SYNC   fsync does nothing and is not written down: a writer that forgot it
+// Preloaded into a process, it sits between the process and every call that changes or reads files below FAULT_DIR.
+//   FAULT_DIR         the watched directory; without it nothing is done
+//   FAULT_RANK        only this rank's calls are counted for FAULT_AT (default: any)
+//   FAULT_CALLS       "read": those that read are counted (open, openat, opendir, readdir, read, pread, fstat, stat,
+//   lstat);
+//                     else those that change something
+//   FAULT_AT=n        at the n-th call (from 1) of such a rank …
+//   FAULT_MODE        kill: the process dies before it; torn: half of a write is done, other calls whole, then it dies;
+//                     eio, enospc, estale, emfile, eacces, enoent: the call fails (a failed fsync or close of the same
+//                     file is not repeated)
+//   FAULT_READ_COUNT  a file that gets the number of reading calls when the process ends
+//   FAULT_JOURNAL     every changing call is written down there (journal.h)
+//   FAULT_NO_SYNC     fsync does nothing and is not written down: a writer that forgot it
+//   FAULT_NO_ALLOCATE the disk cannot allocate space
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/file.h>
@@ -20,6 +27,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <set>
+#include <string_view>
+#include <utility>
 
 #include "tests/fault/journal.h"
 
@@ -60,6 +70,27 @@ class Shim {
     if (descriptor >= 0 && descriptor < kDescriptors) paths_[index(descriptor)].clear();
   }
   bool drops_sync() const { return drops_sync_; }
+  bool allocates() const { return allocates_; }
+  void remember(DIR* list) {
+    const std::lock_guard guard(mutex_);
+    lists_.insert(list);
+  }
+  bool watches(DIR* list) {
+    const std::lock_guard guard(mutex_);
+    return lists_.contains(list);
+  }
+  void forget(DIR* list) {
+    const std::lock_guard guard(mutex_);
+    lists_.erase(list);
+  }
+
+  // Counts a reading call. Does it fail? Then errno says how.
+  bool fails_to_read() {
+    const std::lock_guard guard(call_mutex_);
+    if (++reads_ != at_ || !counted_ || !counts_reads_) return false;
+    errno = error();
+    return true;
+  }
 
   // Does the call (a callable giving 0 or more on success), or what the settings make of it. `half` does its first
   // half.
@@ -67,13 +98,13 @@ class Shim {
   auto around(RecordHeader header, const char* path, const char* path2, const void* data, Work&& work, Half&& half)
       -> decltype(work()) {
     const std::lock_guard guard(call_mutex_);
-    if (counted_ && ++calls_ == at_) {
+    if (counted_ && !counts_reads_ && ++calls_ == at_) {
       if (mode_ == "kill") die();
       if (mode_ == "torn") {
         half();
         die();
       }
-      errno = mode_ == "enospc" ? ENOSPC : EIO;
+      errno = error();
       return -1;
     }
     if (journal_ < 0) return work();
@@ -102,11 +133,35 @@ class Shim {
     at_ = std::atol(setting("FAULT_AT").c_str());
     counted_ = at_ > 0 && (wanted.empty() || wanted == (rank.empty() ? "0" : rank));
     mode_ = setting("FAULT_MODE");
+    counts_reads_ = setting("FAULT_CALLS") == "read";
+    read_count_file_ = setting("FAULT_READ_COUNT");
     drops_sync_ = !setting("FAULT_NO_SYNC").empty();
+    allocates_ = setting("FAULT_NO_ALLOCATE").empty();
     if (const std::string journal = setting("FAULT_JOURNAL"); !journal.empty()) {
       journal_ =
           next<int(const char*, int, ...)>("open")(journal.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     }
+  }
+
+  ~Shim() {
+    if (read_count_file_.empty()) return;
+    if (std::FILE* file = std::fopen(read_count_file_.c_str(), "w")) {
+      std::fprintf(file, "%ld", reads_);
+      std::fclose(file);
+    }
+  }
+
+  int error() const {
+    constexpr std::array<std::pair<std::string_view, int>, 6> kErrors = {{{"eio", EIO},
+                                                                          {"enospc", ENOSPC},
+                                                                          {"estale", ESTALE},
+                                                                          {"emfile", EMFILE},
+                                                                          {"eacces", EACCES},
+                                                                          {"enoent", ENOENT}}};
+    for (const auto& [name, number] : kErrors) {
+      if (name == mode_) return number;
+    }
+    return EIO;
   }
 
   [[noreturn]] static void die() {
@@ -131,13 +186,14 @@ class Shim {
     }
   }
 
-  std::string directory_, mode_;
-  bool counted_ = false, drops_sync_ = false;
-  long at_ = 0, calls_ = 0;
+  std::string directory_, mode_, read_count_file_;
+  bool counted_ = false, counts_reads_ = false, drops_sync_ = false, allocates_ = true;
+  long at_ = 0, calls_ = 0, reads_ = 0;
   uint32_t rank_ = 0;
   int journal_ = -1;
   std::mutex mutex_, call_mutex_;
   std::array<std::string, kDescriptors> paths_;
+  std::set<DIR*> lists_;
 };
 
 template <class Work>
@@ -150,6 +206,7 @@ int open_file(const char* function, const char* path, int flags, mode_t mode) {
   Shim& shim = Shim::instance();
   if (!shim.watches(path)) return real(path, flags, mode);
   const bool creates = (flags & O_CREAT) != 0 && ::access(path, F_OK) != 0;
+  if (!creates && shim.fails_to_read()) return -1;
   const int descriptor = creates ? change(Call::kCreate, path, nullptr, 0, [&] { return real(path, flags, mode); })
                                  : real(path, flags, mode);
   if (descriptor >= 0) shim.remember(descriptor, path);
@@ -177,17 +234,38 @@ int resize(const char* function, int descriptor, off_t size) {
   return change(Call::kTruncate, path, nullptr, size, [&] { return real(descriptor, size); });
 }
 
-int allocate(const char* function, int descriptor, off_t offset, off_t size) {
-  const auto real = next<int(int, off_t, off_t)>(function);
+int allocate(const char* function, int descriptor, int mode, off_t offset, off_t size) {
+  const auto real = next<int(int, int, off_t, off_t)>(function);
   const char* path = Shim::instance().path_of(descriptor);
-  if (!path) return real(descriptor, offset, size);
-  // This call returns the error instead of setting errno.
-  int error = 0;
-  const int result = change(Call::kAllocate, path, nullptr, offset + size, [&] {
-    error = real(descriptor, offset, size);
-    return error == 0 ? 0 : -1;
-  });
-  return result == 0 ? 0 : (error != 0 ? error : errno);
+  if (!path) return real(descriptor, mode, offset, size);
+  if (!Shim::instance().allocates()) {
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  return change(Call::kAllocate, path, nullptr, offset + size, [&] { return real(descriptor, mode, offset, size); });
+}
+
+// What glibc makes of it: without help from the disk it writes a byte into every block. It returns its error.
+int allocate_by_any_means(int descriptor, off_t offset, off_t size) {
+  constexpr off_t kBlockBytes = 4096;
+  if (::fallocate(descriptor, 0, offset, size) == 0) return 0;
+  if (errno != EOPNOTSUPP) return errno;
+  for (off_t at = offset; at < offset + size; at += kBlockBytes) {
+    if (::pwrite(descriptor, "", 1, at) != 1) return errno;
+  }
+  return 0;
+}
+
+ssize_t read_at(const char* function, int descriptor, void* to, size_t bytes, off_t offset) {
+  Shim& shim = Shim::instance();
+  if (shim.path_of(descriptor) && shim.fails_to_read()) return -1;
+  return next<ssize_t(int, void*, size_t, off_t)>(function)(descriptor, to, bytes, offset);
+}
+
+int look(const char* function, const char* path, struct stat* info) {
+  Shim& shim = Shim::instance();
+  if (shim.watches(path) && shim.fails_to_read()) return -1;
+  return next<int(const char*, struct stat*)>(function)(path, info);
 }
 
 }  // namespace
@@ -223,11 +301,54 @@ ssize_t pwrite64(int descriptor, const void* data, size_t bytes, off_t offset) {
 }
 int ftruncate(int descriptor, off_t size) noexcept { return resize("ftruncate", descriptor, size); }
 int ftruncate64(int descriptor, off_t size) noexcept { return resize("ftruncate64", descriptor, size); }
+int fallocate(int descriptor, int mode, off_t offset, off_t size) {
+  return allocate("fallocate", descriptor, mode, offset, size);
+}
+int fallocate64(int descriptor, int mode, off_t offset, off_t size) {
+  return allocate("fallocate64", descriptor, mode, offset, size);
+}
 int posix_fallocate(int descriptor, off_t offset, off_t size) {
-  return allocate("posix_fallocate", descriptor, offset, size);
+  return allocate_by_any_means(descriptor, offset, size);
 }
 int posix_fallocate64(int descriptor, off_t offset, off_t size) {
-  return allocate("posix_fallocate64", descriptor, offset, size);
+  return allocate_by_any_means(descriptor, offset, size);
+}
+
+ssize_t pread(int descriptor, void* to, size_t bytes, off_t offset) {
+  return read_at("pread", descriptor, to, bytes, offset);
+}
+ssize_t pread64(int descriptor, void* to, size_t bytes, off_t offset) {
+  return read_at("pread64", descriptor, to, bytes, offset);
+}
+ssize_t read(int descriptor, void* to, size_t bytes) {
+  Shim& shim = Shim::instance();
+  if (shim.path_of(descriptor) && shim.fails_to_read()) return -1;
+  return next<ssize_t(int, void*, size_t)>("read")(descriptor, to, bytes);
+}
+int fstat(int descriptor, struct stat* info) noexcept {
+  Shim& shim = Shim::instance();
+  if (shim.path_of(descriptor) && shim.fails_to_read()) return -1;
+  return next<int(int, struct stat*)>("fstat")(descriptor, info);
+}
+int stat(const char* path, struct stat* info) noexcept { return look("stat", path, info); }
+int lstat(const char* path, struct stat* info) noexcept { return look("lstat", path, info); }
+
+DIR* opendir(const char* path) {
+  Shim& shim = Shim::instance();
+  if (!shim.watches(path)) return next<DIR*(const char*)>("opendir")(path);
+  if (shim.fails_to_read()) return nullptr;
+  DIR* list = next<DIR*(const char*)>("opendir")(path);
+  if (list) shim.remember(list);
+  return list;
+}
+struct dirent* readdir(DIR* list) {
+  Shim& shim = Shim::instance();
+  if (shim.watches(list) && shim.fails_to_read()) return nullptr;
+  return next<struct dirent*(DIR*)>("readdir")(list);
+}
+int closedir(DIR* list) {
+  Shim::instance().forget(list);
+  return next<int(DIR*)>("closedir")(list);
 }
 
 int fsync(int descriptor) {

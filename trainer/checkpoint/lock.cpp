@@ -25,6 +25,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kLockLimitBytes = 64 << 10;
 constexpr std::chrono::milliseconds kPoll{50};
+constexpr std::chrono::seconds kSecondLook{1};
 
 // One line of a small system file; empty when it cannot be read.
 std::string line_of(const Path& path) {
@@ -243,7 +244,11 @@ RunLock::~RunLock() {
 }
 
 void RunLock::check_held() const {
-  const std::string now = read_lock(path_);
+  std::string now = read_lock(path_);
+  if (now.empty()) {  // a client of a network file system may err about that for a moment
+    std::this_thread::sleep_for(kSecondLook);
+    now = read_lock(path_);
+  }
   if (now == text_) return;
   throw Error(ErrorKind::kCannotCreate,
               now.empty() ? concat("the lock ", path_.string(), " was removed while this run held it")
@@ -259,11 +264,8 @@ void RunLock::renew_until_stopped() {
   while (!stop_changed_.wait_for(guard, period, [this] { return stop_; })) {
     // Not ours any more: its new holder renews it.
     try {
-      if (read_lock(path_) == text_) {
-        ::utimensat(AT_FDCWD, path_.c_str(), nullptr, 0);
-      } else {
-        lost_ = true;
-      }
+      lost_ = read_lock(path_) != text_;
+      if (!lost_) ::utimensat(AT_FDCWD, path_.c_str(), nullptr, 0);
     } catch (const std::exception&) {
       continue;  // a sick disk: the next attempt, or the next commit, will tell
     }

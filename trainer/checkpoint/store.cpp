@@ -62,7 +62,8 @@ std::vector<std::filesystem::directory_entry> entries_of(const Path& directory) 
   std::vector<std::filesystem::directory_entry> entries;
   std::error_code error;
   std::filesystem::directory_iterator it(directory, error);
-  if (error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory) return entries;
+  const bool none = error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory;
+  if (none && type_of(directory, true) != FileType::directory) return entries;
   for (const std::filesystem::directory_iterator end; !error && it != end; it.increment(error)) entries.push_back(*it);
   if (error) throw Error(ErrorKind::kIo, concat("list ", directory.string(), ": ", error.message()));
   return entries;
