@@ -109,8 +109,12 @@ class Layout {
   std::set<std::string> groups_;
 };
 
-// Errors become exceptions with the reason; libhdf5 need not print them. The setting belongs to the calling thread.
-void silence_hdf5() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+// Before any other call. At the end of the program libhdf5 does nothing: it would crash over a file whose close failed.
+// Errors become exceptions with the reason, which libhdf5 need not print: a setting of the calling thread.
+void prepare_hdf5() {
+  H5dont_atexit();
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
 
 int64_t element_count(const std::vector<int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
@@ -123,7 +127,7 @@ std::vector<int64_t> coordinates(int64_t row, int64_t column, size_t dims) {
 }
 
 ShardSkeleton make_shard_skeleton(DType dtype, int64_t step, const std::vector<ShardDataset>& datasets) {
-  silence_hdf5();
+  prepare_hdf5();
   // An anonymous file in memory. Space for the data is only reserved: the file has holes there and takes no memory.
   File memory(::memfd_create("retain-shard", MFD_CLOEXEC), "shard skeleton in memory");
   if (memory.descriptor() < 0) throw_errno(ErrorKind::kIo, "memfd_create", "shard skeleton", errno);
@@ -172,7 +176,7 @@ ShardSkeleton make_shard_skeleton(DType dtype, int64_t step, const std::vector<S
 }
 
 std::vector<char> make_global_view(DType dtype, int64_t step, const std::vector<ViewDataset>& datasets) {
-  silence_hdf5();
+  prepare_hdf5();
   const Handle access = make_properties(H5P_FILE_ACCESS);
   check(H5Pset_fapl_core(access, size_t{1} << 20, false), "H5Pset_fapl_core", "global view");
   // The newest superblock is checksummed, and H5Fget_file_image changes a byte of it without mending the checksum.

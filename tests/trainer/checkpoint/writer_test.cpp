@@ -2,8 +2,10 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <cstdlib>
 
 #include "tests/trainer/checkpoint/fixture.h"
+#include "trainer/checkpoint/hdf5.h"
 
 namespace retain::test {
 namespace {
@@ -182,6 +184,18 @@ TEST(CheckpointWriter, SurvivesEveryFileSizeLimit) {
   run_ranks(1, [&](Communicator& host) {
     EXPECT_EQ(open_newest(host, run.path(), false, ignore_log)->state().step, 2) << "the largest limits let it through";
   });
+}
+
+// A limit that comes while a shard is laid out; libhdf5 alone would crash at the end of the program.
+TEST(CheckpointWriterDeathTest, ALayoutThatFailsLeavesAProgramThatEndsWell) {
+  const auto lay_out = [] {
+    const FileSizeLimit limited(1000);
+    const Outcome outcome = attempt([] {
+      make_shard_skeleton(DType::kFloat32, 1, {{"/param/a/master", {100, 100}, {0, 0}, {100, 100}}});
+    });
+    std::exit(outcome.ok ? 0 : static_cast<int>(outcome.kind));
+  };
+  EXPECT_EXIT(lay_out(), ::testing::ExitedWithCode(static_cast<int>(ErrorKind::kIo)), "");
 }
 
 TEST(CheckCanSave, NamesThePathThatCannotBeCreated) {
