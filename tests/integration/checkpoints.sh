@@ -7,20 +7,26 @@ json() { python3 -c "import json,sys; d=json.load(open('$1')); sys.exit(not ($2)
 step() { echo "$1/checkpoints/step-000000$2"; }
 digest() { "$retain" checkpoint digest "$1" | sed -E 's/.*digest=([0-9a-f]{16}) .*/\1/'; }
 
-# ---- verify, digest and diff, all the while a run saves every step and deletes old ones ----
-(ranks 2 train tiny.yaml --set run.dir=busy --set train.tokens=3200 --set checkpoint.every=1 --set checkpoint.keep=2 >/dev/null 2>busy.log || touch failed) &
-until [ -e busy/checkpoints/latest ] || [ -e failed ]; do sleep 0.02; done
-looks=0
-while [ ! -e busy/DONE ] && [ ! -e failed ]; do
+# ---- verify, digest and list, again and again while a run saves every step and deletes old ones ----
+(code=0; ranks 2 train tiny.yaml --set run.dir=busy --set train.tokens=6400000 --set checkpoint.every=1 --set checkpoint.keep=2 >/dev/null 2>busy.log || code=$?; echo $code >busy.code) &
+saves_after() {  # STEP: until another step is the newest
+  until [ "$(cat busy/checkpoints/latest 2>/dev/null)" != "$1" ]; do
+    [ ! -e busy.code ] || { cat busy.log; fail "the busy run ended with $(cat busy.code)"; }
+    sleep 0.02
+  done
+}
+saves_after ""
+for look in 1 2 3; do
+  seen=$(cat busy/checkpoints/latest)
   "$retain" checkpoint verify busy >out.txt 2>&1 || { cat out.txt; fail "verify of a run that goes on"; }
   "$retain" checkpoint digest busy >out.txt 2>&1 || { cat out.txt; fail "digest of a run that goes on"; }
   "$retain" checkpoint list busy --json >out.txt 2>&1 || { cat out.txt; fail "list of a run that goes on"; }
-  json out.txt 'all(c["problem"] == "" for c in d["checkpoints"])'
-  looks=$((looks + 1))
+  json out.txt 'd["checkpoints"] and all(c["problem"] == "" for c in d["checkpoints"])'
+  saves_after "$seen"
 done
+touch busy/STOP
 wait
-[ ! -e failed ] || { cat busy.log; fail "the run failed"; }
-echo "$looks looks at a run that went on"
+[ "$(cat busy.code)" = 75 ] || { cat busy.log; fail "the busy run ended with $(cat busy.code)"; }
 
 "$retain" train tiny.yaml --set run.dir=one >/dev/null 2>&1
 "$retain" checkpoint verify one --json >out.txt

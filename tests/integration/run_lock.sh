@@ -49,4 +49,25 @@ kill -9 $killed
 wait $killed 2>/dev/null || true
 [ -e killed/LOCK ] || fail "the test is wrong: a killed run leaves its lock"
 expect_code 0 "$retain" train tiny.yaml --set run.dir=killed
+
+# One on another host, whose stamp does not move, is waited for and followed.
+printf 'host: elsewhere\npid: 42\njob: 7\nspace: x y\nstarted: 1\nnonce: 0\n' >killed/LOCK
+touch -d '10 seconds ago' killed/LOCK
+expect_code 0 "$retain" train tiny.yaml --set run.dir=killed
+grep -q 'was taken by process 42 on elsewhere, job 7, whose last sign of life is 1[0-9] s old; if there is none for [0-9] s' out.txt || fail "the wait is not told: $(cat out.txt)"
+
+# A copy of a run that goes on is not in use by the run that it was copied from.
+"$retain" train tiny.yaml --set run.dir=original --set train.tokens=6400000 >/dev/null 2>original.log &
+original=$!
+wait_for_step original 2 $original
+kill -STOP $original
+cp -r original copy
+kill -CONT $original
+touch -d '1 minute ago' copy/LOCK
+steps=$(($(steps copy) + 4))
+expect_code 0 "$retain" train tiny.yaml --set run.dir=copy --set train.tokens=$((64 * steps))
+kill -USR1 $original
+code=0
+wait $original || code=$?
+[ $code = 75 ] || fail "the original ended with $code: $(cat original.log)"
 echo passed
