@@ -26,14 +26,14 @@ int64_t Trainer::step_memory_bytes(const BatchShape& shape) {
   return arena.used_bytes();
 }
 
-StepResult Trainer::step(int64_t index, const Wishes& mine, const std::function<void()>& before_update) {
+StepResult Trainer::step(const Progress& done, const Wishes& mine, const std::function<void()>& before_update) {
   StepResult result;
-  result.lr = learning_rate(config_.schedule, config_.optimizer.lr, config_.steps(), index);
+  result.lr = learning_rate(config_, done.tokens);
 
   std::vector<HostBatch> batches;
   int64_t valid_targets = 0;
   for (int64_t micro = 0; micro < loader_.micro_batches(); ++micro) {
-    batches.push_back(loader_.load(index, micro));
+    batches.push_back(loader_.load_from(done.samples, micro));
     valid_targets += batches.back().valid_targets;
   }
   // The one exchange between hosts: how many targets count in the global batch, and whether anybody wants something.
@@ -67,7 +67,7 @@ StepResult Trainer::step(int64_t index, const Wishes& mine, const std::function<
                   scalar(kSumOfSquares), scalar(kNorm), scalar(kClipScale));
     before_update();  // a save may still copy what is changed from here on
     adamw_update(backend_, parameters_, parameters_.flat_gradients(), scalar(kClipScale), config_.optimizer, result.lr,
-                 index + 1);
+                 done.steps + 1);
   }
   {
     const Phase phase(backend_, "gather weights");

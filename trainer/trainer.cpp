@@ -2,6 +2,13 @@
 
 namespace retain {
 
+Progress advance(const Progress& progress, const Config& config, int64_t steps) {
+  const int64_t tokens = steps * config.train.batch_tokens;
+  return {.steps = progress.steps + steps,
+          .tokens = progress.tokens + tokens,
+          .samples = progress.samples + tokens / config.data.seq_len};
+}
+
 Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target)
     : backend_(backend),
       mesh_(mesh),

@@ -19,6 +19,15 @@ struct Wishes {
   bool save = false;  ///< checkpoint and go on
 };
 
+/// What a run has done so far.
+struct Progress {
+  int64_t steps = 0;    ///< finished updates
+  int64_t tokens = 0;   ///< trained on
+  int64_t samples = 0;  ///< drawn: the next update begins with the one of this number
+};
+/// After so many more steps of this configuration.
+Progress advance(const Progress& progress, const Config& config, int64_t steps);
+
 struct StepResult {
   double loss = 0;       ///< nats per predicted token over the global batch
   double grad_norm = 0;  ///< before clipping
@@ -37,11 +46,15 @@ class Trainer {
   /// outlive it.
   Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target);
 
-  /// Update number `index` (0-based) of the run. All ranks call it together, each with its own wishes. A save may still
-  /// be copying master weights, moments and weights: `before_update`, called when all has been queued but what changes
+  /// The update that follows on `done`. All ranks call it together, each with its own wishes. A save may still be
+  /// copying master weights, moments and weights: `before_update`, called when all has been queued but what changes
   /// these, makes the rest wait for it (HostState::hold_queue()). It does nothing only where no save goes on beside a
   /// step.
-  StepResult step(int64_t index, const Wishes& mine, const std::function<void()>& before_update);
+  StepResult step(const Progress& done, const Wishes& mine, const std::function<void()>& before_update);
+  /// Update number `index` (0-based) of a run whose configuration never changed.
+  StepResult step(int64_t index, const Wishes& mine, const std::function<void()>& before_update) {
+    return step(advance({}, config_, index), mine, before_update);
+  }
 
   Backend& backend() { return backend_; }
   Mesh& mesh() { return mesh_; }

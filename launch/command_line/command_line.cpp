@@ -5,7 +5,6 @@
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
 #include "launch/command_line/options.h"
-#include "launch/config/schema.h"
 
 namespace retain {
 
@@ -166,13 +165,6 @@ Command parse_command_line(const Arguments& given) {
     usage_error(name + ": " + explain(*verb, error) + "; see '" + name + " --help'");
   }
   return command;
-}
-
-std::vector<std::string> changeable_keys() {
-  std::vector<std::string> keys = changeable_config_keys();
-  const auto data = std::find_if(keys.begin(), keys.end(), [](const auto& key) { return key.starts_with("data."); });
-  keys.insert(data, "data.fingerprint");  // no key: what the training data holds
-  return keys;
 }
 
 }  // namespace retain

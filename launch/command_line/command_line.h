@@ -26,10 +26,6 @@ struct TrainOptions {
   std::vector<std::string> allow_changed;  ///< keys of changeable_keys() that may differ from the checkpoint's
 };
 
-/// What decides which tokens a step sees and may all the same be changed in the middle of a run, if asked for: the
-/// run then goes on from the same step and weights with other data.
-std::vector<std::string> changeable_keys();
-
 struct PlanOptions {
   std::string config;
   std::vector<std::string> sets;

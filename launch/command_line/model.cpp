@@ -5,6 +5,7 @@
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
 #include "launch/command_line/options.h"
+#include "launch/config/schema.h"
 
 namespace retain::command_line {
 namespace {
@@ -32,10 +33,20 @@ StepRange read_steps(const std::string& text) {
   return range;
 }
 
+/// Refuses keys that need no permission, or get none.
+void check_changeable(const std::string& key) {
+  for (const auto& [known, about] : run_keys(Config())) {
+    if (key != known || about.resume == Resume::kIfAllowed) continue;
+    refuse_value(in_quotes(key) +
+                 (about.resume == Resume::kMayDiffer ? " may change without it" : " never changes in a run"));
+  }
+  read_choice(key, changeable_keys());
+}
+
 Names read_changeable_keys(const std::string& text) {
   Names keys;
   for (const std::string& key : split_at_commas(text)) {
-    read_choice(key, changeable_keys());
+    check_changeable(key);
     if (std::find(keys.begin(), keys.end(), key) != keys.end()) refuse_value(in_quotes(key) + " is given twice");
     keys.push_back(key);
   }
@@ -51,8 +62,7 @@ void train_options(CLI::App& verb, TrainOptions& o) {
          "a run that starts anew begins with the weights of\nthis checkpoint or run; no step, no moments");
   read_option(
       verb, "--allow-changed", [&o](const std::string& text) { o.allow_changed = read_changeable_keys(text); },
-      "KEY,KEY",
-      "go on although these differ from the\ncheckpoint's: run.seed or keys of data, such as\ndata.fingerprint");
+      "KEY,KEY", "go on although these differ from the\ncheckpoint's: see below");
   read_option(
       verb, "--profile",
       [&o](const std::string& text) {
@@ -116,7 +126,8 @@ void generate_options(CLI::App& verb, GenerateOptions& o) {
 void add_model_verbs(CLI::App& root, Command& command) {
   add_verb<TrainOptions>(root, command, "train", "Trains a model; the same command again resumes the run.",
                          "  retain train configs/demo.yaml\n"
-                         "  mpirun -n 4 retain train configs/demo.yaml --set parallel.tp=2\n",
+                         "  mpirun -n 4 retain train configs/demo.yaml --set parallel.tp=2\n\n" +
+                             resume_table(),
                          train_options);
   add_verb<PlanOptions>(
       root, command, "plan", "Says what a run will cost before it starts: parameters, FLOPs, memory, layout.",

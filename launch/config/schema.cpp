@@ -101,9 +101,7 @@ void add_data_and_train(Table& table) {
   const Names tokens_names = {"total_tokens", "max_tokens", "train_tokens", "steps", "max_steps"};
   table.add(RETAIN_KEY(train.tokens), tokens, "tokens", "of the whole run", tokens_names).example = "100B";
   const Names batch_names = {"batch_size", "global_batch_size", "batch"};
-  table
-      .add(RETAIN_KEY(train.batch_tokens), tokens, "tokens", "of one optimizer step over all ranks", batch_names,
-           Resume::kMustAgree)
+  table.add(RETAIN_KEY(train.batch_tokens), tokens, "tokens", "of one optimizer step over all ranks", batch_names)
       .example = "4Mi";
   const Names micro_names = {"micro_batch_size", "micro_batch"};
   table.add(RETAIN_KEY(train.micro_batch_tokens), tokens, "tokens", "of one replica in one forward", micro_names)
@@ -200,18 +198,54 @@ std::vector<Field> config_fields() {
   return std::move(table.fields);
 }
 
-std::map<std::string, std::string> identity_values(const Config& config) {
-  std::map<std::string, std::string> values;
-  for (const Field& field : config_fields())
-    if (field.resume != Resume::kMayDiffer) values[field.path] = field.get(config);
-  return values;
+std::map<std::string, RunKey> run_keys(const Config& config) {
+  std::map<std::string, RunKey> keys;
+  for (const Field& field : config_fields()) keys[field.path] = {field.get(config), field.resume};
+  return keys;
 }
 
-std::vector<std::string> changeable_config_keys() {
-  std::vector<std::string> keys;
-  for (const Field& field : config_fields())
+std::vector<std::string> changeable_keys() {
+  Names keys;
+  for (const Field& field : config_fields()) {
+    if (field.path == "data.train") keys.push_back(kDataContents);
     if (field.resume == Resume::kIfAllowed) keys.push_back(field.path);
+  }
   return keys;
+}
+
+std::string resume_table() {
+  const std::vector<Field> fields = config_fields();
+  const auto all_of = [&](const std::string& section, Resume resume) {
+    return std::all_of(fields.begin(), fields.end(),
+                       [&](const Field& f) { return f.section() != section || f.resume == resume; });
+  };
+  const auto keys_of = [&](Resume resume) {
+    Names keys;
+    for (const Field& field : fields) {
+      const bool whole = !field.section().empty() && all_of(field.section(), resume);
+      const std::string key = whole ? field.section() + ".*" : field.path;
+      if (field.resume == resume && (keys.empty() || keys.back() != key)) keys.push_back(key);
+    }
+    return keys;
+  };
+  const std::string margin(24, ' ');
+  std::string text = "What a resume may change; each change is said:";
+  const auto add = [&](const std::string& title, const Names& keys) {
+    std::string line = "\n  " + title + margin.substr(title.size() + 2);
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const std::string word = keys[i] + (i + 1 < keys.size() ? "," : "");
+      if (line.size() + 1 + word.size() > 78) {
+        text += line;
+        line = "\n" + margin.substr(1);
+      }
+      line += " " + word;
+    }
+    text += line;
+  };
+  add("freely", keys_of(Resume::kMayDiffer));
+  add("with --allow-changed", changeable_keys());
+  add("never", keys_of(Resume::kMustAgree));
+  return text + "\n" + kDataContents + " is what the sets of data.train hold, and their weights.\n";
 }
 
 std::string print_fields(const std::vector<Field>& fields, const std::function<std::string(const Field&)>& value,

@@ -1,6 +1,6 @@
 // The one table of all keys of a configuration: how each is written, read, printed, bounded and explained, and what a
 // resume asks of it. It drives the reader (launch/config/reader), its suggestions, resolved.yaml,
-// configs/reference.yaml, the identity of a run and --allow-changed.
+// configs/reference.yaml, what a resume compares, and --allow-changed.
 #pragma once
 
 #include <functional>
@@ -10,19 +10,12 @@
 #include <vector>
 
 #include "launch/config/yaml.h"
-#include "trainer/config.h"
+#include "trainer/run/resume.h"
 
 namespace retain {
 
 /// Takes a scalar that is a path, and may change it.
 using PathVisitor = std::function<void(ConfigNode&)>;
-
-/// What a checkpoint that is continued says about a key.
-enum class Resume {
-  kMayDiffer,  ///< nothing
-  kMustAgree,  ///< its value is part of the run's identity
-  kIfAllowed,  ///< the same, but --allow-changed may name it
-};
 
 struct Field {
   std::string path;                      ///< "optimizer.lr"
@@ -48,10 +41,13 @@ struct Field {
 /// All keys, in the order of their sections.
 std::vector<Field> config_fields();
 
-/// What a checkpoint must agree with to be continued: the model and what decides which tokens a step sees, by key.
-std::map<std::string, std::string> identity_values(const Config& config);
-/// The keys among these that may differ when the user says so.
-std::vector<std::string> changeable_config_keys();
+/// Every key with its value and what a resume makes of another one.
+std::map<std::string, RunKey> run_keys(const Config& config);
+/// What --allow-changed may name: keys of Resume::kIfAllowed, and what the training data holds.
+std::vector<std::string> changeable_keys();
+/// What a resume may change, for people: all keys, those of a section that are of one kind as "section.*", in lines of
+/// at most 78 characters.
+std::string resume_table();
 
 /// The fields as a YAML file: one line a field, the value and beside it `comment(field)`.
 std::string print_fields(const std::vector<Field>& fields, const std::function<std::string(const Field&)>& value,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/text.h"
+#include "launch/verbs/used_checkpoint.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/checkpoint/checksum.h"
 #include "trainer/checkpoint/inspect.h"
@@ -99,6 +100,8 @@ int checkpoint_verify(const CheckpointVerifyOptions& options) {
 int checkpoint_digest(const CheckpointDigestOptions& options) {
   return on_step(options.path, [&](const Checkpoint& checkpoint) {
     const Digest digest = compute_digest(checkpoint);
+    const UsedCheckpoint used = used_checkpoint(checkpoint);
+    tell(used);
     if (!options.json) {
       fmt::print("step={} digest={} path={}\n", checkpoint.state().step, digest.value,
                  as_word(checkpoint.path().string()));
@@ -111,7 +114,7 @@ int checkpoint_digest(const CheckpointDigestOptions& options) {
       tensors.push_back(std::move(entry));
     }
     Json json = {{"schema", 1}, {"digest", digest.value}};
-    json.update(describe(checkpoint));
+    json.update(to_json(used));
     json["tensors"] = std::move(tensors);
     print(json);
     return 0;
@@ -122,6 +125,8 @@ int checkpoint_diff(const CheckpointDiffOptions& options) {
   return on_step(options.first, [&](const Checkpoint& first) {
     return on_step(options.second, [&](const Checkpoint& second) {
       const Difference difference = compare(first, second);
+      tell(used_checkpoint(first));
+      tell(used_checkpoint(second));
       Json tensors = Json::array();
       for (const TensorDifference& t : difference.tensors) {
         tensors.push_back({{"name", t.name},

@@ -61,8 +61,9 @@ int eval(const EvalOptions& options) {
     }
   }
   if (options.json) {
-    std::cout << nlohmann::ordered_json{{"schema", 1}, {"mode", form_name(options.mode)}, {"sets", sets}}.dump(2)
-              << "\n";
+    const nlohmann::ordered_json json = {
+        {"schema", 1}, {"checkpoint", to_json(trained.used)}, {"mode", form_name(options.mode)}, {"sets", sets}};
+    std::cout << json.dump(2) << "\n";
   }
   return 0;
 }

@@ -1,11 +1,13 @@
 // retain train: reads the configuration once for all ranks, builds the session, runs.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "launch/config/reader.h"
+#include "launch/config/saved.h"
 #include "launch/config/schema.h"
 #include "launch/preflight.h"
 #include "launch/session.h"
@@ -30,6 +32,28 @@ std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) 
   return json.dump(2) + "\n";
 }
 
+constexpr int64_t kLargestConfig = int64_t{1} << 20;  // bytes
+
+bool same_values(const std::string& resolved, const RunIdentity& now) {
+  SavedConfig saved;
+  const Outcome read = attempt([&] { saved = read_saved_config(resolved); });
+  return read.ok && saved.unknown.empty() && std::ranges::all_of(saved.values, [&](const auto& entry) {
+           return now.keys.at(entry.first).value == entry.second;
+         });
+}
+
+// Where values change, what resolved.yaml said until this step stays under a name of its own.
+void keep_older_values(const RunDirectory& directory, const RunIdentity& now, int64_t step) {
+  const std::string name = directory.file("resolved.yaml");
+  if (!std::filesystem::exists(name)) return;
+  const std::string resolved = read_text(File::open_input(name), kLargestConfig);
+  if (same_values(resolved, now)) return;
+  std::string kept = fmt::format("resolved-until-step-{:08d}.yaml", step);
+  for (int more = 2; std::filesystem::exists(directory.file(kept)); ++more)  // nothing was saved between
+    kept = fmt::format("resolved-until-step-{:08d}-{}.yaml", step, more);
+  directory.write(kept, resolved);
+}
+
 int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi,
                  const ParsedConfig& parsed, const Target& target, std::unique_ptr<Communicator> host,
                  const RunDirectory& directory, const RunLock* lock, Log& log) {
@@ -41,18 +65,21 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   }
 
   Session session(target, config.mesh(ranks), mpi, std::move(host));
-  const RunIdentity identity{
-      .resolved_config = parsed.resolved, .values = identity_values(config), .build = version() + " " + compiler()};
-  if (first) {
-    directory.write("config.yaml", parsed.source);
-    directory.write("resolved.yaml", identity.resolved_config);
-    directory.write("environment.json", environment_json(mpi, session.backend()));
-  }
+  const RunIdentity identity{.resolved_config = parsed.resolved,
+                             .keys = run_keys(config),
+                             .build = version() + " " + compiler(),
+                             .read_config = read_saved_config};
 
   const RunStart start{
       .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
   TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start, lock);
-  if (first) directory.remove("DONE");  // until here a record of what the run was
+  if (first) {  // not before a resume is accepted
+    keep_older_values(directory, identity, training.first_step());
+    directory.write("config.yaml", parsed.source);
+    directory.write("resolved.yaml", identity.resolved_config);
+    directory.write("environment.json", environment_json(mpi, session.backend()));
+    directory.remove("DONE");  // until here a record of what the run was
+  }
   const RunOutcome outcome = training.run(
       [&] {
         return Wishes{.stop = signals.stop_requested() || (first && directory.stop_file_exists()),

@@ -2,20 +2,34 @@
 
 #include <iostream>
 
-#include "launch/config/reader.h"
+#include "launch/config/saved.h"
 #include "trainer/checkpoint/trainer_state.h"
 
 namespace retain {
 
 TrainedModel load_trained_model(const std::string& path) {
+  std::vector<std::string> warnings;
+  const auto warn = [&](const std::string& line) {
+    std::cerr << "retain: " << line << "\n";
+    warnings.push_back(line);
+  };
   const auto alone = make_self_communicator();
-  const Checkpoint checkpoint =
-      open_verified(*alone, path, [](const std::string& line) { std::cerr << "retain: " << line << "\n"; });
+  const Checkpoint checkpoint = open_verified(*alone, path, warn);
+  const SavedConfig saved = read_saved_config(checkpoint.state().config_text);
+  for (const auto& [key, value] : saved.unknown) {
+    const std::string what =
+        concat(key, " = ", value, " in ", checkpoint.path().string(), " is not known to this release");
+    if (key.starts_with("model."))
+      throw Error(ErrorKind::kData, concat(what, ": it needs one such as wrote it (", checkpoint.state().build, ")"));
+    warn(what);
+  }
 
-  const std::string folder = checkpoint.path().string();
-  const ConfigSources saved{{{folder + "/manifest.json: config", checkpoint.state().config_text}}, folder};
-  TrainedModel model{
-      .config = parse_config(saved, {}, 0).config, .target = {}, .backend = nullptr, .parameters = nullptr};
+  TrainedModel model{.used = used_checkpoint(checkpoint, warnings),
+                     .config = saved.config,
+                     .target = {},
+                     .backend = nullptr,
+                     .parameters = nullptr};
+  tell(model.used);
 
   // The device is this machine's, whatever trained the model; float64 runs stay float64.
   Config here = model.config;

@@ -5,19 +5,22 @@
 #include <string>
 
 #include "launch/session.h"
+#include "launch/verbs/used_checkpoint.h"
 #include "trainer/checkpoint/reader.h"
 #include "trainer/model/parameters.h"
 
 namespace retain {
 
 struct TrainedModel {
+  UsedCheckpoint used;
   Config config;  ///< of the run that trained it
   Target target;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<ParameterStore> parameters;
 };
 
-/// `path`: a step directory, or a run directory (its newest step). The checksums are verified first.
+/// `path`: a step directory, or a run directory (its newest step). The checksums are verified first. Says on stderr
+/// which step it is.
 TrainedModel load_trained_model(const std::string& path);
 
 }  // namespace retain

@@ -62,10 +62,10 @@ expect_code 66 "$retain" train tiny.yaml --set run.dir=other --init-from nowhere
 # ---- other data in the middle: refused, unless it is asked for ----
 sed 's/^data: .*/data: {tokenizer: bytes, train: [{path: text_valid}], valid: {held: text_valid}, seq_len: 32}/; s/tokens: 2560/tokens: 2880/' tiny.yaml >changed.yaml
 expect_code 65 "$retain" train changed.yaml --set run.dir=one
-grep -q 'data.fingerprint' out.txt || fail "the changed data is not named: $(cat out.txt)"
+grep -q 'data.contents' out.txt || fail "the changed data is not named: $(cat out.txt)"
 expect_code 65 "$retain" train changed.yaml --set run.dir=one --allow-changed run.seed
-expect_code 0 "$retain" train changed.yaml --set run.dir=one --allow-changed data.fingerprint
-grep -q 'data.fingerprint was .* from step 40 on, as allowed' one/log.txt || fail "the change is not in the log"
+expect_code 0 "$retain" train changed.yaml --set run.dir=one --allow-changed data.contents
+grep -q 'from step 40 on data.contents was [0-9a-f]* and is [0-9a-f]*$' one/log.txt || fail "the change is not in the log"
 grep -q '"step":40,"event":"changed","from":' one/events.jsonl || fail "the change is not in events.jsonl"
 expect_code 0 "$retain" train changed.yaml --set run.dir=one
 

@@ -57,6 +57,12 @@ Config tiny_config(const std::string& directory) {
   return config;
 }
 
+RunIdentity identity_of(const Config& config) {
+  return {.resolved_config = "", .keys = {}, .build = "test", .read_config = [config](const std::string&) {
+            return SavedConfig{.config = config, .values = {}, .unknown = {}};
+          }};
+}
+
 std::vector<std::vector<double>> gather_whole(Trainer& trainer, const TensorView& flat) {
   Backend& backend = trainer.backend();
   const ParameterLayout& layout = trainer.parameters().layout();

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/run/resume.h"
 #include "trainer/trainer.h"
 
 namespace retain::test {
@@ -28,6 +29,9 @@ void write_tiny_text(const std::string& directory, int64_t tokens = 20000);
 /// 2 layers, hidden 32, 4 heads 8/16, FFN 48, 257 tokens of vocabulary; sequences of 32, 8 a step, 2 a micro-batch on
 /// one replica; lr 6e-4 with 375 warm-up steps.
 Config tiny_config(const std::string& directory);
+
+/// An identity without keys, whose checkpoints are all said to hold `config`.
+RunIdentity identity_of(const Config& config);
 
 /// Losses of the first steps and the whole (unsharded) first gradient of every parameter, the same on every rank.
 struct TinyResult {

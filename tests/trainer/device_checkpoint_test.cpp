@@ -94,8 +94,7 @@ void train(const Device& device, const Config& config, int64_t steps) {
   const auto backend = device.make();
   const auto mesh = make_single_mesh();
   Log log({});
-  TrainingRun run(*backend, *mesh, log, config, device.target(), {.resolved_config = "", .values = {}, .build = "test"},
-                  {}, nullptr);
+  TrainingRun run(*backend, *mesh, log, config, device.target(), identity_of(config), {}, nullptr);
   auto done = static_cast<int64_t>(losses_of(config).size());
   const RunOutcome outcome = run.run([&] { return Wishes{.stop = ++done == steps}; });
   EXPECT_EQ(outcome, steps < config.steps() ? RunOutcome::kStopped : RunOutcome::kFinished);

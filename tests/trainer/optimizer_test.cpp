@@ -64,6 +64,22 @@ TEST(Schedule, AWsdRunAlwaysDecaysHoweverShort) {
   EXPECT_DOUBLE_EQ(learning_rate(s, 1.0, 40, 39), 0.5);
 }
 
+TEST(Schedule, IsReadAtTheTokensInStepsOfThePresentBatch) {
+  Config config;
+  config.optimizer.lr = 2;
+  config.schedule = schedule(ScheduleKind::kLinear, 4, 0.1);
+  config.train.batch_tokens = 3'000'000'000'000'001;  // products of it have no exact double
+  config.train.tokens = 150 * config.train.batch_tokens;
+  for (int64_t step = 0; step < 150; ++step) {
+    EXPECT_EQ(learning_rate(config, step * config.train.batch_tokens),
+              learning_rate(config.schedule, 2.0, 150, static_cast<double>(step)));
+  }
+  config.train = {.tokens = 1000, .batch_tokens = 100};
+  EXPECT_DOUBLE_EQ(learning_rate(config, 150), 2.0 * 2.5 / 4);
+  EXPECT_DOUBLE_EQ(learning_rate(config, 350), 2.0);
+  EXPECT_DOUBLE_EQ(learning_rate(config, 750), 2.0 * (0.1 + 0.9 * 2.5 / 6));
+}
+
 TEST(Step, DecayLeavesNormWeightsAlone) {
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());

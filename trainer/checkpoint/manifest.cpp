@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <set>
 
 #include "trainer/checkpoint/checksum.h"
 #include "trainer/json.h"
@@ -264,29 +263,6 @@ Manifest parse_manifest(std::string_view text_in) {
   if (manifest.view.name != kViewFileName) refuse("the view has another name");
   check_boxes(manifest);
   return manifest;
-}
-
-void check_identity(const std::map<std::string, std::string>& saved, const std::map<std::string, std::string>& now,
-                    const std::vector<std::string>& allowed) {
-  const auto value_in = [](const std::map<std::string, std::string>& map, const std::string& key) {
-    const auto found = map.find(key);
-    return found == map.end() ? std::string("(absent)") : found->second;
-  };
-  std::set<std::string> keys;
-  for (const auto& [key, value] : saved) keys.insert(key);
-  for (const auto& [key, value] : now) keys.insert(key);
-  std::string problems;
-  for (const std::string& key : keys) {
-    const std::string then = value_in(saved, key), here = value_in(now, key);
-    if (then == here || std::find(allowed.begin(), allowed.end(), key) != allowed.end()) continue;
-    problems += concat("\n  ", key, ": the checkpoint has ", then, ", this run has ", here);
-  }
-  if (problems.empty()) return;
-  throw Error(
-      ErrorKind::kData,
-      concat("the checkpoint is of another run:", problems,
-             "\nchoose another run.dir for another run, or --resume never to start this one over; data and seed may "
-             "change in the middle of a run with --allow-changed KEY"));
 }
 
 }  // namespace retain

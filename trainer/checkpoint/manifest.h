@@ -31,7 +31,8 @@ struct RunState {
   double valid_loss = std::numeric_limits<double>::quiet_NaN();  ///< at this step, or NaN; keep_best goes by it
   std::string build;                                             ///< program version and compiler
   std::string config_text;                                       ///< the resolved configuration
-  /// Keys whose values must agree for a resume: "model.layers" -> "24", "data.fingerprint" -> … (see check_identity).
+  /// What must agree for a resume, beside what only the configuration says (see run/resume.h): "model.layers" -> "24",
+  /// "data.contents" -> …
   std::map<std::string, std::string> identity;
 };
 
@@ -90,9 +91,5 @@ Manifest parse_manifest(std::string_view text);
 /// A shard's record as text and back: what a rank sends to the one that writes the manifest.
 std::string to_text(const ShardRecord& shard);
 ShardRecord parse_shard_record(std::string_view text);
-
-/// Error(kData) listing every key of `now` or `saved` whose values differ, except those in `allowed`.
-void check_identity(const std::map<std::string, std::string>& saved, const std::map<std::string, std::string>& now,
-                    const std::vector<std::string>& allowed = {});
 
 }  // namespace retain

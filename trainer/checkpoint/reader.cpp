@@ -125,10 +125,6 @@ void Checkpoint::check_fits(const std::vector<TensorPlacement>& placements, cons
     if (!view) continue;
     RETAIN_CHECK(view.contiguous() && view.elements() == into.share.size(), "state ", view.describe(),
                  " for a share of ", into.share.size());
-    if (view.dtype != manifest_.dtype) {
-      throw Error(ErrorKind::kData, concat(path_.string(), " holds ", dtype_name(manifest_.dtype),
-                                           ", this run trains in ", dtype_name(view.dtype)));
-    }
   }
 }
 
@@ -229,6 +225,30 @@ void Checkpoint::verify_view(const Report& report) const {
 
 namespace {
 
+// Room for a target's states in the checkpoint's precision, where the run's is another one.
+class OtherPrecision {
+ public:
+  OtherPrecision(DType dtype, const ReplicaShare& share)
+      : memory_(static_cast<size_t>(kStates * share.size() * dtype_bytes(dtype))) {
+    const auto view = [&](int64_t i) {
+      return TensorView(memory_.data() + i * share.size() * dtype_bytes(dtype), dtype, {share.size()});
+    };
+    flat_ = {.share = share, .master = view(0), .m = view(1), .v = view(2)};
+  }
+
+  const FlatState& flat() const { return flat_; }
+  void convert_to(const FlatState& into) const {
+    for (size_t i = 0; i < kStates; ++i) {
+      const TensorView from = flat_.states()[i], to = into.states()[i];
+      if (to) copy_elements(from.dtype, from.data, to.dtype, to.data, from.elements());
+    }
+  }
+
+ private:
+  std::vector<char> memory_;
+  FlatState flat_;
+};
+
 // The verified step, or why it is damaged, alike on all ranks. Throws what says nothing about the data (kIo).
 std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directory, std::string& damage,
                                     const LogLine& log, const LoadTarget* target) {
@@ -244,15 +264,19 @@ std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directo
   if (outcome.ok) {
     text = broadcast_text(host, text, 0);
     checkpoint.emplace(step_directory, parse_manifest(text));
+    std::optional<OtherPrecision> other;
     std::optional<BlockCopies> copies;
     if (target) {
       target->accept(checkpoint->state());
       checkpoint->check_fits(target->placements, target->into);
-      copies.emplace(checkpoint->manifest(), target->placements, target->into);
+      const DType stored = checkpoint->manifest().dtype;
+      if (stored != target->into.master.dtype) other.emplace(stored, target->into.share);
+      copies.emplace(checkpoint->manifest(), target->placements, other ? other->flat() : target->into);
     }
     outcome = agree(host, attempt([&] {
                       if (copies) {
                         checkpoint->load_blocks(host, *copies);
+                        if (other) other->convert_to(target->into);
                       } else {
                         checkpoint->verify_shards(host.rank(), host.size());
                       }

@@ -19,7 +19,9 @@ namespace retain {
 /// Where a load puts what it reads.
 struct LoadTarget {
   std::vector<TensorPlacement> placements;
-  FlatState into;  ///< all three views of the same type; holds anything until the load has returned a checkpoint
+  /// All three views of one type, to which the checkpoint's is converted; hold anything until the load has returned a
+  /// checkpoint.
+  FlatState into;
   /// Called before anything is read; what it throws ends the load: it is no damage for which an older step is tried.
   std::function<void(const RunState&)> accept = [](const RunState&) {};
 };
@@ -35,7 +37,7 @@ class Checkpoint {
   const Manifest& manifest() const { return manifest_; }
   const RunState& state() const { return manifest_.state; }
 
-  /// Throws Error(kData) when a tensor is absent, or has another shape or type than is wanted.
+  /// Throws Error(kData) when a tensor is absent, or has another shape than is wanted.
   void check_fits(const std::vector<TensorPlacement>& placements, const FlatState& into) const;
 
   /// Fills `to` (row-major, rows `row_stride` elements apart, of type `dtype`) with a box of state `state`; values of

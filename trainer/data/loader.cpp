@@ -49,15 +49,13 @@ BatchOrder make_order(const std::vector<TokenSet>& sets, const DataConfig& data,
   return {std::move(windows), weights, seed};
 }
 
-uint64_t make_fingerprint(const std::vector<TokenSet>& sets, const DataConfig& data, uint64_t seed) {
-  std::vector<uint64_t> facts = {seed, static_cast<uint64_t>(data.seq_len),
-                                 static_cast<uint64_t>(data.reset_state_at_documents)};
+uint64_t hash_contents(const std::vector<TokenSet>& sets, const DataConfig& data) {
+  std::vector<uint64_t> facts;
   for (size_t i = 0; i < sets.size(); ++i) {
     facts.push_back(sets[i].fingerprint());
     facts.push_back(std::bit_cast<uint64_t>(data.train[i].weight));
   }
-  const uint64_t tokenizer = XXH3_64bits(data.tokenizer.data(), data.tokenizer.size());
-  return XXH3_64bits_withSeed(facts.data(), facts.size() * sizeof(uint64_t), tokenizer);
+  return XXH3_64bits(facts.data(), facts.size() * sizeof(uint64_t));
 }
 
 int64_t whole_quotient(int64_t dividend, int64_t divisor, const char* what) {
@@ -78,23 +76,24 @@ TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64
       order_(make_order(sets_, data, seed)),
       micro_batches_(whole_quotient(train.batch_tokens, shape.dp * train.micro_batch_tokens,
                                     "batch_tokens / (dp * micro_batch_tokens)")),
-      fingerprint_(make_fingerprint(sets_, data, seed)),
-      prefetcher_([this](int64_t ordinal) { return make(ordinal); }, micro_batches_) {}
+      contents_(hash_contents(sets_, data)),
+      prefetcher_([this](int64_t sample) { return make(sample); }, micro_batches_, shape.dp * layout_.sequences) {}
 
-HostBatch TrainLoader::load(int64_t step, int64_t micro_batch) {
-  RETAIN_CHECK(step >= 0 && micro_batch >= 0 && micro_batch < micro_batches_, "step ", step, ", micro-batch ",
-               micro_batch, " of ", micro_batches_);
-  return prefetcher_.take(step * micro_batches_ + micro_batch);
+HostBatch TrainLoader::load(int64_t step, int64_t micro_batch) { return load_from(step * samples(), micro_batch); }
+
+HostBatch TrainLoader::load_from(int64_t first_sample, int64_t micro_batch) {
+  RETAIN_CHECK(first_sample >= 0 && micro_batch >= 0 && micro_batch < micro_batches_, "sample ", first_sample,
+               ", micro-batch ", micro_batch, " of ", micro_batches_);
+  return prefetcher_.take(first_sample + micro_batch * shape_.dp * layout_.sequences);
 }
 
-HostBatch TrainLoader::make(int64_t ordinal) const {
+HostBatch TrainLoader::make(int64_t sample) const {
   const int64_t window_tokens = layout_.seq_len + 1;
   std::vector<int32_t> windows(static_cast<size_t>(layout_.sequences * window_tokens));
   for (int64_t b = 0; b < layout_.sequences; ++b) {
-    // ordinal = step · micro_batches + micro_batch, and a step has micro_batches · dp · B samples.
-    const Sample sample = order_.at((ordinal * shape_.dp + at_.dp) * layout_.sequences + b);
-    sets_[static_cast<size_t>(sample.source)].read(
-        sample.window * layout_.seq_len,
+    const Sample window = order_.at(sample + at_.dp * layout_.sequences + b);
+    sets_[static_cast<size_t>(window.source)].read(
+        window.window * layout_.seq_len,
         std::span(windows).subspan(static_cast<size_t>(b * window_tokens), static_cast<size_t>(window_tokens)));
   }
   return make_batch(layout_, windows);

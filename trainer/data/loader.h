@@ -25,15 +25,19 @@ class TrainLoader {
   int64_t sequences() const { return layout_.sequences; }                ///< B of a micro-batch
   int64_t tokens() const { return layout_.seq_len / layout_.segments; }  ///< T: of a sequence, on this rank
 
-  /// Micro-batch [0, micro_batches()) of step 0, 1, …: samples step · S + (micro_batch · dp + dp_rank) · B + b, S
-  /// samples a step. Prefetched one step ahead as long as batches are loaded in order. Throws Error(kData), Error(kIo).
+  /// Micro-batch [0, micro_batches()) of the step that begins with this sample of the run: samples first_sample +
+  /// (micro_batch · dp + dp_rank) · B + b. Prefetched one step ahead as long as batches are loaded in order. Throws
+  /// Error(kData), Error(kIo).
+  HostBatch load_from(int64_t first_sample, int64_t micro_batch);
+  /// The same of step 0, 1, … where all steps are of this batch.
   HostBatch load(int64_t step, int64_t micro_batch);
+  int64_t samples() const { return micro_batches_ * shape_.dp * layout_.sequences; }  ///< of a step, on all ranks
 
-  /// Of everything that decides which tokens a sample holds: the sets, their weights, seq_len, the tokenizer, the seed.
-  uint64_t fingerprint() const { return fingerprint_; }
+  /// A hash of what the sets hold and of their weights, and of nothing else.
+  uint64_t contents() const { return contents_; }
 
  private:
-  HostBatch make(int64_t ordinal) const;
+  HostBatch make(int64_t sample) const;
 
   BatchLayout layout_;
   MeshShape shape_;
@@ -41,7 +45,7 @@ class TrainLoader {
   std::vector<TokenSet> sets_;
   BatchOrder order_;
   int64_t micro_batches_ = 0;
-  uint64_t fingerprint_ = 0;
+  uint64_t contents_ = 0;
   Prefetcher prefetcher_;  ///< last: its thread uses the rest
 };
 

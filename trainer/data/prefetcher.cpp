@@ -5,9 +5,10 @@
 
 namespace retain {
 
-Prefetcher::Prefetcher(std::function<HostBatch(int64_t)> make, int64_t depth)
+Prefetcher::Prefetcher(std::function<HostBatch(int64_t)> make, int64_t depth, int64_t stride)
     : make_(std::move(make)),
       depth_(static_cast<size_t>(std::max(int64_t{1}, depth))),
+      stride_(stride),
       thread_([this](const std::stop_token& stop) { work(stop); }) {}
 
 HostBatch Prefetcher::take(int64_t ordinal) {
@@ -21,7 +22,7 @@ HostBatch Prefetcher::take(int64_t ordinal) {
   changed_.wait(lock, [this] { return !ready_.empty(); });
   Item item = std::move(ready_.front());
   ready_.pop_front();
-  ++first_;
+  first_ += stride_;
   changed_.notify_all();
   lock.unlock();
   if (item.failure) std::rethrow_exception(item.failure);
@@ -31,7 +32,7 @@ HostBatch Prefetcher::take(int64_t ordinal) {
 void Prefetcher::work(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (changed_.wait(lock, stop, [this] { return first_ >= 0 && ready_.size() < depth_; })) {
-    const int64_t ordinal = first_ + static_cast<int64_t>(ready_.size()), generation = generation_;
+    const int64_t ordinal = first_ + stride_ * static_cast<int64_t>(ready_.size()), generation = generation_;
     lock.unlock();
     Item item;
     try {

@@ -14,12 +14,12 @@ int64_t wsd_decay_steps(const ScheduleConfig& schedule, int64_t steps) {
   return static_cast<int64_t>(whole ? nearest : std::ceil(share));
 }
 
-double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, int64_t index) {
-  if (index < schedule.warmup_steps)
-    return lr * static_cast<double>(index + 1) / static_cast<double>(schedule.warmup_steps);
+double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, double index) {
+  const auto warmup = static_cast<double>(schedule.warmup_steps);
+  if (index < warmup) return lr * std::min(index + 1, warmup) / warmup;
   const auto between = [&](double high) { return lr * (schedule.final + (1 - schedule.final) * high); };
   const auto progress_since = [&](int64_t begin) {
-    return std::clamp(static_cast<double>(index - begin) / static_cast<double>(std::max<int64_t>(1, steps - begin)),
+    return std::clamp((index - static_cast<double>(begin)) / static_cast<double>(std::max<int64_t>(1, steps - begin)),
                       0.0, 1.0);
   };
   switch (schedule.kind) {
@@ -29,10 +29,19 @@ double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, i
       return between(0.5 * (1 + std::cos(std::numbers::pi * progress_since(schedule.warmup_steps))));
     case ScheduleKind::kWsd: {
       const int64_t begin = steps - wsd_decay_steps(schedule, steps);
-      return index < begin ? lr : between(1 - progress_since(std::max(begin, schedule.warmup_steps)));
+      return index < static_cast<double>(begin) ? lr
+                                                : between(1 - progress_since(std::max(begin, schedule.warmup_steps)));
     }
   }
   return lr;
+}
+
+double learning_rate(const Config& config, int64_t tokens) {
+  const int64_t batch = config.train.batch_tokens;
+  // In two parts, so that whole steps stay whole beyond 2^53 tokens.
+  const double index =
+      static_cast<double>(tokens / batch) + static_cast<double>(tokens % batch) / static_cast<double>(batch);
+  return learning_rate(config.schedule, config.optimizer.lr, config.steps(), index);
 }
 
 }  // namespace retain

@@ -43,7 +43,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
               lock),
       lock_(lock),
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
-  identity_.values["data.fingerprint"] = fmt::format("{:016x}", trainer_.loader().fingerprint());
+  identity_.keys[kDataContents] = {fmt::format("{:016x}", trainer_.loader().contents()), Resume::kIfAllowed};
   for (const auto& [name, path] : config.data.valid) {
     validation_.emplace(
         name, EvalWindows(TokenSet(path, config.model.vocab_size), config.data, config.model.vocab_size,
@@ -61,8 +61,10 @@ void TrainingRun::begin_from(const RunStart& start) {
   std::optional<Checkpoint> checkpoint;
   if (start.resume != "never") {
     StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_);
-    const LoadTarget target = load.target(
-        [&](const RunState& state) { check_identity(state.identity, identity_.values, start.allow_changed); });
+    const LoadTarget target = load.target([&](const RunState& state) {
+      refuse_changes(changes_since(state, identity_.read_config(state.config_text), identity_.keys, plan_.mesh),
+                     start.allow_changed);
+    });
     if (start.resume == "auto") {
       checkpoint = open_newest(mesh_.host(), directory_.path(), true, say, &target);
     } else {
@@ -76,7 +78,7 @@ void TrainingRun::begin_from(const RunStart& start) {
     if (!start.init_from.empty())
       log_.warn("--init-from ", start.init_from, " is not used: ", directory_.path(),
                 " holds this run already, which goes on (--resume never would begin it anew)");
-    continue_from(*checkpoint, start.allow_changed);
+    continue_from(*checkpoint);
     about["from"] = checkpoint->path().string();
   } else {
     if (mesh_.world_rank() == 0 && !list_steps(checkpoints_directory(directory_.path())).empty())
@@ -98,53 +100,70 @@ void TrainingRun::refuse_lost_checkpoints() {
   broadcast_outcome(mesh_.host(), outcome, 0).throw_if_failed();
 }
 
-void TrainingRun::continue_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed) {
-  const std::map<std::string, std::string>&saved = checkpoint.state().identity, &here = identity_.values;
-  for (const std::string& key : allow_changed) {
-    const auto then = saved.find(key), now = here.find(key);
-    if (then == saved.end() || now == here.end() || then->second == now->second) continue;
-    log_.warn(key, " was ", then->second, " and is ", now->second, " from step ", checkpoint.state().step,
-              " on, as allowed");
-    event("changed", {{"key", key}, {"from", then->second}, {"to", now->second}}, checkpoint.state().step);
+void TrainingRun::continue_from(const Checkpoint& checkpoint) {
+  const RunState& saved = checkpoint.state();
+  const SavedConfig config = identity_.read_config(saved.config_text);
+  // Samples of another length are counted anew.
+  const bool same_samples = config.config.data.seq_len == config_.data.seq_len;
+  origin_ = {.steps = saved.step,
+             .tokens = saved.tokens,
+             .samples = same_samples ? saved.next_sample : saved.tokens / config_.data.seq_len};
+  step_ = saved_step_ = saved.step;
+  log_.info("resumed from ", checkpoint.path().string(), ": ", step_, " of ", steps(), " steps done");
+  tell_changes(saved, config);
+}
+
+void TrainingRun::tell_changes(const RunState& saved, const SavedConfig& config) {
+  if (mesh_.world_rank() != 0) return;  // all ranks know the same
+  if (!saved.identity.contains(kDataContents))
+    log_.info("this checkpoint of an older release does not say what its training data held: that is not compared");
+  const std::vector<Change> changes = changes_since(saved, config, identity_.keys, plan_.mesh);
+  for (const Change& change : changes) {
+    const std::string line = concat("from step ", saved.step, " on ", change.describe());
+    change.is_warning() ? log_.warn(line) : log_.info(line);
+    event("changed", {{"key", change.key}, {"from", change.from}, {"to", change.to}}, saved.step);
   }
-  step_ = saved_step_ = checkpoint.state().step;
-  log_.info("resumed from ", checkpoint.path().string(), ": ", step_, " of ", config_.steps(), " steps done");
+  const std::string jump = find_rate_jump(config.config, config_, saved.tokens, changes);
+  if (!jump.empty()) log_.warn("from step ", saved.step, " on ", jump);
+}
+
+int64_t TrainingRun::steps() const {
+  const int64_t left = config_.train.tokens - origin_.tokens, batch = config_.train.batch_tokens;
+  return origin_.steps + left / batch + (left % batch > 0 ? 1 : 0);  // fewer than are done when tokens were taken away
 }
 
 void TrainingRun::take_weights_from(const std::string& path) {
   const Checkpoint checkpoint = open_verified(mesh_.host(), path, [this](const std::string& line) { log_.warn(line); });
   // The model must be the same; how its weights were first drawn, and on which data it was trained, may differ.
-  const auto model_of = [](std::map<std::string, std::string> values) {
-    std::erase_if(values, [](const auto& entry) {
-      return !entry.first.starts_with("model.") || entry.first == "model.init_std";
-    });
-    return values;
-  };
-  check_identity(model_of(checkpoint.state().identity), model_of(identity_.values));
+  const RunState& saved = checkpoint.state();
+  std::vector<Change> changes =
+      changes_since(saved, identity_.read_config(saved.config_text), identity_.keys, plan_.mesh);
+  std::erase_if(changes, [](const Change& change) {
+    return change.resume != Resume::kMustAgree || change.key == "model.init_std";
+  });
+  refuse_changes(changes, {});
   load_weights(checkpoint, trainer_.parameters());
-  log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", checkpoint.state().step,
-            " steps");
+  log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", saved.step, " steps");
 }
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
-  if (step_ >= config_.steps()) {
-    log_.info("this run is finished (", step_, " of ", config_.steps(),
+  if (step_ >= steps()) {
+    log_.info("this run is finished (", step_, " of ", steps(),
               " steps): nothing to train; raise train.tokens, or choose another run.dir for another run");
     return RunOutcome::kFinished;
   }
-  log_.info("training ", plan_.parameters.all, " parameters for ", config_.steps(), " steps of ",
-            config_.train.batch_tokens, " tokens on ", trainer_.backend().device_description(), ", ",
-            plan_.mesh.describe(), ", ", fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)),
-            " MiB a rank");
+  log_.info("training ", plan_.parameters.all, " parameters for ", steps(), " steps of ", config_.train.batch_tokens,
+            " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
+            fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");
   const int64_t first_step = step_ + 1;
   int skipped = 0;
-  while (step_ < config_.steps()) {
+  while (step_ < steps()) {
     const auto begin = Clock::now();
     if (lock_ && lock_->lost()) lock_->check_held();
     const Wishes mine = poll_wishes();
     valid_loss_ = std::numeric_limits<double>::quiet_NaN();
     if (step_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
-    const StepResult result = trainer_.step(step_, mine, [this] { host_state_.hold_queue(); });
+    const StepResult result = trainer_.step(progress(), mine, [this] { host_state_.hold_queue(); });
     ++step_;
     if (step_ == profiled.last) trainer_.backend().set_profiling(false);
     store_tuning();
@@ -160,7 +179,7 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
               "optimizer.lr or another run.seed",
               step_, skipped));
     }
-    const bool last = step_ == config_.steps();
+    const bool last = step_ == steps();
     const bool due = config_.eval.every > 0 && step_ % config_.eval.every == 0;
     if (due || (last && !validation_.empty())) validate();
     settle_save(false, false);
@@ -170,8 +189,7 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     if (result.wishes.stop && !last) {
       finish_last_save();
       event("stop", {});
-      log_.info("stopped on request after ", step_, " of ", config_.steps(),
-                " steps; the same command goes on from here");
+      log_.info("stopped on request after ", step_, " of ", steps(), " steps; the same command goes on from here");
       return RunOutcome::kStopped;
     }
   }
@@ -183,7 +201,7 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
 void TrainingRun::report(const StepResult& result, double seconds) {
   if (mesh_.world_rank() != 0) return;
   StepMetrics metrics{.step = step_,
-                      .tokens = step_ * config_.train.batch_tokens,
+                      .tokens = progress().tokens,
                       .loss = result.loss,
                       .grad_norm = result.grad_norm,
                       .lr = result.lr,
@@ -195,8 +213,8 @@ void TrainingRun::report(const StepResult& result, double seconds) {
     metrics.mfu = metrics.tokens_per_second * plan_.flops_per_token / (peak * plan_.mesh.ranks());
   }
   metrics_.record(metrics);
-  if (step_ == 1 || step_ % config_.log.every == 0 || step_ == config_.steps()) {
-    std::puts(step_line(metrics, config_.steps()).c_str());
+  if (step_ == 1 || step_ % config_.log.every == 0 || step_ == steps()) {
+    std::puts(step_line(metrics, steps()).c_str());
     std::fflush(stdout);
   }
 }
@@ -226,7 +244,7 @@ void TrainingRun::validate() {
   if (!values.empty()) valid_loss_ = sum / static_cast<double>(values.size());
   if (mesh_.world_rank() != 0 || values.empty()) return;
   metrics_.record(step_, values);
-  std::string line = fmt::format("step={}/{}", step_, config_.steps());
+  std::string line = fmt::format("step={}/{}", step_, steps());
   for (const auto& [name, value] : values) line += fmt::format(" {}={:.4f}", name, value);
   std::puts(line.c_str());
   std::fflush(stdout);
@@ -239,15 +257,15 @@ void TrainingRun::begin_save(bool needed) {
   host_state_.begin_copy();
   RunState state;
   state.step = step_;
-  state.tokens = step_ * config_.train.batch_tokens;
+  state.tokens = progress().tokens;
   state.seed = config_.run.seed;
-  state.next_sample = state.tokens / config_.data.seq_len;
+  state.next_sample = progress().samples;
   state.mesh = mesh_.shape();
   state.zero = config_.parallel.zero;
   state.valid_loss = valid_loss_;
   state.build = identity_.build;
   state.config_text = identity_.resolved_config;
-  state.identity = identity_.values;
+  state.identity = kept_values(identity_.keys);
   writer_.begin(state, placements_of(trainer_.parameters().layout(), mesh_.at().tp), host_state_.flat(),
                 [this] { host_state_.wait(); });
   saved_step_ = step_;

@@ -14,23 +14,17 @@
 #include "trainer/checkpoint/writer.h"
 #include "trainer/inference/evaluate.h"
 #include "trainer/run/metrics.h"
+#include "trainer/run/resume.h"
 #include "trainer/run/run_directory.h"
 #include "trainer/trainer.h"
 
 namespace retain {
 
-/// What the launcher knows about a run and its checkpoints keep.
-struct RunIdentity {
-  std::string resolved_config;                ///< YAML that retain reads again
-  std::map<std::string, std::string> values;  ///< what must not change when the run goes on: "model.layers" -> "4"
-  std::string build;                          ///< program version and compiler
-};
-
 /// How a run begins.
 struct RunStart {
   std::string resume = "auto";  ///< "auto" (the newest checkpoint, if any), "never", or a checkpoint's path
   std::string init_from = {};   ///< "", or where the weights of a new run come from: a checkpoint or a run
-  std::vector<std::string> allow_changed = {};  ///< keys of RunIdentity::values that may differ from the checkpoint's
+  std::vector<std::string> allow_changed = {};  ///< keys that may differ from the checkpoint's
 };
 
 /// Steps [first, last] that a waiting profiler records (1-based, as the step lines count); none when last is 0.
@@ -52,11 +46,18 @@ class TrainingRun {
   /// save (Error(kIo) when the disk is full) that the run cannot end without or that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
+  int64_t first_step() const { return origin_.steps; }  ///< finished updates when it began or was continued
+
  private:
   void begin_from(const RunStart& start);
   /// A run whose records speak of checkpoints does not begin anew because they are not there. Collective.
   void refuse_lost_checkpoints();
-  void continue_from(const Checkpoint& checkpoint, const std::vector<std::string>& allow_changed);
+  void continue_from(const Checkpoint& checkpoint);
+  /// What changed since the checkpoint, as lines and events.
+  void tell_changes(const RunState& saved, const SavedConfig& config);
+  Progress progress() const { return advance(origin_, config_, step_ - origin_.steps); }
+  /// Of the whole run, those of other batches before the checkpoint included.
+  int64_t steps() const;
   void take_weights_from(const std::string& path);
   void report(const StepResult& result, double seconds);
   /// What is taken of a GPU after the first step, beside what was planned.
@@ -88,6 +89,7 @@ class TrainingRun {
   HostState host_state_;
   CheckpointWriter writer_;
   const RunLock* lock_;
+  Progress origin_;           ///< where this life of the run began
   int64_t step_ = 0;          ///< finished updates
   int64_t saved_step_ = -1;   ///< of the newest save begun, or resumed from
   double stall_seconds_ = 0;  ///< of the host alone, which queued no step because of the newest save

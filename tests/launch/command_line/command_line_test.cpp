@@ -101,10 +101,10 @@ TEST(CommandLine, Train) {
 }
 
 TEST(CommandLine, TrainMayBeginWithOtherWeightsOrGoOnWithOtherData) {
-  const auto o = parse<TrainOptions>({"train", "a.yaml", "--init-from", "runs/x", "--allow-changed",
-                                      "run.seed,data.fingerprint", "--resume", "never"});
+  const auto o = parse<TrainOptions>(
+      {"train", "a.yaml", "--init-from", "runs/x", "--allow-changed", "run.seed,data.contents", "--resume", "never"});
   EXPECT_EQ(o.init_from, "runs/x");
-  EXPECT_THAT(o.allow_changed, ElementsAre("run.seed", "data.fingerprint"));
+  EXPECT_THAT(o.allow_changed, ElementsAre("run.seed", "data.contents"));
   EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml"}).init_from.empty());
   EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml"}).allow_changed.empty());
 }
@@ -309,9 +309,10 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"train", "a", "--profile", "10..12"}, "--profile: expected steps=A..B"},
       {{"train", "a", "--profile", "steps=12..10"}, "ends before it begins"},
       {{"train", "a", "--profile", "steps=0..10"}, "--profile"},
-      {{"train", "a", "--allow-changed", "model.layers"},
-       "--allow-changed: expected one of run.seed, data.fingerprint"},
-      {{"train", "a", "--allow-changed", "data.fingerprnt"}, "did you mean 'data.fingerprint'?"},
+      {{"train", "a", "--allow-changed", "model.layers"}, "--allow-changed: 'model.layers' never changes in a run"},
+      {{"train", "a", "--allow-changed", "train.batch_tokens"}, "'train.batch_tokens' may change without it"},
+      {{"train", "a", "--allow-changed", "x"}, "--allow-changed: expected one of run.seed, data.tokenizer"},
+      {{"train", "a", "--allow-changed", "data.content"}, "did you mean 'data.contents'?"},
       {{"train", "a", "--allow-changed", "run.seed,run.seed"}, "'run.seed' is given twice"},
       {{"train", "a", "--allow-changed", "run.seed,,"}, "--allow-changed: expected one of"},
       {{"checkpoint", "verify"}, "PATH is required"},

@@ -119,19 +119,21 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
   for (const char* key : {"parallel.zero", "schedule.final", "schedule.decay_fraction"}) expect_refused(key, "2");
 }
 
-TEST(ConfigSchema, TheIdentityOfARunIsItsModelAndWhatDecidesWhichTokensAStepSees) {
-  std::string keys, changeable;
-  for (const auto& [key, value] : identity_values(Config()))
-    if (!key.starts_with("model.")) keys += key + "=" + value + " ";
-  EXPECT_EQ(keys,
-            "data.reset_state_at_documents=true data.seq_len=2048 data.tokenizer=bytes run.seed=1 "
-            "train.batch_tokens=0 ");
-  for (const Field& field : config_fields())
-    EXPECT_EQ(field.section() == "model",
-              field.resume != Resume::kMayDiffer && keys.find(field.path) == std::string::npos)
-        << field.path;
-  for (const std::string& key : changeable_config_keys()) changeable += key + " ";
-  EXPECT_EQ(changeable, "run.seed data.tokenizer data.seq_len data.reset_state_at_documents ");
+TEST(ConfigSchema, AResumeMayChangeEverythingButTheModelAndWhatDecidesWhichTokensAreSeenIfAllowed) {
+  std::string keys;
+  for (const std::string& key : changeable_keys()) keys += key + " ";
+  EXPECT_EQ(keys, "run.seed data.tokenizer data.contents data.seq_len data.reset_state_at_documents ");
+  for (const auto& [key, about] : run_keys(Config()))
+    EXPECT_EQ(about.resume, key.starts_with("model.")                   ? Resume::kMustAgree
+                            : keys.find(key + " ") != std::string::npos ? Resume::kIfAllowed
+                                                                        : Resume::kMayDiffer)
+        << key;
+}
+
+TEST(ConfigSchema, WhatAResumeMayChangeStandsInTheReadme) {
+  EXPECT_NE(test::read_source("README.md").find("```\n" + resume_table() + "```\n"), std::string::npos)
+      << "README.md lacks this:\n"
+      << resume_table();
 }
 
 TEST(ConfigSchema, NamesOfDevicesAndPrecisionsStandInTheOrderOfTheirValues) {

@@ -96,7 +96,7 @@ inline RunState test_run_state(int64_t step, const MeshShape& mesh = {}) {
   run.valid_loss = 2.5 + 1.0 / static_cast<double>(step + 1);
   run.build = "test";
   run.config_text = "run:\n  seed: 1\n";
-  run.identity = {{"model.layers", "2"}, {"data.fingerprint", "abc"}};
+  run.identity = {{"model.layers", "2"}, {"data.contents", "abc"}};
   return run;
 }
 

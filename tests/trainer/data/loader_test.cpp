@@ -138,24 +138,45 @@ TEST(TrainLoader, ABatchIsAFunctionOfItsStep) {
   EXPECT_NE((want[{0, 0}].token_ids), (want[{0, 1}].token_ids));
 }
 
-TEST(TrainLoader, FingerprintFollowsDataSeedAndLength) {
+TEST(TrainLoader, AStepOfAnotherBatchBeginsAtAnySample) {
+  const TestFolder folder;
+  LoaderCase setup = make_setup(folder);
+  setup.train.micro_batch_tokens = kSeqLen;
+  TrainLoader one(setup.data, setup.train, 257, 7, {}, {});  // 16 samples a step, one a micro-batch
+  std::vector<std::vector<int32_t>> samples;
+  for (int64_t i = 0; i < 32; ++i) samples.push_back(one.load(i / 16, i % 16).token_ids);
+  setup.train.batch_tokens = 6 * kSeqLen;
+  for (int rank = 0; rank < 2; ++rank) {
+    TrainLoader two(setup.data, setup.train, 257, 7, {2, 1, 1}, {rank, 0, 0});
+    ASSERT_EQ(two.samples(), 6);
+    for (const int64_t first : {16, 22, 5}) {
+      for (int64_t micro = 0; micro < 3; ++micro) {
+        EXPECT_EQ(two.load_from(first, micro).token_ids, samples[static_cast<size_t>(first + micro * 2 + rank)]);
+      }
+    }
+  }
+}
+
+TEST(TrainLoader, ContentsAreThoseOfTheSetsAndTheirWeights) {
   const TestFolder folder;
   const LoaderCase setup = make_setup(folder);
-  const auto fingerprint = [&](const LoaderCase& s, uint64_t seed) {
-    return TrainLoader(s.data, s.train, 257, seed, {}, {}).fingerprint();
+  const auto contents = [&](const LoaderCase& s, uint64_t seed) {
+    return TrainLoader(s.data, s.train, 257, seed, {}, {}).contents();
   };
-  const uint64_t original = fingerprint(setup, 7);
-  EXPECT_EQ(original, fingerprint(setup, 7));
-  EXPECT_NE(original, fingerprint(setup, 8));
+  const uint64_t original = contents(setup, 7);
+  EXPECT_EQ(original, contents(setup, 8));
   LoaderCase changed = setup;
   changed.data.train[0].weight = 2;
-  EXPECT_NE(original, fingerprint(changed, 7));
+  EXPECT_NE(original, contents(changed, 7));
   changed = setup;
   std::swap(changed.data.train[0].path, changed.data.train[1].path);
-  EXPECT_NE(original, fingerprint(changed, 7));
-  changed = setup;
-  changed.train.batch_tokens *= 2;  // a setup may go on with another batch
-  EXPECT_EQ(original, fingerprint(changed, 7));
+  EXPECT_NE(original, contents(changed, 7));
+  changed = setup;  // what a configuration says by itself is compared by itself
+  changed.data.seq_len *= 2;
+  changed.train.micro_batch_tokens *= 2;
+  changed.train.batch_tokens *= 2;
+  changed.data.reset_state_at_documents = false;
+  EXPECT_EQ(original, contents(changed, 7));
 }
 
 TEST(TrainLoader, RefusesSetsThatAreMissingTooShortOrEmpty) {

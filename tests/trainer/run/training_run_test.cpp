@@ -41,8 +41,7 @@ class Run : public ::testing::Test {
     RunDirectory(config.run.dir).create();
     const auto mesh = make_single_mesh();
     Log log({});
-    TrainingRun run(backend, *mesh, log, config, kTarget, {.resolved_config = "", .values = {}, .build = "test"}, start,
-                    nullptr);
+    TrainingRun run(backend, *mesh, log, config, kTarget, identity_of(config), start, nullptr);
     return run.run([&] { return wishes; });
   }
 
@@ -280,6 +279,64 @@ TEST_F(Run, BeginsAnewAgainWhenWhatBeganAnewWasKilledBeforeItsFirstSave) {
   EXPECT_TRUE(digests(config).empty()) << "the old ones are set aside";
   train(*backend, config);
   EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps));
+}
+
+/// A run of kSteps steps of 256 tokens, gone on with under another configuration.
+class ContinuedRun : public Run {
+ protected:
+  RunState newest(const Config& config) const {
+    return read_manifest(list_steps(checkpoints_directory(config.run.dir)).front().path).state;
+  }
+  /// Goes on from the newest checkpoint, which was written under `before`.
+  void go_on(const Config& before, const Config& now) {
+    const auto backend = make_cpu_backend(1);
+    const auto mesh = make_single_mesh();
+    Log log({});
+    RunIdentity identity = identity_of(now);
+    identity.read_config = identity_of(before).read_config;
+    TrainingRun run(*backend, *mesh, log, now, kTarget, identity, {}, nullptr);
+    run.run([] { return Wishes{}; });
+  }
+};
+
+TEST_F(ContinuedRun, WithAnotherBatchGoesOnFromItsTokensAndItsNextSample) {
+  const Config before = config("run");
+  train(*make_cpu_backend(1), before);
+  Config now = before;
+  now.train.batch_tokens = 192;  // of 1280 tokens trained no multiple
+  now.train.tokens = 1280 + 400;
+  now.train.micro_batch_tokens = 32;
+  go_on(before, now);
+  const RunState state = newest(now);
+  EXPECT_EQ(state.step, kSteps + 3);
+  EXPECT_EQ(state.tokens, 1280 + 3 * 192);
+  EXPECT_EQ(state.next_sample, 40 + 3 * 6);
+  go_on(now, before);  // whose tokens are all trained
+  EXPECT_EQ(newest(before).step, kSteps + 3);
+}
+
+TEST_F(ContinuedRun, WithLongerSequencesCountsItsSamplesAnew) {
+  const Config before = config("run");
+  train(*make_cpu_backend(1), before);
+  Config now = before;
+  now.data.seq_len = 64;
+  now.train.tokens += 2 * now.train.batch_tokens;
+  go_on(before, now);
+  const RunState state = newest(now);
+  EXPECT_EQ(state.step, kSteps + 2);
+  EXPECT_EQ(state.tokens, 1280 + 512);
+  EXPECT_EQ(state.next_sample, 1280 / 64 + 2 * 4);
+}
+
+TEST_F(ContinuedRun, WithTheSameBatchInHalvesComputesTheSame) {
+  Config whole = config("whole"), half = config("half");
+  train(*make_cpu_backend(1), whole);
+  half.train.tokens = 2 * half.train.batch_tokens;
+  train(*make_cpu_backend(1), half);
+  const Config before = half;
+  half.train.tokens = whole.train.tokens;
+  go_on(before, half);
+  EXPECT_EQ(digest_of(half.run.dir), digest_of(whole.run.dir));
 }
 
 }  // namespace

@@ -1,0 +1,33 @@
+# What every release has saved is what this one reads: its checkpoint has the digest that it had, evaluates to the loss
+# that it gave, and goes on along the losses that followed, alone and on two ranks. See tests/releases/.
+. "$(dirname "$0")/common.sh"
+# follows TOLERANCE FILE WANTED: "step loss" lines are all there, and near
+follows() {
+  [ -s "$2" ] && [ "$(lines "$2")" = "$(lines "$3")" ] || { paste "$2" "$3"; fail "other steps than were recorded"; }
+  paste "$2" "$3" | awk -v t="$1" '{ d = $2 - $4; if (d < 0) d = -d; if ($1 != $3 || d > t) exit 1 }' || { paste "$2" "$3"; fail "other losses"; }
+}
+for folder in "$source_dir"/tests/releases/*/; do
+  release=$(basename "$folder")
+  sed -n 's/^digest //p' "$folder/results.txt" >digest.txt
+  sed -n 's/^eval /0 /p' "$folder/results.txt" >eval.txt
+  sed -nE 's/^step ([5-8]) /\1 /p' "$folder/results.txt" >steps.txt
+
+  "$retain" checkpoint verify "$folder" >out.txt 2>&1 || { cat out.txt; fail "$release: not whole"; }
+  "$retain" checkpoint digest "$folder" --json >out.txt 2>/dev/null
+  grep -q "\"digest\": \"$(cat digest.txt)\"" out.txt || { head -3 out.txt; fail "$release: another digest than $(cat digest.txt)"; }
+  "$retain" eval "$folder" --data text="$folder/text" --json 2>/dev/null | sed -nE 's/^ *"loss": ([0-9.]+),.*/0 \1/p' >got.txt
+  follows 1e-5 got.txt eval.txt
+
+  for n in 1 2; do
+    rm -rf run && mkdir run && cp -r "$folder/checkpoints" run
+    sed "s#path: text#path: ${folder}text#" "$source_dir/tests/releases/run.yaml" >run.yaml
+    ranks $n train run.yaml >out.txt 2>&1 || { cat out.txt; fail "$release: no resume on $n ranks"; }
+    losses run >got.txt
+    follows 1e-4 got.txt steps.txt
+    grep -q '"step":4,"event":"changed","from":.*"key":"mesh"' run/events.jsonl || fail "$release: the mesh is not said to differ"
+  done
+done
+
+# The first release did not keep what its training data held: that is said, and not taken for other data.
+grep -q 'does not say what its training data held' run/log.txt || { cat run/log.txt; fail "the missing fingerprint is not told"; }
+echo passed

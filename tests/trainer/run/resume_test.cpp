@@ -1,0 +1,149 @@
+#include "trainer/run/resume.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "trainer/data/host_batch.h"
+
+namespace retain::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr MeshShape kMesh{2, 1, 1};
+
+/// A checkpoint and a run that goes on from it, equal in everything.
+struct Pair {
+  RunState saved;
+  SavedConfig config;
+  std::map<std::string, RunKey> now = {{"model.layers", {"2", Resume::kMustAgree}},
+                                       {"run.seed", {"1", Resume::kIfAllowed}},
+                                       {kDataContents, {"aa", Resume::kIfAllowed}},
+                                       {"optimizer.lr", {"0.001", Resume::kMayDiffer}}};
+
+  Pair() {
+    saved.mesh = kMesh;
+    saved.identity = kept_values(now);
+    for (const auto& [key, here] : now)
+      if (key != kDataContents) config.values[key] = here.value;
+  }
+
+  std::vector<Change> changes(const MeshShape& mesh = kMesh) const { return changes_since(saved, config, now, mesh); }
+  std::vector<std::string> lines(const MeshShape& mesh = kMesh) const {
+    std::vector<std::string> lines;
+    for (const Change& change : changes(mesh)) lines.push_back(change.describe());
+    return lines;
+  }
+  std::string refusal(const std::vector<std::string>& allowed = {}) const {
+    try {
+      refuse_changes(changes(), allowed);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kData);
+      return error.what();
+    }
+    return "";
+  }
+};
+
+TEST(ResumeChanges, AreNoneWhereNothingDiffers) { EXPECT_THAT(Pair().lines(), IsEmpty()); }
+
+TEST(ResumeChanges, NameEveryKeyWithBothValues) {
+  Pair pair;
+  pair.config.values = {{"model.layers", "3"}, {"run.seed", "7"}, {"optimizer.lr", "0.1"}};
+  pair.saved.identity[kDataContents] = "bb";
+  EXPECT_THAT(pair.lines({1, 1, 2}), ElementsAre("data.contents was bb and is aa", "model.layers was 3 and is 2",
+                                                 "optimizer.lr was 0.1 and is 0.001", "run.seed was 7 and is 1",
+                                                 "mesh was dp=2 cp=1 tp=1 and is dp=1 cp=1 tp=2"));
+  EXPECT_EQ(Pair().refusal(), "");
+  EXPECT_THAT(pair.refusal(), HasSubstr("\n  data.contents: the checkpoint has bb, this run has aa"
+                                        "\n  model.layers: the checkpoint has 3, this run has 2"
+                                        "\n  run.seed: the checkpoint has 7, this run has 1\na run keeps its model"));
+}
+
+TEST(ResumeChanges, WhatMayBeAllowedIsRefusedWithTheOptionThatAllowsIt) {
+  Pair pair;
+  pair.config.values["run.seed"] = "7";
+  pair.saved.identity[kDataContents] = "bb";
+  EXPECT_THAT(pair.refusal(), HasSubstr("--allow-changed data.contents,run.seed goes on"));
+  EXPECT_THAT(pair.refusal({"run.seed"}), HasSubstr("--allow-changed data.contents goes on"));
+  EXPECT_EQ(pair.refusal({"run.seed", "data.contents"}), "");
+}
+
+TEST(ResumeChanges, AnotherSeedDoesNotHideOtherData) {
+  Pair pair;
+  pair.config.values["run.seed"] = "7";
+  EXPECT_EQ(pair.refusal({"run.seed"}), "");
+  pair.saved.identity[kDataContents] = "bb";
+  EXPECT_THAT(pair.refusal({"run.seed"}), HasSubstr("data.contents: the checkpoint has bb, this run has aa"));
+}
+
+TEST(ResumeChanges, AnOlderReleaseIsNotComparedInWhatItDoesNotKeep) {
+  Pair pair;
+  pair.saved.identity = {{"model.layers", "2"}, {"data.fingerprint", "cc"}};
+  for (const std::string& line : pair.lines()) EXPECT_THAT(line, HasSubstr("data.documents was "));
+  EXPECT_EQ(pair.refusal(), "");
+}
+
+TEST(ResumeChanges, WhereDocumentsBeginIsAWarningAndRefusesNothing) {
+  Pair pair;
+  pair.saved.identity["data.documents"] = "begin somewhere else";
+  ASSERT_EQ(pair.changes().size(), 1U);
+  EXPECT_TRUE(pair.changes()[0].is_warning());
+  EXPECT_EQ(pair.lines()[0], concat("data.documents was begin somewhere else and is ", kDocumentsBegin,
+                                    ": losses are not comparable with those before"));
+  EXPECT_EQ(pair.refusal(), "");
+}
+
+TEST(ResumeChanges, WhatThisReleaseDoesNotKnowIsToldAndOfAModelRefused) {
+  Pair pair;
+  pair.config.unknown = {{"train.magic", "3"}};
+  EXPECT_THAT(pair.lines(), ElementsAre("train.magic was 3, which this release does not know"));
+  EXPECT_EQ(pair.refusal(), "");
+  pair.config.unknown = {{"model.magic", "3"}};
+  EXPECT_THAT(pair.refusal(), HasSubstr("model.magic: the checkpoint has 3, this run has no such key"));
+}
+
+// What checkpoints say about documents is what batches do.
+TEST(ResumeChanges, DocumentsBeginWhereBatchesSay) {
+  constexpr int32_t kEnd = 9;
+  const HostBatch batch =
+      make_batch({.sequences = 1, .seq_len = 3, .vocab_size = 10, .end_of_document = kEnd}, std::vector{1, kEnd, 2, 3});
+  EXPECT_EQ(std::string(kDocumentsBegin),
+            batch.document_start[1] == 1 ? "begin at their end token" : "begin after their end token");
+}
+
+Config config_of(double lr, int64_t tokens, int64_t batch_tokens = 100) {
+  Config config;
+  config.optimizer.lr = lr;
+  config.schedule = {.kind = ScheduleKind::kLinear, .warmup_steps = 0, .final = 0};
+  config.train.tokens = tokens;
+  config.train.batch_tokens = batch_tokens;
+  return config;
+}
+
+TEST(RateJump, IsToldWithBothRatesAndWhatWouldAvoidIt) {
+  const std::vector<Change> changes = {{"optimizer.lr", "0.01", "0.02", Resume::kMayDiffer},
+                                       {"log.every", "1", "2", Resume::kMayDiffer}};
+  const std::string jump = find_rate_jump(config_of(0.01, 4000), config_of(0.02, 4000), 2000, changes);
+  EXPECT_THAT(jump, HasSubstr("from 5.000e-03 to 1.000e-02"));
+  EXPECT_THAT(jump, HasSubstr("optimizer.lr = 0.01 (this schedule"));
+  EXPECT_THAT(jump, HasSubstr("as before: optimizer.lr = 0.01"));
+  EXPECT_THAT(jump, Not(HasSubstr("log.every")));
+}
+
+TEST(RateJump, OfATenthIsNone) {
+  EXPECT_EQ(find_rate_jump(config_of(0.01, 4000), config_of(0.0109, 4000), 2000, {}), "");
+  EXPECT_NE(find_rate_jump(config_of(0.01, 4000), config_of(0.0111, 4000), 2000, {}), "");
+  EXPECT_NE(find_rate_jump(config_of(0.01, 4000), config_of(0.0089, 4000), 2000, {}), "");
+}
+
+TEST(RateJump, AfterTheEndOfAScheduleIsOneAndAnotherBatchIsNone) {
+  EXPECT_THAT(find_rate_jump(config_of(0.01, 4000), config_of(0.01, 8000), 4000, {}), HasSubstr("--resume PATH"));
+  EXPECT_EQ(find_rate_jump(config_of(0.01, 4000), config_of(0.01, 4000, 50), 2000, {}), "");
+}
+
+}  // namespace
+}  // namespace retain::test
