@@ -25,8 +25,10 @@ SavedConfig read_saved_config(const std::string& text) {
     throw Error(ErrorKind::kData, concat("the configuration in the checkpoint cannot be read: ",
                                          problem.empty() ? "it is " + describe(document) : problem));
   for (const ConfigNode& item : document.items) {
-    if (item.kind != ConfigNode::Kind::kMap) take(item.key, item);
-    for (const ConfigNode& inner : item.items) take(item.key + "." + inner.key, inner);
+    if (item.kind == ConfigNode::Kind::kMap)
+      for (const ConfigNode& inner : item.items) take(item.key + "." + inner.key, inner);
+    else
+      take(item.key, item);
   }
   for (const Field& field : fields) saved.values[field.path] = field.get(saved.config);
   return saved;

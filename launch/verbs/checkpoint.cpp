@@ -125,8 +125,6 @@ int checkpoint_diff(const CheckpointDiffOptions& options) {
   return on_step(options.first, [&](const Checkpoint& first) {
     return on_step(options.second, [&](const Checkpoint& second) {
       const Difference difference = compare(first, second);
-      tell(used_checkpoint(first));
-      tell(used_checkpoint(second));
       Json tensors = Json::array();
       for (const TensorDifference& t : difference.tensors) {
         tensors.push_back({{"name", t.name},

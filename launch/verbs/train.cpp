@@ -74,7 +74,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
       .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
   TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start, lock);
   if (first) {  // not before a resume is accepted
-    keep_older_values(directory, identity, training.first_step());
+    keep_older_values(directory, identity, training.begun_at_step());
     directory.write("config.yaml", parsed.source);
     directory.write("resolved.yaml", identity.resolved_config);
     directory.write("environment.json", environment_json(mpi, session.backend()));

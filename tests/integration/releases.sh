@@ -1,5 +1,6 @@
 # What every release has saved is what this one reads: its checkpoint has the digest that it had, evaluates to the loss
-# that it gave, and goes on along the losses that followed, alone and on two ranks. See tests/releases/.
+# that it gave, and goes on along the losses that followed, alone and on two ranks; it generates, and its weights begin
+# new runs. See tests/releases/.
 . "$(dirname "$0")/common.sh"
 # follows TOLERANCE FILE WANTED: "step loss" lines are all there, and near
 follows() {
@@ -18,6 +19,8 @@ for folder in "$source_dir"/tests/releases/*/; do
   "$retain" eval "$folder" --data text="$folder/text" --json 2>/dev/null | sed -nE 's/^ *"loss": ([0-9.]+),.*/0 \1/p' >got.txt
   follows 1e-5 got.txt eval.txt
 
+  "$retain" generate "$folder" --prompt A --max-tokens 2 >out.txt 2>&1 || { cat out.txt; fail "$release: no generation"; }
+
   for n in 1 2; do
     rm -rf run && mkdir run && cp -r "$folder/checkpoints" run
     sed "s#path: text#path: ${folder}text#" "$source_dir/tests/releases/run.yaml" >run.yaml
@@ -26,6 +29,7 @@ for folder in "$source_dir"/tests/releases/*/; do
     follows 1e-4 got.txt steps.txt
     grep -q '"step":4,"event":"changed","from":.*"key":"mesh"' run/events.jsonl || fail "$release: the mesh is not said to differ"
   done
+  "$retain" train run.yaml --set run.dir=begun --init-from "$folder" --set train.tokens=128 >out.txt 2>&1 || { cat out.txt; fail "$release: no new run with its weights"; }
 done
 
 # The first release did not keep what its training data held: that is said, and not taken for other data.

@@ -46,7 +46,7 @@ class TrainingRun {
   /// save (Error(kIo) when the disk is full) that the run cannot end without or that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
-  int64_t first_step() const { return origin_.steps; }  ///< finished updates when it began or was continued
+  int64_t begun_at_step() const { return origin_.steps; }  ///< finished updates when it began or was continued
 
  private:
   void begin_from(const RunStart& start);
