@@ -6,7 +6,8 @@
 namespace retain {
 
 UsedCheckpoint used_checkpoint(const Checkpoint& checkpoint, std::vector<std::string> warnings) {
-  const Path path = std::filesystem::absolute(checkpoint.path()).lexically_normal();
+  Path path = std::filesystem::absolute(checkpoint.path()).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // a slash at the end
   const Path run = path.parent_path().parent_path();
   return {.run = path.parent_path() == checkpoints_directory(run) ? run.string() : "",
           .path = path.string(),

@@ -45,7 +45,7 @@ expect_code 65 "$retain" train tiny.yaml --set run.dir=longer --set data.seq_len
 says out.txt 'data.seq_len: the checkpoint has 32, this run has 64'
 says out.txt '--allow-changed data.seq_len goes on'
 expect_code 0 "$retain" train tiny.yaml --set run.dir=longer --set data.seq_len=64 --allow-changed data.seq_len
-says out.txt 'data.seq_len was 32 and is 64: the samples that follow are drawn anew'
+says out.txt 'data.seq_len was 32 and is 64: the samples that follow are drawn in a new order'
 
 # ---- in another precision, and back ----
 expect_code 0 "$retain" train tiny.yaml --set run.dir=same --set train.tokens=3840 --set precision=fp64
@@ -74,6 +74,8 @@ assert used["run"] == run and used["step"] == 10 and used["path"] == run + "/che
 assert len(used["warnings"]) == 1 and "step-00000020 is damaged and not used" in used["warnings"][0], used
 PYTHON
 says out.txt "this is step 10 of $PWD/refused, $PWD/refused/checkpoints/step-00000010; see the warnings above"
+"$retain" checkpoint digest refused/checkpoints/step-00000010/ --json 2>/dev/null >out.json
+says out.json "\"run\": \"$PWD/refused\""
 "$retain" generate whole --prompt a --max-tokens 1 >/dev/null 2>out.txt
 says out.txt "this is step 40 of $PWD/whole"
 "$retain" checkpoint digest whole --json >out.json 2>out.txt

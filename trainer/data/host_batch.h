@@ -26,8 +26,8 @@ struct HostBatch {
   int64_t valid_targets = 0;
 };
 
-/// Which token is a document's first, as checkpoints keep it: a resume from one of another rule says so.
-inline constexpr const char* kDocumentsBegin = "begin after their end token";
+/// Where documents begin, as checkpoints keep it: a resume from one of another rule says so.
+inline constexpr const char* kDocumentsBegin = "after their end token";
 
 /// How windows become batches.
 struct BatchLayout {

@@ -14,16 +14,9 @@ namespace {
 
 // Where documents begin (kDocumentsBegin), and where they did before checkpoints said so.
 constexpr const char* kDocuments = "data.documents";
-constexpr const char* kDocumentsOnceBegan = "begin after their end token";
+constexpr const char* kDocumentsOnceBegan = "after their end token";
 
 constexpr double kCalmRateChange = 0.1;  // of the learning rate, at the joint of a resume
-
-// What else a change means, where its two values do not say so.
-const char* consequence(const std::string& key) {
-  if (key == kDocuments) return ": losses are not comparable with those before";
-  if (key == "data.seq_len") return ": the samples that follow are drawn anew, in another order";
-  return "";
-}
 
 bool decides_rate(const std::string& key) {
   return key == "optimizer.lr" || key == "train.tokens" || key == "train.batch_tokens" || key.starts_with("schedule.");
@@ -34,8 +27,11 @@ bool decides_rate(const std::string& key) {
 bool Change::is_warning() const { return resume != Resume::kMayDiffer || key == kDocuments || to.empty(); }
 
 std::string Change::describe() const {
+  if (key == kDocuments)
+    return concat("documents begin ", to, ", no more ", from, ": losses are not comparable with those before");
   if (to.empty()) return concat(key, " was ", from, ", which this release does not know");
-  return concat(key, " was ", from, " and is ", to, consequence(key));
+  const bool order = key == "data.seq_len";
+  return concat(key, " was ", from, " and is ", to, order ? ": the samples that follow are drawn in a new order" : "");
 }
 
 std::map<std::string, std::string> kept_values(const std::map<std::string, RunKey>& keys) {

@@ -83,17 +83,17 @@ TEST(ResumeChanges, AnotherSeedDoesNotHideOtherData) {
 TEST(ResumeChanges, AnOlderReleaseIsNotComparedInWhatItDoesNotKeep) {
   Pair pair;
   pair.saved.identity = {{"model.layers", "2"}, {"data.fingerprint", "cc"}};
-  for (const std::string& line : pair.lines()) EXPECT_THAT(line, HasSubstr("data.documents was "));
+  for (const std::string& line : pair.lines()) EXPECT_THAT(line, HasSubstr("documents begin"));
   EXPECT_EQ(pair.refusal(), "");
 }
 
 TEST(ResumeChanges, WhereDocumentsBeginIsAWarningAndRefusesNothing) {
   Pair pair;
-  pair.saved.identity["data.documents"] = "begin somewhere else";
+  pair.saved.identity["data.documents"] = "elsewhere";
   ASSERT_EQ(pair.changes().size(), 1U);
   EXPECT_TRUE(pair.changes()[0].is_warning());
-  EXPECT_EQ(pair.lines()[0], concat("data.documents was begin somewhere else and is ", kDocumentsBegin,
-                                    ": losses are not comparable with those before"));
+  EXPECT_EQ(pair.lines()[0], concat("documents begin ", kDocumentsBegin,
+                                    ", no more elsewhere: losses are not comparable with those before"));
   EXPECT_EQ(pair.refusal(), "");
 }
 
@@ -112,7 +112,7 @@ TEST(ResumeChanges, DocumentsBeginWhereBatchesSay) {
   const HostBatch batch =
       make_batch({.sequences = 1, .seq_len = 3, .vocab_size = 10, .end_of_document = kEnd}, std::vector{1, kEnd, 2, 3});
   EXPECT_EQ(std::string(kDocumentsBegin),
-            batch.document_start[1] == 1 ? "begin at their end token" : "begin after their end token");
+            batch.document_start[1] == 1 ? "at their end token" : "after their end token");
 }
 
 Config config_of(double lr, int64_t tokens, int64_t batch_tokens = 100) {
