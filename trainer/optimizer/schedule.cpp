@@ -37,10 +37,9 @@ double learning_rate(const ScheduleConfig& schedule, double lr, int64_t steps, d
 }
 
 double learning_rate(const Config& config, int64_t tokens) {
-  const int64_t batch = config.train.batch_tokens;
   // In two parts, so that whole steps stay whole beyond 2^53 tokens.
-  const double index =
-      static_cast<double>(tokens / batch) + static_cast<double>(tokens % batch) / static_cast<double>(batch);
+  const int64_t batch = config.train.batch_tokens, steps = tokens / batch, rest = tokens % batch;
+  const double index = static_cast<double>(steps) + static_cast<double>(rest) / static_cast<double>(batch);
   return learning_rate(config.schedule, config.optimizer.lr, config.steps(), index);
 }
 

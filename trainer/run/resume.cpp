@@ -72,7 +72,8 @@ void refuse_changes(const std::vector<Change>& changes, const std::vector<std::s
     const bool is_allowed = std::find(allowed.begin(), allowed.end(), change.key) != allowed.end();
     if (change.resume == Resume::kMayDiffer || (change.resume == Resume::kIfAllowed && is_allowed)) continue;
     problems += concat("\n  ", change.key, ": the checkpoint has ", change.from, ", this run has ",
-                       change.to.empty() ? "no such key" : change.to);
+                       change.to.empty() ? "no such key" : change.to,
+                       change.key == kDataContents ? " (what the sets of data.train hold, and their weights)" : "");
     if (change.resume == Resume::kIfAllowed) to_allow += (to_allow.empty() ? "" : ",") + change.key;
     never = never || change.resume == Resume::kMustAgree;
   }

@@ -23,12 +23,11 @@ enum class Resume : uint8_t {
 /// What the sets of data.train hold, and their weights: no key of a configuration, but --allow-changed may name it.
 inline constexpr const char* kDataContents = "data.contents";
 
-/// A configuration as a checkpoint keeps it, perhaps of another release.
+/// A configuration as a checkpoint keeps it, perhaps of another release: what it does not name is at its default.
 struct SavedConfig {
-  Config config;                              ///< what it does not name is at its default
-  std::map<std::string, std::string> values;  ///< of every key of this release
-  std::map<std::string, std::string>
-      unknown;  ///< keys, and values, that this release does not know, as they stand there
+  Config config;
+  std::map<std::string, std::string> values;   ///< of every key of this release
+  std::map<std::string, std::string> unknown;  ///< as it stands there: keys and values that this release does not know
 };
 
 struct RunKey {

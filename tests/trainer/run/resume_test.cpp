@@ -58,7 +58,8 @@ TEST(ResumeChanges, NameEveryKeyWithBothValues) {
                                                  "optimizer.lr was 0.1 and is 0.001", "run.seed was 7 and is 1",
                                                  "mesh was dp=2 cp=1 tp=1 and is dp=1 cp=1 tp=2"));
   EXPECT_EQ(Pair().refusal(), "");
-  EXPECT_THAT(pair.refusal(), HasSubstr("\n  data.contents: the checkpoint has bb, this run has aa"
+  EXPECT_THAT(pair.refusal(), HasSubstr("\n  data.contents: the checkpoint has bb, this run has aa (what the sets of "
+                                        "data.train hold, and their weights)"
                                         "\n  model.layers: the checkpoint has 3, this run has 2"
                                         "\n  run.seed: the checkpoint has 7, this run has 1\na run keeps its model"));
 }
