@@ -20,7 +20,7 @@ less="--set train.tokens=8Ki --set eval.tokens=512 --set eval.every=0"
 expect_code 0 "$retain" train run.yaml $less
 [ -e runs/mine/DONE ] || fail "no DONE"
 expect_code 0 ranks 4 train run.yaml --set parallel.tp=2 --set parallel.cp=2 $less --set train.tokens=10Ki
-for file in $(find runs/mine -mindepth 1 -maxdepth 1 -printf '%f\n') checkpoints/latest; do
+for file in $(find runs/mine -mindepth 1 -maxdepth 1 -printf '%f\n' | sed -E 's/step-[0-9]+/step-…/') checkpoints/latest; do
   grep -qE "^\|.*\`$file(/|/step-…)?\`" "${source_dir}/README.md" || fail "README does not say what $file of a run is"
 done
 

@@ -14,6 +14,7 @@ done
 "$retain" train tiny.yaml --set run.dir=same >/dev/null 2>&1
 [ "$(keys same)" = "run.dir " ] || fail "changed: $(keys same)"
 diff <(losses whole) <(losses same) || fail "a resume changes losses"
+if grep 'learning rate' same/log.txt || ls same/*-2.yaml 2>/dev/null; then fail "more is said than changed"; fi
 
 # ---- every key, both values, the older ones kept, and the jump of the learning rate ----
 "$retain" train tiny.yaml --set optimizer.lr=1e-2 --set 'optimizer.betas=[0.5, 0.6]' --set optimizer.weight_decay=0 \
