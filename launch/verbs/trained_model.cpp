@@ -20,7 +20,7 @@ TrainedModel load_trained_model(const std::string& path) {
     const std::string what =
         concat(key, " = ", value, " in ", checkpoint.path().string(), " is not known to this release");
     if (key.starts_with("model."))
-      throw Error(ErrorKind::kData, concat(what, ": it needs one such as wrote it (", checkpoint.state().build, ")"));
+      throw Error(ErrorKind::kData, concat(what, ": use the release that wrote it (", checkpoint.state().build, ")"));
     warn(what);
   }
 
