@@ -61,6 +61,8 @@ struct DataPrepareOptions {
   std::string tokenizer = "bytes";
   double holdout = 0;                   ///< the last part of all text, kept out of training, as a fraction
   std::optional<std::string> text_key;  ///< given: the inputs are JSONL
+  std::string encoding;                 ///< of the inputs; "" = UTF-8 without a byte order mark
+  int64_t skip_bad = 0;                 ///< lines of JSONL that may be left out because they cannot be used
 };
 
 struct DataInfoOptions {

@@ -30,6 +30,17 @@ void prepare_options(CLI::App& verb, DataPrepareOptions& o) {
   read_option(
       verb, "--text-key", [&o](const std::string& text) { o.text_key = text; }, "KEY",
       "take all inputs as JSONL, with the text under this\nkey of each line's object; 'text' if not given");
+  read_option(
+      verb, "--encoding",
+      [&o](const std::string& text) {
+        if (text.empty()) refuse_value("expected an encoding such as utf-16, got ''");
+        o.encoding = text;
+      },
+      "NAME",
+      "of the inputs, UTF-8 if not given; utf-16, latin-1\nand others of iconv are converted, utf-8 may begin\n"
+      "with a byte order mark, bytes are taken as such");
+  option(verb, "--skip-bad", o.skip_bad, "N", "leave out up to N lines of JSONL that cannot be\nused, and report them")
+      ->transform(whole(0, int64_t{1} << 60));
 }
 
 }  // namespace

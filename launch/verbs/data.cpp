@@ -30,11 +30,26 @@ ordered_json to_json(const TokenSetDescription& set) {
           {"beginning", set.beginning}};
 }
 
+/// What was left out and where, on stderr.
+void report(const LeftOut& left_out, const std::string& what) {
+  if (left_out.count == 0) return;
+  std::string first;
+  for (const std::string& place : left_out.first) first += "\n  " + place;
+  const auto others = left_out.count - static_cast<int64_t>(left_out.first.size());
+  if (others > 0) first += fmt::format("\n  and {} more", others);
+  fmt::print(stderr, "retain: {} {} left out:{}\n", left_out.count, what, first);
+}
+
 }  // namespace
 
 int data_prepare(const DataPrepareOptions& options) {
   const PrepareSummary summary = prepare_tokens(options.inputs, options.out, *make_tokenizer(options.tokenizer),
-                                                {.holdout_fraction = options.holdout, .text_key = options.text_key});
+                                                {.holdout_fraction = options.holdout,
+                                                 .text_key = options.text_key,
+                                                 .encoding = options.encoding,
+                                                 .skip_bad = options.skip_bad});
+  report(summary.empty_documents, "empty documents");
+  report(summary.bad_lines, "lines that cannot be used");
   for (const PreparedSet& set : summary.sets) {
     fmt::print("set={} tokens={} documents={}\n", as_word(set.prefix), set.tokens, set.documents);
   }

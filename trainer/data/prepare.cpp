@@ -11,12 +11,13 @@
 
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
+#include "trainer/data/text_reader.h"
 #include "trainer/data/token_writer.h"
 
 namespace retain {
 namespace {
 
-constexpr size_t kTextBlockBytes = 1 << 20;
+constexpr size_t kMostNamed = 8;  // of what is left out
 constexpr int64_t kTokenBlock = 1 << 18;
 
 void create_parent_folder(const std::string& prefix) {
@@ -27,38 +28,32 @@ void create_parent_folder(const std::string& prefix) {
   if (error) throw Error(ErrorKind::kCannotCreate, concat(folder.string(), ": cannot create: ", error.message()));
 }
 
-void end_document(const Tokenizer& tokenizer, TokenWriter& writer) {
-  const int32_t end = tokenizer.end_of_document();
-  writer.append(std::span(&end, 1));
-  writer.end_document();
+void leave_out(LeftOut& left_out, const std::string& what) {
+  if (left_out.first.size() < kMostNamed) left_out.first.push_back(what);
+  ++left_out.count;
 }
 
-/// Streams one document of text into the writer; returns its bytes.
-int64_t add_document(std::istream& text, const std::string& name, const Tokenizer& tokenizer, TokenWriter& writer) {
-  int64_t bytes = 0;
-  std::string pending;  // read but not encoded: what follows may change its tokens
-  std::string block(kTextBlockBytes, '\0');
-  while (text.read(block.data(), static_cast<std::streamsize>(block.size())) || text.gcount() > 0) {
-    bytes += text.gcount();
-    pending.append(block, 0, static_cast<size_t>(text.gcount()));
-    const size_t cut = tokenizer.cut(pending);
-    writer.append(tokenizer.encode(std::string_view(pending).substr(0, cut)));
-    pending.erase(0, cut);
-  }
-  if (text.bad()) throw Error(ErrorKind::kIo, concat(name, ": byte ", bytes, ": cannot read"));
-  writer.append(tokenizer.encode(pending));
-  if (bytes > 0) end_document(tokenizer, writer);
-  return bytes;
+/// Why the text of a line is no JSON.
+std::string complaint(const nlohmann::json::parse_error& error) {
+  const std::string_view what = error.what();
+  return concat("byte ", error.byte,
+                what.find("surrogate U+") != std::string_view::npos
+                    ? ": half of a surrogate pair (\\ud800 to \\udfff) is no character"
+                    : ": not valid JSON; each line must be one whole object");
 }
 
-/// The text in a line of JSONL; `place` is its file and line.
-std::string text_of_line(const std::string& line, const std::string& text_key, const std::string& place) {
-  const auto refuse = [&](const auto&... why) { return Error(ErrorKind::kData, concat(place, ": ", why...)); };
+/// The text in a line of JSONL; the line is number `number` of the file `name`.
+std::string text_of_line(const std::string& line, const std::string& text_key, const std::string& name,
+                         int64_t number) {
+  const auto refuse = [&](const auto&... why) {
+    return Error(ErrorKind::kData, concat(name, ":", number, ": ", why...));
+  };
+  check_utf8(line, name, number);
   nlohmann::json object;
   try {
     object = nlohmann::json::parse(line);
   } catch (const nlohmann::json::parse_error& error) {
-    throw refuse("byte ", error.byte, ": not valid JSON; each line must be one whole object");
+    throw refuse(complaint(error));
   } catch (const nlohmann::json::out_of_range&) {
     throw refuse("holds a number that is out of range");
   }
@@ -79,21 +74,82 @@ std::string text_of_line(const std::string& line, const std::string& text_key, c
   return std::move(text->get_ref<std::string&>());
 }
 
-/// A document a line; returns the bytes of their text.
-int64_t add_json_lines(std::istream& lines, const std::string& name, const std::string& text_key,
-                       const Tokenizer& tokenizer, TokenWriter& writer) {
-  int64_t bytes = 0, number = 0;
-  for (std::string line; std::getline(lines, line);) {
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const std::string text = text_of_line(line, text_key, concat(name, ":", number));
-    if (text.empty()) continue;
-    writer.append(tokenizer.encode(text));
-    end_document(tokenizer, writer);
-    bytes += static_cast<int64_t>(text.size());
+/// What turns inputs into tokens, one after the other.
+class Preparation {
+ public:
+  Preparation(const Tokenizer& tokenizer, const PrepareOptions& options, TokenWriter& writer, PrepareSummary& summary)
+      : tokenizer_(tokenizer), options_(options), writer_(writer), summary_(summary) {}
+
+  void add_document(std::istream& stream, const std::string& name);    ///< streams it
+  void add_json_lines(std::istream& stream, const std::string& name);  ///< a document a line
+
+ private:
+  void add_json_line(const std::string& line, const std::string& name, int64_t number);
+  void end_document() {
+    const int32_t end = tokenizer_.end_of_document();
+    writer_.append(std::span(&end, 1));
+    writer_.end_document();
   }
-  if (lines.bad()) throw Error(ErrorKind::kIo, concat(name, ": line ", number + 1, ": cannot read"));
-  return bytes;
+
+  const Tokenizer& tokenizer_;
+  const PrepareOptions& options_;
+  TokenWriter& writer_;
+  PrepareSummary& summary_;
+};
+
+void Preparation::add_document(std::istream& stream, const std::string& name) {
+  TextReader reader(stream, name, options_.encoding);
+  int64_t text_bytes = 0;
+  std::string pending;  // read but not encoded: what follows may change its tokens
+  while (reader.read(pending)) {
+    const size_t cut = tokenizer_.cut(pending);
+    writer_.append(tokenizer_.encode(std::string_view(pending).substr(0, cut)));
+    text_bytes += static_cast<int64_t>(cut);
+    pending.erase(0, cut);
+  }
+  writer_.append(tokenizer_.encode(pending));
+  text_bytes += static_cast<int64_t>(pending.size());
+  summary_.text_bytes += text_bytes;
+  if (text_bytes > 0) {
+    end_document();
+  } else {
+    leave_out(summary_.empty_documents, name);
+  }
+}
+
+void Preparation::add_json_lines(std::istream& stream, const std::string& name) {
+  TextReader reader(stream, name, options_.encoding, Utf8Check::kLater);  // a line at a time
+  int64_t number = 0;
+  std::string text;
+  size_t searched = 0;  // bytes without a newline
+  while (reader.read(text)) {
+    size_t begin = 0;
+    for (size_t end = text.find('\n', searched); end != std::string::npos; end = text.find('\n', begin)) {
+      add_json_line(text.substr(begin, end - begin), name, ++number);
+      begin = end + 1;
+    }
+    text.erase(0, begin);
+    searched = text.size();
+  }
+  add_json_line(text, name, ++number);
+}
+
+void Preparation::add_json_line(const std::string& line, const std::string& name, int64_t number) {
+  if (line.find_first_not_of(" \t\r") == std::string::npos) return;
+  std::string text;
+  try {
+    text = text_of_line(line, options_.text_key.value_or("text"), name, number);
+  } catch (const Error& error) {
+    if (options_.skip_bad == 0) throw;
+    if (summary_.bad_lines.count == options_.skip_bad) {
+      throw Error(error.kind(), concat(error.what(), " (", options_.skip_bad, " bad lines were left out before)"));
+    }
+    return leave_out(summary_.bad_lines, error.what());
+  }
+  if (text.empty()) return leave_out(summary_.empty_documents, concat(name, ":", number));
+  writer_.append(tokenizer_.encode(text));
+  end_document();
+  summary_.text_bytes += static_cast<int64_t>(text.size());
 }
 
 /// Whether the file of this name is read as JSONL; refuses what would become tokens without being text.
@@ -116,11 +172,9 @@ bool is_json_lines(const std::string& input, const std::optional<std::string>& t
   return extension == ".jsonl" || extension == ".ndjson";
 }
 
-int64_t add_input(const std::string& input, const std::optional<std::string>& text_key, const Tokenizer& tokenizer,
-                  TokenWriter& writer) {
+void add_input(const std::string& input, const std::optional<std::string>& text_key, Preparation& preparation) {
   const auto add = [&](std::istream& stream, const std::string& name, bool json_lines) {
-    return json_lines ? add_json_lines(stream, name, text_key.value_or("text"), tokenizer, writer)
-                      : add_document(stream, name, tokenizer, writer);
+    json_lines ? preparation.add_json_lines(stream, name) : preparation.add_document(stream, name);
   };
   if (input == "-") return add(std::cin, "standard input", text_key.has_value());
   if (!std::filesystem::exists(input)) throw Error(ErrorKind::kMissingInput, concat(input, ": there is no such file"));
@@ -128,7 +182,7 @@ int64_t add_input(const std::string& input, const std::optional<std::string>& te
   const bool json_lines = is_json_lines(input, text_key);
   std::ifstream file(input, std::ios::binary);
   if (!file) throw Error(ErrorKind::kIo, concat(input, ": cannot open"));
-  return add(file, input, json_lines);
+  add(file, input, json_lines);
 }
 
 /// Tokens [begin, end) of a set, as documents, to a set of their own.
@@ -171,11 +225,12 @@ class TemporarySet {
 };
 
 PrepareSummary write_whole(std::span<const std::string> inputs, const std::string& prefix, const Tokenizer& tokenizer,
-                           const std::optional<std::string>& text_key) {
+                           const PrepareOptions& options) {
   TokenWriter writer(prefix, tokenizer.vocab_size());
   PrepareSummary summary;
-  for (const std::string& input : inputs) summary.input_bytes += add_input(input, text_key, tokenizer, writer);
-  if (summary.input_bytes == 0) throw Error(ErrorKind::kData, concat(inputs.size(), " inputs hold no text"));
+  Preparation preparation(tokenizer, options, writer, summary);
+  for (const std::string& input : inputs) add_input(input, options.text_key, preparation);
+  if (summary.text_bytes == 0) throw Error(ErrorKind::kData, concat(inputs.size(), " inputs hold no text"));
   writer.finish();
   summary.sets.push_back({prefix, writer.tokens(), writer.documents()});
   return summary;
@@ -191,11 +246,11 @@ PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::st
     throw Error(ErrorKind::kConfig, concat("holdout: got ", holdout_fraction, ", want a fraction in [0, 1)"));
   }
   create_parent_folder(out_prefix);
-  if (holdout_fraction == 0) return write_whole(inputs, out_prefix, tokenizer, options.text_key);
+  if (holdout_fraction == 0) return write_whole(inputs, out_prefix, tokenizer, options);
 
   // How many tokens there are is known only after all inputs were read, and standard input is read once.
   const TemporarySet whole(out_prefix + ".whole");
-  PrepareSummary summary = write_whole(inputs, whole.prefix(), tokenizer, options.text_key);
+  PrepareSummary summary = write_whole(inputs, whole.prefix(), tokenizer, options);
   const TokenSet set(whole.prefix());
   const int64_t held_out = std::llround(holdout_fraction * static_cast<double>(set.tokens()));
   if (held_out == 0 || held_out == set.tokens()) {

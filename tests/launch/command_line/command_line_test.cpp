@@ -77,7 +77,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "plan: --json --ranks --set\n"
             "eval: --data --json --mode --tokens\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
-            "data prepare: --holdout --out --text-key --tokenizer\n"
+            "data prepare: --encoding --holdout --out --skip-bad --text-key --tokenizer\n"
             "data info: --json\n"
             "checkpoint list: --json\n"
             "checkpoint verify: --json\n"
@@ -167,6 +167,12 @@ TEST(CommandLine, DataAndCheckpoint) {
   for (const auto& [share, fraction] : std::vector<std::pair<std::string, double>>{
            {"5%", 0.05}, {"0.7%", 0.007}, {"12.5%", 0.125}, {"1.1%", 0.011}, {"1e1%", 0.1}, {"0.07", 0.07}})
     EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--holdout", share}).holdout, fraction);
+  EXPECT_EQ(prepare.encoding, "");
+  EXPECT_EQ(prepare.skip_bad, 0);
+  const auto other =
+      parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--encoding", "utf-16", "--skip-bad", "1k"});
+  EXPECT_EQ(other.encoding, "utf-16");
+  EXPECT_EQ(other.skip_bad, 1000);
   EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--holdout", "0.25"}).holdout, 0.25);
   EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--text-key", "body"}).text_key, "body");
   EXPECT_THAT(parse<DataPrepareOptions>({"data", "prepare", "--out", "b", "--", "--a"}).inputs, ElementsAre("--a"));

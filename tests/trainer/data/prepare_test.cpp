@@ -27,10 +27,21 @@ class Prepare : public testing::Test {
     write_file(folder_.file(name), text);
     return folder_.file(name);
   }
+  PrepareSummary prepare(const std::vector<std::string>& inputs, const PrepareOptions& options) const {
+    return prepare_tokens(inputs, folder_.file("out/set"), *tokenizer_, options);
+  }
   PrepareSummary prepare(const std::vector<std::string>& inputs, double holdout = 0,
                          const std::optional<std::string>& text_key = {}) const {
-    return prepare_tokens(inputs, folder_.file("out/set"), *tokenizer_,
-                          {.holdout_fraction = holdout, .text_key = text_key});
+    return prepare(inputs, {.holdout_fraction = holdout, .text_key = text_key});
+  }
+  /// Of a file whose text comes in this encoding; its tokens as text.
+  std::string text_of(const std::string& text, const std::string& encoding, const std::string& name = "a.txt") const {
+    prepare({input(name, text)}, {.encoding = encoding});
+    return tokenizer_->decode(tokens_of(folder_.file("out/set")));
+  }
+  std::string refusal(const std::string& text, const std::string& encoding = "", const std::string& name = "a.txt",
+                      ErrorKind kind = ErrorKind::kData) const {
+    return message_of(kind, [&] { text_of(text, encoding, name); });
   }
   std::string complaint(const std::string& json_lines, const std::optional<std::string>& text_key = {}) const {
     return message_of(ErrorKind::kData, [&] { prepare({input("a.jsonl", json_lines)}, 0, text_key); });
@@ -40,12 +51,12 @@ class Prepare : public testing::Test {
 };
 
 TEST_F(Prepare, MakesOneDocumentOfEachFile) {
-  const PrepareSummary summary = prepare({input("a", "abc"), input("empty", ""), input("b", "\xff")});
-  EXPECT_EQ(summary.input_bytes, 4);
+  const PrepareSummary summary = prepare({input("a", "abc"), input("empty", ""), input("b", "z")});
+  EXPECT_EQ(summary.text_bytes, 4);
   ASSERT_EQ(summary.sets.size(), 1);
   EXPECT_EQ(summary.sets[0].tokens, 6);
   EXPECT_EQ(summary.sets[0].documents, 2);
-  EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'a', 'b', 'c', 256, 255, 256}));
+  EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'a', 'b', 'c', 256, 'z', 256}));
   EXPECT_EQ(TokenSet(folder_.file("out/set")).documents(), 2);
 }
 
@@ -60,7 +71,7 @@ TEST_F(Prepare, StreamsTextLargerThanItsBlocks) {
 
 TEST_F(Prepare, MakesOneDocumentOfEachLineOfJson) {
   const std::string lines =
-      "\xef\xbb\xbf{\"id\": 1, \"text\": \"a\\nb\"}\n"
+      "{\"id\": 1, \"text\": \"a\\nb\"}\n"
       "\n  \r\n"
       "{\"text\": \"\"}\n"
       "{\"meta\": {\"text\": \"no\"}, \"text\": \"\\u00e9\"}\r\n"
@@ -70,7 +81,7 @@ TEST_F(Prepare, MakesOneDocumentOfEachLineOfJson) {
   EXPECT_EQ(tokens_of(folder_.file("out/set")),
             (std::vector<int32_t>{'a', '\n', 'b', 256, 0xc3, 0xa9, 256, 'l', 'a', 's', 't', 256,  //
                                   '{', '"',  't', 'e', 'x',  't',  '"', ':', ' ', '1', '}', 256}));
-  EXPECT_EQ(summary.input_bytes, 3 + 2 + 4 + 11);
+  EXPECT_EQ(summary.text_bytes, 3 + 2 + 4 + 11);
   prepare({input("c.jsonl", "{\"text\": 5, \"content\": \"c\"}")}, 0, "content");
   EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'c', 256}));
 }
@@ -103,7 +114,14 @@ TEST_F(Prepare, NamesTheLineOfJsonThatItCannotUse) {
   const std::string good = "{\"text\": \"a\"}\n", file = folder_.file("a.jsonl");
   const std::string invalid = ": not valid JSON; each line must be one whole object";
   EXPECT_EQ(complaint(good + "\n{\"text\": \"a}\n"), file + ":3: byte 13" + invalid);
-  EXPECT_EQ(complaint(good + "{\"text\": \"\xff\"}"), file + ":2: byte 11" + invalid);
+  EXPECT_EQ(complaint(good + "{\"text\": \"\xff\"}"),
+            file +
+                ":2: byte 11 (0xff) is not UTF-8 but perhaps Latin-1; --encoding latin-1 converts the text, "
+                "--encoding bytes takes it as it is");
+  for (const char* half : {"\\ud83d", "\\ude00", "\\ud83dx"}) {
+    EXPECT_THAT(complaint(good + "{\"text\": \"ab" + half + "\"}"),
+                testing::AllOf(testing::StartsWith(file + ":2: byte 1"), HasSubstr("half of a surrogate pair")));
+  }
   EXPECT_EQ(complaint("{\n\"text\": \"a\"}"), file + ":1: byte 2" + invalid);
   EXPECT_EQ(complaint("{\"text\": \"" + std::string(200'000, 'x')), file + ":1: byte 200011" + invalid);
   EXPECT_EQ(complaint(good + "{\"text\": \"a\", \"n\": 1e999}"), file + ":2: holds a number that is out of range");
@@ -122,6 +140,92 @@ TEST_F(Prepare, NamesTheLineOfJsonThatItCannotUse) {
   EXPECT_THAT(complaint(many + "}"), HasSubstr("'k103', 'k104', ... (--text-key"));
   EXPECT_THAT(complaint("\n{\"text\": \"\"}\n"), HasSubstr("hold no text"));
   EXPECT_FALSE(std::filesystem::exists(folder_.file("out/set.bin")));
+}
+
+TEST_F(Prepare, CountsWhatIsEmptyAndNamesTheFirst) {
+  const PrepareSummary summary =
+      prepare({input("a.jsonl", "{\"text\": \"\"}\n\n{\"text\": \"abc\"}\n{\"text\": \"\"}\n"), input("b", "")});
+  EXPECT_EQ(summary.empty_documents.count, 3);
+  EXPECT_EQ(summary.empty_documents.first,
+            (std::vector<std::string>{folder_.file("a.jsonl:1"), folder_.file("a.jsonl:4"), folder_.file("b")}));
+  EXPECT_EQ(summary.sets[0].documents, 1);
+  EXPECT_EQ(summary.bad_lines.count, 0);
+}
+
+TEST_F(Prepare, LeavesOutAsManyBadLinesAsItMay) {
+  const std::string lines =
+      "{\"text\": \"a\"}\n{\"text\": null}\nno\n{\"text\": \"\xff\"}\n{\"text\": \"\\ud83d\"}\n{\"body\": \"x\"}\n"
+      "{\"text\": \"b\"}";
+  const PrepareSummary summary = prepare({input("a.jsonl", lines)}, {.skip_bad = 5});
+  EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'a', 256, 'b', 256}));
+  EXPECT_EQ(summary.bad_lines.count, 5);
+  ASSERT_EQ(summary.bad_lines.first.size(), 5);
+  EXPECT_EQ(summary.bad_lines.first[0], folder_.file("a.jsonl") + ":2: 'text' is null, want a string");
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { prepare({input("a.jsonl", lines)}, {.skip_bad = 4}); }),
+              HasSubstr("a.jsonl:6: has no 'text' but 'body' (--text-key names the one to take) (4 bad lines were left "
+                        "out before)"));
+}
+
+TEST_F(Prepare, TellsOtherEncodingsApartByName) {
+  using namespace std::string_literals;
+  const std::string place = folder_.file("a.txt"), wanted = ", want UTF-8; --encoding ";
+  EXPECT_EQ(refusal("\xff\xfe"s + "a\0\n\0"s),
+            place + ":1: is UTF-16 by its byte order mark" + wanted + "utf-16 converts it");
+  EXPECT_EQ(refusal("\xfe\xff"s + "\0a"s),
+            place + ":1: is UTF-16 by its byte order mark" + wanted + "utf-16 converts it");
+  EXPECT_EQ(refusal("\xff\xfe\0\0a\0\0\0"s),
+            place + ":1: is UTF-32 by its byte order mark" + wanted + "utf-32 converts it");
+  EXPECT_EQ(refusal("a\0b\0c\0"s),
+            place + ":1: looks like UTF-16 without a byte order mark" + wanted + "utf-16le converts it");
+  EXPECT_EQ(refusal("\0a\0b\0c"s),
+            place + ":1: looks like UTF-16 without a byte order mark" + wanted + "utf-16be converts it");
+  EXPECT_EQ(refusal("\xef\xbb\xbftext"), place + ":1: begins with a byte order mark; --encoding utf-8 leaves it out");
+  EXPECT_EQ(refusal("\xef\xbb\xbf{\"text\": \"a\"}", "", "b.jsonl"),
+            folder_.file("b.jsonl") + ":1: begins with a byte order mark; --encoding utf-8 leaves it out");
+  EXPECT_EQ(refusal("one\ntwo\nd\xe9j\xe0 vu\n"),
+            place +
+                ":3: byte 2 (0xe9) is not UTF-8 but perhaps Latin-1; --encoding latin-1 converts the text, "
+                "--encoding bytes takes it as it is");
+  EXPECT_THAT(refusal("\x93quoted\x94"), HasSubstr(":1: byte 1 (0x93) is not UTF-8 but perhaps Windows-1252"));
+  EXPECT_THAT(refusal("cut short \xe2\x82"), HasSubstr(":1: byte 11 (0xe2) is not UTF-8"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.file("out/set.bin")));
+}
+
+TEST_F(Prepare, ConvertsOnRequest) {
+  using namespace std::string_literals;
+  const std::string text = "d\xc3\xa9j\xc3\xa0\n";
+  EXPECT_EQ(text_of("d\xe9j\xe0\n", "latin-1"), text);
+  EXPECT_EQ(text_of("d\xe9j\xe0\n", "Windows-1252"), text);
+  EXPECT_EQ(text_of("\xff\xfe"
+                    "d\0\xe9\0j\0\xe0\0\n\0"s,
+                    "utf-16"),
+            text);
+  EXPECT_EQ(text_of("\xfe\xff\0d\0\xe9\0j\0\xe0\0\n"s, "UTF-16"), text);
+  EXPECT_EQ(text_of("\xff\xfe"
+                    "d\0\xe9\0j\0\xe0\0\n\0"s,
+                    "utf-16le"),
+            text);
+  EXPECT_EQ(text_of("\xef\xbb\xbf" + text, "utf-8"), text);
+  EXPECT_EQ(text_of(text, "UTF8"), text);
+  EXPECT_EQ(text_of("\xef\xbb\xbf\xff\0"s, "bytes"), "\xef\xbb\xbf\xff\0"s);
+  EXPECT_EQ(text_of("{\"text\": \"d\xe9j\xe0\\n\"}\n", "latin-1", "a.jsonl"), text);
+  EXPECT_EQ(text_of("\xef\xbb\xbf{\"text\": \"a\"}", "utf-8", "a.jsonl"), "a");
+  EXPECT_THAT(refusal("ab\nc\x81", "windows-1252"), HasSubstr("a.txt:2: byte 0x81 is no character of windows-1252"));
+  EXPECT_THAT(refusal("\xff\xfe"
+                      "a\0\n\0b"s,
+                      "utf-16"),
+              HasSubstr("a.txt:2: ends inside of a character of utf-16"));
+  EXPECT_THAT(refusal("a", "utf-9", "a.txt", ErrorKind::kUsage), HasSubstr("the encoding 'utf-9' is not known"));
+}
+
+TEST_F(Prepare, CharactersCutByItsBlocksStayWhole) {
+  std::string text(1, 'x'), latin(1, 'x');  // so that blocks end inside of characters
+  for (int i = 0; i < 800'000; ++i) {
+    text += "\xe2\x82\xac";
+    latin += "\x80";
+  }
+  EXPECT_EQ(text_of(text, ""), text);
+  EXPECT_EQ(text_of(latin, "windows-1252"), text);
 }
 
 TEST_F(Prepare, HoldsTheLastFractionOut) {
