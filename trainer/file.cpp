@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,14 @@ ErrorKind kind_of_open(int error) {
   return error == ENOENT || error == ENOTDIR ? ErrorKind::kMissingInput : ErrorKind::kIo;
 }
 
+// Why a call failed, and what helps against a limit.
+std::string reason_of(int error) {
+  rlimit limit{};
+  if (error != EMFILE || getrlimit(RLIMIT_NOFILE, &limit) != 0) return std::strerror(error);
+  return fmt::format("{}: this process may have {} open at once; 'ulimit -n' raises that", std::strerror(error),
+                     limit.rlim_cur);
+}
+
 // Where the text of a file is written until it is whole.
 Path aside_of(const Path& path) { return path.string() + ".new." + make_nonce(); }
 
@@ -38,7 +47,7 @@ void rename_file(const Path& from, const Path& to, ErrorKind kind) {
 }  // namespace
 
 void throw_errno(ErrorKind kind, std::string_view call, const Path& path, int error) {
-  throw Error(kind, concat(call, " ", path.string(), ": ", std::strerror(error)));
+  throw Error(kind, concat(call, " ", path.string(), ": ", reason_of(error)));
 }
 
 File::~File() {
@@ -63,7 +72,7 @@ File File::open(const Path& path) {
 File File::open_input(const Path& path) {
   const int descriptor = ::open(path.c_str(), kRead), error = errno;
   if (descriptor < 0) {
-    throw Error(kind_of_open(error), concat(path.string(), ": cannot open: ", std::strerror(error)));
+    throw Error(kind_of_open(error), concat(path.string(), ": cannot open: ", reason_of(error)));
   }
   File file(descriptor, path);
   if (!file.look()) throw Error(ErrorKind::kData, concat(path.string(), ": not a regular file"));

@@ -150,51 +150,52 @@ std::string token_set_prefix(const std::string& path) {
   return path;
 }
 
-TokenSet::TokenSet(const std::string& path, int64_t vocab_size)
+TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files)
     : prefix_(existing_prefix(token_set_prefix(path), path)),
       vocab_size_(std::min(vocab_size, kAnyVocabulary)),
-      idx_(File::open_input(prefix_ + ".idx")),
-      bin_(File::open_input(prefix_ + ".bin")),
-      header_(read_header()) {
-  check_sequences();
-  check_documents();
-  tokens_ = bin_.bytes() / token_type_bytes(header_.type);
-  fingerprint_ = compute_fingerprint();
+      files_(files ? std::move(files) : std::make_shared<OpenFiles>(2)) {
+  const auto idx = index(), bin = binary();
+  header_ = read_header(*idx);
+  bytes_ = bin->bytes();
+  tokens_ = bytes_ / token_type_bytes(header_.type);
+  check_sequences(*idx, *bin);
+  check_documents(*idx);
+  fingerprint_ = compute_fingerprint(*idx, *bin);
 }
 
-TokenIndexHeader TokenSet::read_header() const {
-  if (idx_.bytes() < TokenIndexHeader::kBytes) {
-    damaged(idx_, idx_.bytes(), "size of the index", concat(idx_.bytes(), " bytes"),
+TokenIndexHeader TokenSet::read_header(const File& idx) const {
+  if (idx.bytes() < TokenIndexHeader::kBytes) {
+    damaged(idx, idx.bytes(), "size of the index", concat(idx.bytes(), " bytes"),
             concat("at least the header's ", TokenIndexHeader::kBytes));
   }
   std::array<std::byte, TokenIndexHeader::kBytes> raw;
-  idx_.read(raw.data(), TokenIndexHeader::kBytes, 0);
+  idx.read(raw.data(), TokenIndexHeader::kBytes, 0);
   if (std::memcmp(raw.data(), TokenIndexHeader::kMagic, sizeof TokenIndexHeader::kMagic) != 0) {
-    damaged(idx_, 0, "magic", "other bytes", "'MMIDIDX\\0\\0' of an index of tokens (Megatron IndexedDataset)");
+    damaged(idx, 0, "magic", "other bytes", "'MMIDIDX\\0\\0' of an index of tokens (Megatron IndexedDataset)");
   }
   const auto version = load<uint64_t>(&raw[9]);
-  if (version != TokenIndexHeader::kVersion) damaged(idx_, 9, "version", version, TokenIndexHeader::kVersion);
+  if (version != TokenIndexHeader::kVersion) damaged(idx, 9, "version", version, TokenIndexHeader::kVersion);
   const auto code = load<uint8_t>(&raw[17]);
   if (code < 1 || code > 8 || code == 6 || code == 7) {
-    damaged(idx_, 17, "code of the tokens' type", int{code}, "1 uint8, 2 int8, 3 int16, 4 int32, 5 int64 or 8 uint16");
+    damaged(idx, 17, "code of the tokens' type", int{code}, "1 uint8, 2 int8, 3 int16, 4 int32, 5 int64 or 8 uint16");
   }
   const auto sequences = load<uint64_t>(&raw[18]), boundaries = load<uint64_t>(&raw[26]);
-  const auto size = static_cast<uint64_t>(idx_.bytes());
-  if (sequences == 0) damaged(idx_, 18, "number of sequences", 0, "at least 1: there are no tokens");
+  const auto size = static_cast<uint64_t>(idx.bytes());
+  if (sequences == 0) damaged(idx, 18, "number of sequences", 0, "at least 1: there are no tokens");
   // Both counts are bounded by the file's size before they are multiplied.
-  if (sequences > size / 12) damaged(idx_, 18, "number of sequences", sequences, concat("what fits ", size, " bytes"));
+  if (sequences > size / 12) damaged(idx, 18, "number of sequences", sequences, concat("what fits ", size, " bytes"));
   if (boundaries < 2 || boundaries > size / 8) {
-    damaged(idx_, 26, "number of document boundaries", boundaries, concat("2 to what fits ", size, " bytes"));
+    damaged(idx, 26, "number of document boundaries", boundaries, concat("2 to what fits ", size, " bytes"));
   }
   const uint64_t want = TokenIndexHeader::kBytes + 12 * sequences + 8 * boundaries;
   if (size == want + sequences) {
-    damaged(idx_, static_cast<int64_t>(want), "list of modes", "a multimodal set", "text only");
+    damaged(idx, static_cast<int64_t>(want), "list of modes", "a multimodal set", "text only");
   }
-  if (size != want) damaged(idx_, std::min(idx_.bytes(), static_cast<int64_t>(want)), "size of the index", size, want);
+  if (size != want) damaged(idx, std::min(idx.bytes(), static_cast<int64_t>(want)), "size of the index", size, want);
   return {static_cast<TokenType>(code), static_cast<int64_t>(sequences), static_cast<int64_t>(boundaries)};
 }
 
-void TokenSet::check_sequences() const {
+void TokenSet::check_sequences(const File& idx, const File& bin) const {
   const int64_t lengths_at = TokenIndexHeader::kBytes, offsets_at = lengths_at + 4 * header_.sequences;
   const int64_t token_bytes = token_type_bytes(header_.type);
   int64_t expected = 0;  // the byte at which the next sequence starts
@@ -204,70 +205,107 @@ void TokenSet::check_sequences() const {
     const int64_t count = std::min(kBlockElements, header_.sequences - first);
     lengths.resize(static_cast<size_t>(count));
     offsets.resize(static_cast<size_t>(count));
-    read_elements(idx_, lengths_at + 4 * first, lengths);
-    read_elements(idx_, offsets_at + 8 * first, offsets);
+    read_elements(idx, lengths_at + 4 * first, lengths);
+    read_elements(idx, offsets_at + 8 * first, offsets);
     for (int64_t i = 0; i < count; ++i) {
       const auto at = static_cast<size_t>(i);
       if (lengths[at] < 0) {
-        damaged(idx_, lengths_at + 4 * (first + i), concat("length of sequence ", first + i), lengths[at], "0 or more");
+        damaged(idx, lengths_at + 4 * (first + i), concat("length of sequence ", first + i), lengths[at], "0 or more");
       }
       if (offsets[at] != expected) {
-        damaged(idx_, offsets_at + 8 * (first + i), concat("offset of sequence ", first + i), offsets[at], expected);
+        damaged(idx, offsets_at + 8 * (first + i), concat("offset of sequence ", first + i), offsets[at], expected);
       }
       expected += lengths[at] * token_bytes;
-      if (expected > bin_.bytes()) {
-        damaged(bin_, bin_.bytes(), "size of the tokens", bin_.bytes(),
+      if (expected > bin.bytes()) {
+        damaged(bin, bin.bytes(), "size of the tokens", bin.bytes(),
                 concat("at least ", expected, ", where sequence ", first + i, " ends"));
       }
     }
   }
-  if (expected != bin_.bytes()) damaged(bin_, expected, "size of the tokens", bin_.bytes(), expected);
-  if (expected == 0) damaged(bin_, 0, "number of tokens", 0, "at least 1");
+  if (expected != bin.bytes()) damaged(bin, expected, "size of the tokens", bin.bytes(), expected);
+  if (expected == 0) damaged(bin, 0, "number of tokens", 0, "at least 1");
 }
 
-void TokenSet::check_documents() const {
+void TokenSet::check_documents(const File& idx) const {
   const int64_t documents_at = TokenIndexHeader::kBytes + 12 * header_.sequences;
   int64_t previous = 0;
   std::vector<int64_t> documents;
   for (int64_t first = 0; first < header_.boundaries; first += kBlockElements) {
     const int64_t count = std::min(kBlockElements, header_.boundaries - first);
     documents.resize(static_cast<size_t>(count));
-    read_elements(idx_, documents_at + 8 * first, documents);
+    read_elements(idx, documents_at + 8 * first, documents);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t boundary = documents[static_cast<size_t>(i)], offset = documents_at + 8 * (first + i);
       const std::string what = "document boundary";
-      if (first + i == 0 && boundary != 0) damaged(idx_, offset, what, boundary, 0);
-      if (boundary < previous) damaged(idx_, offset, what, boundary, concat(previous, " or more"));
-      if (boundary > header_.sequences) damaged(idx_, offset, what, boundary, concat("at most ", header_.sequences));
+      if (first + i == 0 && boundary != 0) damaged(idx, offset, what, boundary, 0);
+      if (boundary < previous) damaged(idx, offset, what, boundary, concat(previous, " or more"));
+      if (boundary > header_.sequences) damaged(idx, offset, what, boundary, concat("at most ", header_.sequences));
       previous = boundary;
     }
   }
   if (previous != header_.sequences) {
-    damaged(idx_, idx_.bytes() - 8, "last document boundary", previous, header_.sequences);
+    damaged(idx, idx.bytes() - 8, "last document boundary", previous, header_.sequences);
   }
 }
 
-uint64_t TokenSet::compute_fingerprint() const {
+uint64_t TokenSet::compute_fingerprint(const File& idx, const File& bin) {
   const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
   XXH3_64bits_reset(state.get());
   std::vector<std::byte> block;
-  for (int64_t at = 0; at < idx_.bytes(); at += kBlockElements) {
-    block.resize(static_cast<size_t>(std::min(kBlockElements, idx_.bytes() - at)));
-    read_elements(idx_, at, block);
+  for (int64_t at = 0; at < idx.bytes(); at += kBlockElements) {
+    block.resize(static_cast<size_t>(std::min(kBlockElements, idx.bytes() - at)));
+    read_elements(idx, at, block);
     XXH3_64bits_update(state.get(), block.data(), block.size());
   }
-  const std::array<int64_t, 2> sizes = {idx_.bytes(), bin_.bytes()};
+  const std::array<int64_t, 2> sizes = {idx.bytes(), bin.bytes()};
   XXH3_64bits_update(state.get(), sizes.data(), sizeof sizes);
-  block.resize(static_cast<size_t>(std::min(kSampleBlockBytes, bin_.bytes())));
-  const int64_t last = bin_.bytes() - static_cast<int64_t>(block.size());
+  block.resize(static_cast<size_t>(std::min(kSampleBlockBytes, bin.bytes())));
+  const int64_t last = bin.bytes() - static_cast<int64_t>(block.size());
   for (int64_t i = 0; i < kSampleBlocks; ++i) {  // evenly from the first block to the last
-    read_elements(bin_, last / (kSampleBlocks - 1) * i + last % (kSampleBlocks - 1) * i / (kSampleBlocks - 1), block);
+    read_elements(bin, last / (kSampleBlocks - 1) * i + last % (kSampleBlocks - 1) * i / (kSampleBlocks - 1), block);
     XXH3_64bits_update(state.get(), block.data(), block.size());
   }
   return XXH3_64bits_digest(state.get());
 }
 
-void TokenSet::read(int64_t begin, std::span<int32_t> out) const {
+int64_t TokenSet::document_begin(const File& idx, int64_t document) const {
+  const int64_t offsets_at = TokenIndexHeader::kBytes + 4 * header_.sequences;
+  std::array<int64_t, 1> sequence, offset;
+  idx.read(sequence.data(), sizeof sequence, offsets_at + 8 * (header_.sequences + document));
+  if (sequence[0] == header_.sequences) return tokens_;
+  idx.read(offset.data(), sizeof offset, offsets_at + 8 * sequence[0]);
+  return offset[0] / token_type_bytes(header_.type);
+}
+
+int64_t TokenSet::document_begin(int64_t document) const {
+  RETAIN_CHECK(document >= 0 && document <= documents(), prefix_, ": document ", document, " of ", documents());
+  return document_begin(*index(), document);
+}
+
+std::vector<int64_t> TokenSet::document_begins(int64_t begin, int64_t end) const {
+  if (documents() == 1) return {};
+  const auto idx = index();
+  int64_t low = 1, high = documents();  // the first document in [low, high] that begins at `begin` or behind it
+  while (low < high) {
+    const int64_t middle = low + (high - low) / 2;
+    if (document_begin(*idx, middle) < begin) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  std::vector<int64_t> begins;
+  for (; low < documents(); ++low) {
+    const int64_t at = document_begin(*idx, low);
+    if (at >= end) break;
+    // A document may be empty, and an index be written anew under us.
+    if (at >= std::max<int64_t>(begin, 1) && (begins.empty() || begins.back() < at)) begins.push_back(at);
+  }
+  return begins;
+}
+
+void TokenSet::read(int64_t begin, std::span<int32_t> out, int64_t limit) const {
+  const auto bin = binary();
   const auto count = static_cast<int64_t>(out.size());
   RETAIN_CHECK(begin >= 0 && count <= tokens_ && begin <= tokens_ - count, prefix_, ": tokens ", begin, " to ",
                begin + count, " of ", tokens_);
@@ -276,13 +314,14 @@ void TokenSet::read(int64_t begin, std::span<int32_t> out) const {
   for (int64_t done = 0; done < count;) {
     const int64_t part = std::min(kReadBytes / token_bytes, count - done);
     const int64_t offset = (begin + done) * token_bytes;
-    bin_.read(raw.data(), part * token_bytes, offset);
+    bin->read(raw.data(), part * token_bytes, offset);
     const int64_t bad =
-        widen(header_.type, raw.data(), out.subspan(static_cast<size_t>(done), static_cast<size_t>(part)), vocab_size_);
+        widen(header_.type, raw.data(), out.subspan(static_cast<size_t>(done), static_cast<size_t>(part)), limit);
     if (bad >= 0) {
-      damaged(bin_, offset + bad * token_bytes, concat("token ", begin + done + bad),
-              stored_token(header_.type, &raw[static_cast<size_t>(bad * token_bytes)]),
-              concat("0 to ", vocab_size_ - 1, " (the vocabulary has ", vocab_size_, " tokens)"));
+      const int64_t found = stored_token(header_.type, &raw[static_cast<size_t>(bad * token_bytes)]);
+      damaged(*bin, offset + bad * token_bytes, concat("token ", begin + done + bad), found,
+              concat("0 to ", limit - 1, " (the vocabulary has ", limit, " tokens",
+                     found >= 0 && found < kAnyVocabulary ? concat(", at least ", found + 1, " are needed)") : ")"));
     }
     done += part;
   }

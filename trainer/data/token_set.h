@@ -1,14 +1,15 @@
 // A set of tokens on disk, in the format of Megatron's IndexedDataset: PREFIX.bin holds the tokens of all documents,
-// one after the other, PREFIX.idx says how long they are. Opening checks the whole index against the files. Documents
-// end with the tokenizer's end-of-document token (Megatron's --append-eod): the tokens alone tell where documents
-// begin. All methods are const and may be called from any thread.
+// one after the other, PREFIX.idx says how long they are. Opening checks the whole index against the files. What a
+// document is to training is said by trainer/data/documents.h. All methods are const; any thread may call them.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
-#include "trainer/file.h"
+#include "trainer/data/open_files.h"
 
 namespace retain {
 
@@ -36,34 +37,48 @@ class TokenSet {
  public:
   static constexpr int64_t kAnyVocabulary = int64_t{1} << 31;
 
-  /// Opens PREFIX.idx and PREFIX.bin; `path` is the prefix or either file. Throws Error(kMissingInput), or Error(kData)
-  /// with file, offset, what was found and what was wanted.
-  explicit TokenSet(const std::string& path, int64_t vocab_size = kAnyVocabulary);
+  /// Opens PREFIX.idx and PREFIX.bin; `path` is the prefix or either file. Of many sets that share `files` only the
+  /// last used are open; without it they stay open. Throws Error(kMissingInput), or Error(kData) with file, offset,
+  /// what was found and what was wanted.
+  explicit TokenSet(const std::string& path, int64_t vocab_size = kAnyVocabulary,
+                    std::shared_ptr<OpenFiles> files = nullptr);
 
   const std::string& prefix() const { return prefix_; }
   int64_t tokens() const { return tokens_; }
   int64_t documents() const { return header_.boundaries - 1; }
-  int64_t bytes() const { return bin_.bytes(); }  ///< of PREFIX.bin
+  int64_t bytes() const { return bytes_; }  ///< of PREFIX.bin
   TokenType type() const { return header_.type; }
 
   /// Tokens [begin, begin + out.size()), which lie inside the set. Throws Error(kData) with file, offset and token when
   /// one is outside [0, vocab_size), or when the file has shrunk.
-  void read(int64_t begin, std::span<int32_t> out) const;
+  void read(int64_t begin, std::span<int32_t> out) const { read(begin, out, vocab_size_); }
+  /// The same of tokens that may be outside the vocabulary.
+  void read_any(int64_t begin, std::span<int32_t> out) const { read(begin, out, kAnyVocabulary); }
+
+  /// The token with which document [0, documents()) of the index begins; tokens() for documents().
+  int64_t document_begin(int64_t document) const;
+  /// The first tokens, in [begin, end), of documents of the index, each once; never 0.
+  std::vector<int64_t> document_begins(int64_t begin, int64_t end) const;
 
   /// xxh3 of the whole index, the sizes, and a fixed sample of blocks of the tokens: tells whether a run that goes on
   /// reads what it read before. The path does not matter.
   uint64_t fingerprint() const { return fingerprint_; }
 
  private:
-  TokenIndexHeader read_header() const;
-  void check_sequences() const;
-  void check_documents() const;
-  uint64_t compute_fingerprint() const;
+  TokenIndexHeader read_header(const File& idx) const;
+  void check_sequences(const File& idx, const File& bin) const;
+  void check_documents(const File& idx) const;
+  static uint64_t compute_fingerprint(const File& idx, const File& bin);
+  std::shared_ptr<const File> index() const { return files_->open(prefix_ + ".idx"); }
+  std::shared_ptr<const File> binary() const { return files_->open(prefix_ + ".bin"); }
+  int64_t document_begin(const File& idx, int64_t document) const;
+  void read(int64_t begin, std::span<int32_t> out, int64_t limit) const;
 
   std::string prefix_;
   int64_t vocab_size_;
-  File idx_, bin_;
+  std::shared_ptr<OpenFiles> files_;
   TokenIndexHeader header_;
+  int64_t bytes_ = 0;
   int64_t tokens_ = 0;
   uint64_t fingerprint_ = 0;
 };

@@ -1,0 +1,47 @@
+// Files that are read again and again, more of them than a process may have open: each is opened at need, and those
+// that were not used for longest are closed. Any number of threads may ask.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "trainer/file.h"
+
+namespace retain {
+
+class OpenFiles {
+ public:
+  /// At most `most` files stay open when nobody reads them.
+  explicit OpenFiles(size_t most = default_most());
+  /// A part of what this process may open, so that there is room for several of these and for all else.
+  static size_t default_most();
+
+  /// The file, open for as long as the result lives. Throws as File::open_input() does, and Error(kData) when it is
+  /// another file than at the first time, or was written since.
+  std::shared_ptr<const File> open(const std::string& path);
+
+ private:
+  struct Identity {
+    uint64_t inode = 0;
+    int64_t bytes = 0, seconds = 0, nanoseconds = 0;  ///< its size, and when it was last written
+    bool operator==(const Identity&) const = default;
+  };
+  struct Entry {
+    Identity identity;
+    std::shared_ptr<const File> file;  ///< null while it is closed
+    uint64_t last_use = 0;
+  };
+  static Identity identity_of(const File& file);
+  void close_longest_unused();
+
+  const size_t most_;
+  std::mutex mutex_;
+  std::map<std::string, Entry> entries_;  ///< guarded by mutex_, as are the next two
+  size_t open_ = 0;
+  uint64_t uses_ = 0;
+};
+
+}  // namespace retain
