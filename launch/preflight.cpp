@@ -18,14 +18,21 @@ namespace {
 constexpr const char* kMachineHelp =
     "more machines with fewer ranks each, a higher memory limit of the job, or a smaller model would help";
 
-void look_at_inputs(const Config& config, const Target& target, int ranks) {
+std::vector<SetNote> look_at_inputs(const Config& config, const Target& target, int ranks) {
   const TrainLoader loader(config.data, config.train, config.model.vocab_size, config.run.seed, config.mesh(ranks), {});
-  for (const auto& [name, path] : config.data.valid) const TokenSet set(path, config.model.vocab_size);
+  std::vector<SetNote> notes = loader.look_at();
+  for (const auto& [name, path] : config.data.valid) {
+    const EvalWindows windows(TokenSet(path, config.model.vocab_size), config.data, config.model.vocab_size, 1, {}, {},
+                              config.eval.tokens);
+    const std::vector<SetNote> more = windows.look_at();
+    notes.insert(notes.end(), more.begin(), more.end());
+  }
   if (target.device == DeviceKind::kCuda && cuda_device_count() == 0) {
     throw Error(ErrorKind::kDevice,
                 "device is cuda, but this machine shows no GPU, or this build has no CUDA; "
                 "device: cpu trains without");
   }
+  return merged(notes);
 }
 
 void throw_if_failed(const Outcome& outcome) {
@@ -94,9 +101,11 @@ void check_beginning(Communicator& host, const TrainOptions& options, const RunC
   throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
 }
 
-void check_inputs(Communicator& host, const Config& config, const Target& target) {
-  const auto look = [&] { look_at_inputs(config, target, host.size()); };
+std::vector<SetNote> check_inputs(Communicator& host, const Config& config, const Target& target) {
+  std::vector<SetNote> notes;
+  const auto look = [&] { notes = look_at_inputs(config, target, host.size()); };
   throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
+  return notes;
 }
 
 void check_all_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {

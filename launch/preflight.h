@@ -3,16 +3,19 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "launch/session.h"
+#include "trainer/data/documents.h"
 
 namespace retain {
 
 /// A run does not begin with the weights of itself: with --init-from of a checkpoint in its own run.dir it would go on
 /// and leave that unused. Collective over `host`. Throws ConfigError(kUsage).
 void check_beginning(Communicator& host, const TrainOptions& options, const RunConfig& run);
-/// Looks at the data and for a GPU. Collective over `host`. Throws ConfigError: kMissingInput, kData, kDevice.
-void check_inputs(Communicator& host, const Config& config, const Target& target);
+/// Looks at the data and for a GPU; returns, on rank 0, what people should know of the data. Collective over `host`.
+/// Throws ConfigError: kMissingInput, kData, kDevice.
+std::vector<SetNote> check_inputs(Communicator& host, const Config& config, const Target& target);
 /// Looks at the memory of the ranks' devices alone: of each GPU, or of the machine of rank 0. Collective over `host`.
 /// Throws ConfigError: kDevice, kOutOfMemory. Rank 0 prints a warning of any rank.
 void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);

@@ -99,6 +99,11 @@ void check_data(Problems& problems, const Config& c) {
         concat("= ", c.model.vocab_size, " is too small for data.tokenizer = bytes, which needs ", kByteVocabulary,
                " (256 bytes and end-of-document)"),
         {"data.tokenizer"});
+  if (c.data.end_of_document >= c.model.vocab_size)
+    add(problems, "data.end_of_document",
+        concat("= ", c.data.end_of_document, " is outside model.vocab_size = ", c.model.vocab_size, ", which must be ",
+               c.data.end_of_document + 1, " or more"),
+        {"model.vocab_size"});
   if (c.data.train.empty()) add(problems, "data.train", "is required: a list such as [{path: data/train, weight: 1}]");
   for (const auto& [name, path] : c.data.valid) {
     const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](char ch) {

@@ -56,11 +56,15 @@ struct DataSource {
   double weight = 1;
 };
 
+/// data.end_of_document: one of these, or a token.
+inline constexpr int64_t kEndOfDocumentAuto = -1, kEndOfDocumentNone = -2;
+
 struct DataConfig {
   std::string tokenizer = "bytes";
   std::vector<DataSource> train;
   std::map<std::string, std::string> valid;  ///< name -> path
   int64_t seq_len = 2048;
+  int64_t end_of_document = kEndOfDocumentAuto;
   bool reset_state_at_documents = true;
 };
 

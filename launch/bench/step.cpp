@@ -15,7 +15,6 @@
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/data/token_writer.h"
-#include "trainer/data/tokenizer.h"
 #include "trainer/trainer.h"
 
 namespace retain {
@@ -40,21 +39,18 @@ double seconds_since_process_start() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - begin;
 }
 
-// A set of random tokens in a folder of this rank's own, gone with this object. One document, so that no state is
-// reset.
+// A set of random tokens in a folder of this rank's own, gone with this object; one document.
 class RandomText {
  public:
   RandomText(const Config& config, int64_t tokens) {
     std::string pattern = std::filesystem::temp_directory_path() / "retain-bench-XXXXXX";
     if (!mkdtemp(pattern.data())) throw Error(ErrorKind::kCannotCreate, "cannot make a folder such as " + pattern);
     directory_ = pattern;
-    const int32_t border = make_tokenizer(config.data.tokenizer)->end_of_document();
     const auto vocab = static_cast<uint64_t>(config.model.vocab_size);
     TokenWriter writer(path(), config.model.vocab_size);
     std::vector<int32_t> block;
     for (int64_t i = 0; i < tokens; ++i) {
-      const auto token = static_cast<int32_t>(philox_bits(1, static_cast<uint64_t>(i)) % vocab);
-      block.push_back(token == border ? 0 : token);
+      block.push_back(static_cast<int32_t>(philox_bits(1, static_cast<uint64_t>(i)) % vocab));
       if (block.size() < size_t{1} << 16 && i + 1 < tokens) continue;
       writer.append(block);
       block.clear();
@@ -89,6 +85,7 @@ int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   const RandomText text(config,
                         std::max(config.data.seq_len, std::min(kMostTokens, steps * config.train.batch_tokens)) + 1);
   config.data.train = {{.path = text.path(), .weight = 1}};
+  config.data.end_of_document = kEndOfDocumentNone;
   config.data.valid.clear();
 
   Session session(target, config.mesh(ranks), mpi, std::move(host));

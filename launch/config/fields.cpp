@@ -161,4 +161,21 @@ std::string Sources::print(const std::vector<DataSource>& sources) {
   return "[" + out + "]";
 }
 
+std::optional<int64_t> EndOfDocument::read(const ConfigNode& node, const ReportProblem& report) {
+  constexpr int64_t kLargestToken = 2'147'483'646;
+  const auto text = read_plain(node, range(), report);
+  if (!text) return std::nullopt;
+  if (*text == "auto") return kEndOfDocumentAuto;
+  if (*text == "none") return kEndOfDocumentNone;
+  std::string problem;
+  const auto token = parse_whole(*text, problem);
+  if (token && *token >= 0 && *token <= kLargestToken) return token;
+  return refuse(node, concat("expected auto, none or a token, a whole number from 0 to ", kLargestToken),
+                describe(node), report, did_you_mean(nearest_word(*text, {"auto", "none"})));
+}
+
+std::string EndOfDocument::print(int64_t x) {
+  return x == kEndOfDocumentAuto ? "auto" : x == kEndOfDocumentNone ? "none" : std::to_string(x);
+}
+
 }  // namespace retain::schema

@@ -75,6 +75,13 @@ struct Sources {
   static std::string print(const std::vector<DataSource>& sources);
 };
 
+/// data.end_of_document: a token, or one of two words.
+struct EndOfDocument {
+  static std::string range() { return "auto, none or a token"; }
+  static std::optional<int64_t> read(const ConfigNode& node, const ReportProblem& report);
+  static std::string print(int64_t x);
+};
+
 /// The index of the word that stands there.
 std::optional<size_t> read_word(const ConfigNode& node, const std::vector<std::string>& words,
                                 const std::string& expected, const ReportProblem& report);

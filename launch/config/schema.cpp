@@ -94,6 +94,8 @@ void add_data_and_train(Table& table) {
             {"validation", "val", "test"});
   table.add(RETAIN_KEY(data.seq_len), Whole{1, kLongestSequence}, "tokens", "tokens of a training sequence",
             {"sequence_length", "seq_length", "context_length", "block_size", "max_seq_len"}, kIfAllowed);
+  table.add(RETAIN_KEY(data.end_of_document), EndOfDocument{}, "", "ends a document; none: index borders alone",
+            {"eod", "eos", "eos_token_id", "eod_token", "end_of_text"}, kIfAllowed);
   table.add(RETAIN_KEY(data.reset_state_at_documents), OnOff{}, "", "retention forgets at the start of a document", {},
             kIfAllowed);
 

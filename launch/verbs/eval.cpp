@@ -1,10 +1,8 @@
 // retain eval: the loss of a checkpoint on named token sets.
 #include <fmt/core.h>
 
-#include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <numbers>
 
 #include "launch/verbs/trained_model.h"
 #include "launch/verbs/verbs.h"
@@ -27,14 +25,28 @@ const char* form_name(RetentionForm form) {
   return "";
 }
 
-nlohmann::ordered_json to_json(const EvalResult& result, double bits_per_byte) {
-  nlohmann::ordered_json by_position = nlohmann::ordered_json::array();
-  for (const double loss : result.loss_by_position) by_position.push_back(loss);
-  return {{"loss", result.loss},
-          {"perplexity", result.perplexity()},
-          {"bits_per_byte", bits_per_byte},
-          {"tokens", result.tokens},
-          {"loss_by_position", by_position}};
+nlohmann::ordered_json to_json(const EvalResult& result) {
+  nlohmann::ordered_json json = {{"loss", result.loss}, {"perplexity", result.perplexity()}};
+  if (result.bits_per_byte) json["bits_per_byte"] = *result.bits_per_byte;
+  json["tokens"] = result.tokens;
+  json["loss_by_position"] = result.loss_by_position;
+  return json;
+}
+
+void print(const std::string& name, RetentionForm form, const EvalResult& result) {
+  fmt::print("set={} mode={} loss={:.6f} perplexity={:.4f} ", name, form_name(form), result.loss, result.perplexity());
+  if (result.bits_per_byte) fmt::print("bits_per_byte={:.4f} ", *result.bits_per_byte);
+  fmt::print("tokens={}\n", result.tokens);
+}
+
+// The windows of a set, of which something is predicted; what there is to know about it is said on stderr.
+EvalWindows open_windows(const NamedPath& data, const Config& config, const Mesh& mesh, int64_t tokens) {
+  EvalWindows windows(TokenSet(data.path, config.model.vocab_size), config.data, config.model.vocab_size,
+                      kWindowsAtOnce, mesh.shape(), mesh.at(), tokens);
+  for (const SetNote& note : windows.look_at()) {
+    fmt::print(stderr, "retain: {}{}: {}\n", note.warning ? "warning: " : "", note.sets, note.text);
+  }
+  return windows;
 }
 
 }  // namespace
@@ -49,16 +61,10 @@ int eval(const EvalOptions& options) {
 
   nlohmann::ordered_json sets = nlohmann::ordered_json::object();
   for (const NamedPath& data : options.data) {
-    const EvalWindows windows(TokenSet(data.path, config.model.vocab_size), config.data, config.model.vocab_size,
-                              kWindowsAtOnce, alone.mesh().shape(), alone.mesh().at(), options.tokens);
+    const EvalWindows windows = open_windows(data, config, alone.mesh(), options.tokens);
     const EvalResult result = evaluate(backend, alone.mesh(), alone.model(), windows, alone.batch(), options.mode);
-    // A byte-level token is a byte (end-of-document, which has no text, is one in a document).
-    const double bits_per_byte = result.loss / std::numbers::ln2;
-    sets[data.name] = to_json(result, bits_per_byte);
-    if (!options.json) {
-      fmt::print("set={} mode={} loss={:.6f} perplexity={:.4f} bits_per_byte={:.4f} tokens={}\n", data.name,
-                 form_name(options.mode), result.loss, result.perplexity(), bits_per_byte, result.tokens);
-    }
+    sets[data.name] = to_json(result);
+    if (!options.json) print(data.name, options.mode, result);
   }
   if (options.json) {
     const nlohmann::ordered_json json = {

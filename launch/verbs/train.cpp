@@ -103,7 +103,7 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   const ParsedConfig parsed = read_config_once(*host, options.config, options.sets);
   const Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place));
   check_beginning(*host, options, parsed.config.run);
-  check_inputs(*host, parsed.config, target);
+  const std::vector<SetNote> notes = check_inputs(*host, parsed.config, target);
 
   const RunDirectory directory(parsed.config.run.dir);
   std::optional<RunLock> lock;
@@ -120,6 +120,10 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   }
   Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
   for (const std::string& doubt : parsed.doubts) log.warn(doubt);
+  for (const SetNote& note : notes) {
+    const std::string text = concat(note.sets, ": ", note.text);
+    note.warning ? log.warn(text) : log.info(text);
+  }
   const int world_rank = host->rank();
   // Only leaves the reason where the run's other files are; main prints it and ends the program.
   const auto leave = [&](const std::string& reason) {

@@ -39,6 +39,16 @@ std::vector<std::string> keys_after(const std::function<void(Config&)>& change, 
 
 TEST(Validate, AGoodConfigurationHasNoProblem) { EXPECT_THAT(validate(good(), 1), IsEmpty()); }
 
+TEST(Validate, TheEndTokenIsInTheVocabulary) {
+  for (const int64_t token : {kEndOfDocumentAuto, kEndOfDocumentNone, int64_t{0}, int64_t{256}})
+    EXPECT_THAT(keys_after([&](Config& c) { c.data.end_of_document = token; }), IsEmpty());
+  Config c = good();
+  c.data.end_of_document = 50256;
+  const auto problems = validate(c, 1);
+  ASSERT_THAT(keys(problems), ElementsAre("data.end_of_document"));
+  EXPECT_THAT(problems[0].message, HasSubstr("50257 or more"));
+}
+
 TEST(Validate, ValuesThatItDividesByMustBeWithinTheirBounds) {
   const std::vector<std::function<void(Config&)>> changes = {
       [](Config& c) { c.model.layers = 0; },         [](Config& c) { c.model.heads = 0; },

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
+
+#include "trainer/data/documents.h"
 
 namespace retain {
 
@@ -20,7 +21,7 @@ struct HostBatch {
   std::vector<int32_t> token_order;     ///< the positions 0 … B·T−1 stably sorted by token
 
   /// [P, B] of SegmentScanArgs: 1 when no document starts inside segment p of the sequence, else 0. A sequence's first
-  /// token starts a document.
+  /// token starts with an empty state, whatever it is.
   std::vector<float> carry;
   /// Targets that count, in the whole sequences (all P segments), so that replicas sum it over dp only.
   int64_t valid_targets = 0;
@@ -33,18 +34,22 @@ inline constexpr const char* kDocumentsBegin = "after their end token";
 struct BatchLayout {
   int64_t sequences = 1, seq_len = 1;
   int64_t vocab_size = 0;
-  int32_t end_of_document = 0;
-  /// A token after end-of-document starts a document (with an empty state), and end-of-document predicts nothing. If
-  /// false, a sequence is one document and predicts everything.
-  bool reset_state_at_documents = true;
   int segments = 1, segment = 0;  ///< P of the cp axis, and this rank's
 };
 
 /// In a window, "no token here": the rest of a window that is shorter than the others.
 inline constexpr int32_t kNoToken = -1;
 
-/// windows [B, seq_len + 1]: tokens in [0, vocab_size), then kNoToken to the end of a short window. Missing inputs read
-/// as token 0, missing targets are ignored.
-HostBatch make_batch(const BatchLayout& layout, std::span<const int32_t> windows);
+/// Windows of tokens [B, seq_len + 1]: tokens in [0, vocab_size), then kNoToken to the end of a short window.
+struct Windows {
+  explicit Windows(int64_t tokens_in_all)
+      : tokens(static_cast<size_t>(tokens_in_all), kNoToken), borders(tokens.size(), Border::kNone) {}
+  std::vector<int32_t> tokens;
+  std::vector<Border> borders;  ///< what each token is; of a window's first it does not matter
+};
+
+/// A token at a border starts its document; one at a border of the index is nobody's target. Missing inputs read as
+/// token 0, missing targets are ignored.
+HostBatch make_batch(const BatchLayout& layout, const Windows& windows);
 
 }  // namespace retain

@@ -12,6 +12,8 @@
 namespace retain {
 namespace {
 
+constexpr int64_t kLookedAtTokens = int64_t{64} << 20;  // of all sets of a run together: a second of reading
+
 BatchLayout make_layout(const DataConfig& data, int64_t vocab_size, int64_t sequences, const MeshShape& shape,
                         const MeshCoordinate& at) {
   const auto tokenizer = make_tokenizer(data.tokenizer);
@@ -22,17 +24,16 @@ BatchLayout make_layout(const DataConfig& data, int64_t vocab_size, int64_t sequ
   return {.sequences = sequences,
           .seq_len = data.seq_len,
           .vocab_size = vocab_size,
-          .end_of_document = tokenizer->end_of_document(),
-          .reset_state_at_documents = data.reset_state_at_documents,
           .segments = shape.cp,
           .segment = at.cp};
 }
 
-std::vector<TokenSet> open_sets(const DataConfig& data, int64_t vocab_size) {
+std::vector<Documents> open_sets(const DataConfig& data, int64_t vocab_size) {
   if (data.train.empty()) throw Error(ErrorKind::kConfig, "data.train: names no set of tokens");
-  std::vector<TokenSet> sets;
+  const auto files = std::make_shared<OpenFiles>();
+  std::vector<Documents> sets;
   for (const DataSource& source : data.train) {
-    sets.emplace_back(source.path, vocab_size);
+    sets.emplace_back(TokenSet(source.path, vocab_size, files), data);
     if (whole_windows(sets.back().tokens(), data.seq_len) == 0) {
       throw Error(ErrorKind::kData, concat(sets.back().prefix(), ": holds ", sets.back().tokens(),
                                            " tokens, want at least data.seq_len + 1 = ", data.seq_len + 1));
@@ -41,18 +42,18 @@ std::vector<TokenSet> open_sets(const DataConfig& data, int64_t vocab_size) {
   return sets;
 }
 
-BatchOrder make_order(const std::vector<TokenSet>& sets, const DataConfig& data, uint64_t seed) {
+BatchOrder make_order(const std::vector<Documents>& sets, const DataConfig& data, uint64_t seed) {
   std::vector<int64_t> windows;
   std::vector<double> weights;
-  for (const TokenSet& set : sets) windows.push_back(whole_windows(set.tokens(), data.seq_len));
+  for (const Documents& set : sets) windows.push_back(whole_windows(set.tokens(), data.seq_len));
   for (const DataSource& source : data.train) weights.push_back(source.weight);
   return {std::move(windows), weights, seed};
 }
 
-uint64_t hash_contents(const std::vector<TokenSet>& sets, const DataConfig& data) {
+uint64_t hash_contents(const std::vector<Documents>& sets, const DataConfig& data) {
   std::vector<uint64_t> facts;
   for (size_t i = 0; i < sets.size(); ++i) {
-    facts.push_back(sets[i].fingerprint());
+    facts.push_back(sets[i].set().fingerprint());
     facts.push_back(std::bit_cast<uint64_t>(data.train[i].weight));
   }
   return XXH3_64bits(facts.data(), facts.size() * sizeof(uint64_t));
@@ -61,6 +62,23 @@ uint64_t hash_contents(const std::vector<TokenSet>& sets, const DataConfig& data
 int64_t whole_quotient(int64_t dividend, int64_t divisor, const char* what) {
   RETAIN_CHECK(divisor > 0 && dividend > 0 && dividend % divisor == 0, what, ": ", dividend, " / ", divisor);
   return dividend / divisor;
+}
+
+std::vector<SetNote> look_at_set(const Documents& set, int64_t vocab_size, int64_t budget_tokens, int64_t used_tokens) {
+  const std::vector<SetNote> notes = set.look_at(vocab_size, budget_tokens);
+  if (!set.predicts_something(used_tokens)) {
+    throw Error(ErrorKind::kData,
+                concat(set.prefix(), ": nothing can be predicted in its first ", std::min(set.tokens(), used_tokens),
+                       " tokens: each is a document of its own, and no end token is before it"));
+  }
+  return notes;
+}
+
+/// Window number `window` of a set becomes number b of a batch; the last of a set may be short.
+void read_window(const Documents& set, int64_t window, int64_t seq_len, int64_t b, Windows& windows) {
+  const int64_t begin = window * seq_len, at = b * (seq_len + 1);
+  const auto first = static_cast<size_t>(at), count = static_cast<size_t>(std::min(seq_len + 1, set.tokens() - begin));
+  set.read(begin, std::span(windows.tokens).subspan(first, count), std::span(windows.borders).subspan(first, count));
 }
 
 }  // namespace
@@ -87,26 +105,37 @@ HostBatch TrainLoader::load_from(int64_t first_sample, int64_t micro_batch) {
   return prefetcher_.take(first_sample + micro_batch * shape_.dp * layout_.sequences);
 }
 
+std::vector<SetNote> TrainLoader::look_at() const {
+  const int64_t budget_tokens = kLookedAtTokens / static_cast<int64_t>(sets_.size()) + 1;
+  std::vector<SetNote> notes;
+  for (const Documents& set : sets_) {
+    const std::vector<SetNote> more = look_at_set(set, layout_.vocab_size, budget_tokens, kLookedAtTokens);
+    notes.insert(notes.end(), more.begin(), more.end());
+  }
+  return notes;
+}
+
 HostBatch TrainLoader::make(int64_t sample) const {
-  const int64_t window_tokens = layout_.seq_len + 1;
-  std::vector<int32_t> windows(static_cast<size_t>(layout_.sequences * window_tokens));
+  Windows windows(layout_.sequences * (layout_.seq_len + 1));
   for (int64_t b = 0; b < layout_.sequences; ++b) {
     const Sample window = order_.at(sample + at_.dp * layout_.sequences + b);
-    sets_[static_cast<size_t>(window.source)].read(
-        window.window * layout_.seq_len,
-        std::span(windows).subspan(static_cast<size_t>(b * window_tokens), static_cast<size_t>(window_tokens)));
+    read_window(sets_[static_cast<size_t>(window.source)], window.window, layout_.seq_len, b, windows);
   }
   return make_batch(layout_, windows);
 }
 
 EvalWindows::EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences,
                          const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens)
-    : set_(std::move(set)), layout_(make_layout(data, vocab_size, sequences, shape, at)), shape_(shape), at_(at) {
+    : documents_(std::move(set), data),
+      layout_(make_layout(data, vocab_size, sequences, shape, at)),
+      shape_(shape),
+      at_(at) {
   const auto round_up = [&](int64_t tokens) { return (tokens + layout_.seq_len - 1) / layout_.seq_len; };
-  windows_ = round_up(set_.tokens() - 1);
+  windows_ = round_up(documents_.tokens() - 1);
   if (max_tokens > 0) windows_ = std::min(windows_, round_up(max_tokens));
   if (windows_ == 0) {
-    throw Error(ErrorKind::kData, concat(set_.prefix(), ": holds ", set_.tokens(), " token, want at least 2"));
+    throw Error(ErrorKind::kData,
+                concat(documents_.prefix(), ": holds ", documents_.tokens(), " token, want at least 2"));
   }
 }
 
@@ -115,15 +144,18 @@ int64_t EvalWindows::count() const {
   return (windows_ + at_once - 1) / at_once;
 }
 
+std::vector<SetNote> EvalWindows::look_at() const {
+  const int64_t used_tokens = windows_ * layout_.seq_len;
+  return look_at_set(documents_, layout_.vocab_size, std::min(used_tokens, kLookedAtTokens), used_tokens);
+}
+
 HostBatch EvalWindows::load(int64_t i) const {
   RETAIN_CHECK(i >= 0 && i < count(), "batch ", i, " of ", count());
-  const int64_t window_tokens = layout_.seq_len + 1;
-  std::vector<int32_t> windows(static_cast<size_t>(layout_.sequences * window_tokens), kNoToken);
+  Windows windows(layout_.sequences * (layout_.seq_len + 1));
   for (int64_t b = 0; b < layout_.sequences; ++b) {
     const int64_t window = (i * shape_.dp + at_.dp) * layout_.sequences + b;
     if (window >= windows_) break;
-    const int64_t begin = window * layout_.seq_len, count = std::min(window_tokens, set_.tokens() - begin);
-    set_.read(begin, std::span(windows).subspan(static_cast<size_t>(b * window_tokens), static_cast<size_t>(count)));
+    read_window(documents_, window, layout_.seq_len, b, windows);
   }
   return make_batch(layout_, windows);
 }

@@ -10,7 +10,6 @@
 #include "trainer/data/batch_order.h"
 #include "trainer/data/host_batch.h"
 #include "trainer/data/prefetcher.h"
-#include "trainer/data/token_set.h"
 
 namespace retain {
 
@@ -33,6 +32,9 @@ class TrainLoader {
   HostBatch load(int64_t step, int64_t micro_batch);
   int64_t samples() const { return micro_batches_ * shape_.dp * layout_.sequences; }  ///< of a step, on all ranks
 
+  /// What Documents::look_at() finds in the sets. Throws Error(kData) besides when one has nothing to predict.
+  std::vector<SetNote> look_at() const;
+
   /// A hash of what the sets hold and of their weights, and of nothing else.
   uint64_t contents() const { return contents_; }
 
@@ -42,7 +44,7 @@ class TrainLoader {
   BatchLayout layout_;
   MeshShape shape_;
   MeshCoordinate at_;
-  std::vector<TokenSet> sets_;
+  std::vector<Documents> sets_;
   BatchOrder order_;
   int64_t micro_batches_ = 0;
   uint64_t contents_ = 0;
@@ -57,13 +59,16 @@ class EvalWindows {
   EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences, const MeshShape& shape,
               const MeshCoordinate& at, int64_t max_tokens = 0);
 
+  const Documents& documents() const { return documents_; }
+  /// What Documents::look_at() finds. Throws Error(kData) besides when nothing that is read can be predicted.
+  std::vector<SetNote> look_at() const;
   int64_t count() const;                        ///< batches, the same on every rank
   int64_t windows() const { return windows_; }  ///< of all replicas
   /// Batch i of this replica: windows (i · dp + dp_rank) · B + b.
   HostBatch load(int64_t i) const;
 
  private:
-  TokenSet set_;
+  Documents documents_;
   BatchLayout layout_;
   MeshShape shape_;
   MeshCoordinate at_;

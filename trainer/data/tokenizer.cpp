@@ -24,12 +24,17 @@ class ByteTokenizer final : public Tokenizer {
     std::string text;
     text.reserve(tokens.size());
     for (const int32_t token : tokens) {
-      if (token < 0 || token > kEndOfDocument) {
+      const std::optional<int64_t> bytes = text_bytes(token);
+      if (!bytes)
         throw Error(ErrorKind::kData, concat("token ", token, " is none of the tokenizer 'bytes' (0 to 256)"));
-      }
-      if (token != kEndOfDocument) text.push_back(static_cast<char>(token));
+      if (*bytes > 0) text.push_back(static_cast<char>(token));
     }
     return text;
+  }
+
+  std::optional<int64_t> text_bytes(int32_t token) const override {
+    if (token < 0 || token > kEndOfDocument) return std::nullopt;
+    return token == kEndOfDocument ? 0 : 1;
   }
 
   size_t cut(std::string_view text) const override { return text.size(); }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,8 @@ class Tokenizer {
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
   /// End-of-document has no text. Throws Error(kData) for a token outside the vocabulary.
   virtual std::string decode(std::span<const int32_t> tokens) const = 0;
+  /// The bytes of a token's text, 0 for end-of-document; nothing for a token outside the vocabulary.
+  virtual std::optional<int64_t> text_bytes(int32_t token) const = 0;
   /// The longest n such that, whatever follows `text`, its first n bytes can be encoded by themselves: text is read and
   /// encoded in pieces.
   virtual size_t cut(std::string_view text) const = 0;

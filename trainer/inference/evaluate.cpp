@@ -1,9 +1,9 @@
 #include "trainer/inference/evaluate.h"
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "trainer/model/host_values.h"
 
@@ -20,8 +20,10 @@ EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindo
   };
   const size_t buckets = bucket_of(window_tokens - 1) + 1;
 
-  // Sums of losses and counts by bucket; tp ranks hold the same values, so only the first adds its own.
-  std::vector<double> sums(2 * buckets, 0.0);
+  // Sums of losses and counts by bucket, then bytes of text and tokens without one; tp ranks hold the same values, so
+  // only the first adds its own.
+  std::vector<double> sums(2 * buckets + 2, 0.0);
+  double &text_bytes = sums[2 * buckets], &without_text = sums[2 * buckets + 1];
   for (int64_t i = 0; i < windows.count(); ++i) {
     const HostBatch host = windows.load(i);
     const DeviceBatch batch = upload_batch(backend, host, memory);
@@ -33,6 +35,9 @@ EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindo
       const size_t bucket = bucket_of(host.position_offset + row % shape.tokens);
       sums[bucket] += losses[row];
       sums[buckets + bucket] += 1;
+      const std::optional<int64_t> bytes = windows.documents().text_bytes(host.targets[row]);
+      text_bytes += static_cast<double>(bytes.value_or(0));
+      without_text += bytes ? 0 : 1;
     }
   }
   mesh.host()
@@ -48,7 +53,8 @@ EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindo
     count += n;
   }
   result.tokens = static_cast<int64_t>(count);
-  result.loss = total / std::max(1.0, count);
+  result.loss = count > 0 ? total / count : std::numeric_limits<double>::quiet_NaN();
+  if (text_bytes > 0 && without_text == 0) result.bits_per_byte = total / (std::numbers::ln2 * text_bytes);
   return result;
 }
 

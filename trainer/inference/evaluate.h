@@ -2,6 +2,7 @@
 // data-parallel ranks.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "parallel/mesh.h"
@@ -11,8 +12,10 @@
 namespace retain {
 
 struct EvalResult {
-  double loss = 0;     ///< nats per predicted token
+  double loss = 0;     ///< nats per predicted token; NaN where nothing was predicted
   int64_t tokens = 0;  ///< predicted tokens
+  /// All nats, over ln 2 and the bytes of the predicted tokens' text; nothing when a token has none that is known.
+  std::optional<double> bits_per_byte;
   /// Mean loss of the positions [2^(i−1), 2^i) of a window (bucket 0: the first position); NaN where nothing was
   /// predicted.
   std::vector<double> loss_by_position;

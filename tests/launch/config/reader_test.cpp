@@ -72,6 +72,7 @@ data:
     - {path: /abs/b, weight: 0.25}
   valid: {book: c, wiki: d}
   seq_len: 64
+  end_of_document: 50
   reset_state_at_documents: false
 train: {tokens: 1.5M, batch_tokens: 1Ki, micro_batch_tokens: 256, chunk: 16}
 eval: {every: 7, tokens: 2k}
@@ -111,6 +112,7 @@ precision: bf16
   EXPECT_EQ(c.data.train[1].weight, 0.25);
   EXPECT_EQ(c.data.valid, (std::map<std::string, std::string>{{"book", "/base/c"}, {"wiki", "/base/d"}}));
   EXPECT_EQ(c.data.seq_len, 64);
+  EXPECT_EQ(c.data.end_of_document, 50);
   EXPECT_FALSE(c.data.reset_state_at_documents);
   EXPECT_EQ(c.train.tokens, 1500000);
   EXPECT_EQ(c.train.batch_tokens, 1024);

@@ -54,7 +54,7 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "model.layers model.hidden_size model.heads model.key_expansion model.value_expansion model.ffn_size model.ffn "
       "model.vocab_size model.tie_embeddings model.embedding_scale model.embedding_norm model.norm_eps model.decay "
       "model.rotary model.group_norm_eps model.group_norm_affine model.init_std "
-      "data.tokenizer data.train data.valid data.seq_len data.reset_state_at_documents "
+      "data.tokenizer data.train data.valid data.seq_len data.end_of_document data.reset_state_at_documents "
       "train.tokens train.batch_tokens train.micro_batch_tokens train.chunk "
       "eval.every eval.tokens "
       "optimizer.lr optimizer.betas optimizer.eps optimizer.weight_decay optimizer.clip "
@@ -122,7 +122,7 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
 TEST(ConfigSchema, AResumeMayChangeEverythingButTheModelAndWhatDecidesWhichTokensAreSeenIfAllowed) {
   std::string keys;
   for (const std::string& key : changeable_keys()) keys += key + " ";
-  EXPECT_EQ(keys, "run.seed data.tokenizer data.contents data.seq_len data.reset_state_at_documents ");
+  EXPECT_EQ(keys, "run.seed data.tokenizer data.contents data.seq_len data.end_of_document data.reset_state_at_documents ");
   for (const auto& [key, about] : run_keys(Config()))
     EXPECT_EQ(about.resume, key.starts_with("model.")                   ? Resume::kMustAgree
                             : keys.find(key + " ") != std::string::npos ? Resume::kIfAllowed

@@ -13,11 +13,22 @@ constexpr int32_t kEnd = 9;
 using Ints = std::vector<int32_t>;
 
 BatchLayout layout(int64_t sequences, int64_t seq_len) {
-  return {.sequences = sequences, .seq_len = seq_len, .vocab_size = 10, .end_of_document = kEnd};
+  return {.sequences = sequences, .seq_len = seq_len, .vocab_size = 10};
+}
+
+/// These tokens, of which kEnd ends documents, with borders of the index before `begins`.
+Windows windows_of(const Ints& tokens, const std::vector<size_t>& begins = {}) {
+  Windows windows(static_cast<int64_t>(tokens.size()));
+  windows.tokens = tokens;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] == kEnd) windows.borders[i] = Border::kEndToken;
+  }
+  for (const size_t i : begins) windows.borders[i] = Border::kIndex;
+  return windows;
 }
 
 TEST(HostBatch, TargetsAreTheNextTokens) {
-  const HostBatch batch = make_batch(layout(2, 3), Ints{1, 2, 3, 4, 5, 6, 7, 8});
+  const HostBatch batch = make_batch(layout(2, 3), windows_of({1, 2, 3, 4, 5, 6, 7, 8}));
   EXPECT_EQ(batch.token_ids, (Ints{1, 2, 3, 5, 6, 7}));
   EXPECT_EQ(batch.targets, (Ints{2, 3, 4, 6, 7, 8}));
   EXPECT_EQ(batch.document_start, Ints(6, 0));
@@ -27,25 +38,25 @@ TEST(HostBatch, TargetsAreTheNextTokens) {
   EXPECT_EQ(batch.position_offset, 0);
 }
 
-TEST(HostBatch, ADocumentStartsAfterEndOfDocumentWhichPredictsNothing) {
-  const HostBatch batch = make_batch(layout(1, 6), Ints{1, kEnd, 2, 3, kEnd, kEnd, 4});
-  EXPECT_EQ(batch.targets, (Ints{kEnd, -1, 3, kEnd, -1, -1}));
-  EXPECT_EQ(batch.document_start, (Ints{0, 0, 2, 2, 2, 5}));
-  EXPECT_EQ(batch.valid_targets, 3);
+TEST(HostBatch, ADocumentBeginsWithTheEndTokenOfTheOneBeforeAndItsFirstTokenIsPredicted) {
+  const HostBatch batch = make_batch(layout(1, 6), windows_of({1, kEnd, 2, 3, kEnd, kEnd, 4}));
+  EXPECT_EQ(batch.targets, (Ints{kEnd, 2, 3, kEnd, kEnd, 4}));
+  EXPECT_EQ(batch.document_start, (Ints{0, 1, 1, 1, 4, 5}));
+  EXPECT_EQ(batch.valid_targets, 6);
 }
 
-TEST(HostBatch, WithoutResetASampleIsOneDocument) {
-  BatchLayout whole = layout(1, 4);
-  whole.reset_state_at_documents = false;
-  const HostBatch batch = make_batch(whole, Ints{1, kEnd, 2, 3, kEnd});
-  EXPECT_EQ(batch.targets, (Ints{kEnd, 2, 3, kEnd}));
-  EXPECT_EQ(batch.document_start, Ints(4, 0));
-  EXPECT_EQ(batch.valid_targets, 4);
+TEST(HostBatch, NothingPredictsTheFirstTokenBehindABorderOfTheIndex) {
+  const HostBatch batch = make_batch(layout(2, 4), windows_of({1, 2, 3, 4, 5,  //
+                                                               5, 6, 7, 8, kEnd},
+                                                              {2, 4, 5}));
+  EXPECT_EQ(batch.targets, (Ints{2, -1, 4, -1, 6, 7, 8, kEnd}));
+  EXPECT_EQ(batch.document_start, (Ints{0, 0, 2, 2, 0, 0, 0, 0}));
+  EXPECT_EQ(batch.valid_targets, 6);
 }
 
 TEST(HostBatch, AShortWindowIsPaddedWithIgnoredTargets) {
-  const HostBatch batch = make_batch(layout(2, 4), Ints{1, 2, 3, kNoToken, kNoToken,  //
-                                                        kNoToken, kNoToken, kNoToken, kNoToken, kNoToken});
+  const HostBatch batch = make_batch(layout(2, 4), windows_of({1, 2, 3, kNoToken, kNoToken,  //
+                                                               kNoToken, kNoToken, kNoToken, kNoToken, kNoToken}));
   EXPECT_EQ(batch.token_ids, (Ints{1, 2, 3, 0, 0, 0, 0, 0}));
   EXPECT_EQ(batch.targets, (Ints{2, 3, -1, -1, -1, -1, -1, -1}));
   EXPECT_EQ(batch.valid_targets, 2);
@@ -54,7 +65,7 @@ TEST(HostBatch, AShortWindowIsPaddedWithIgnoredTargets) {
 TEST(HostBatch, TokenOrderIsAStableSortByToken) {
   Ints windows;
   for (uint64_t i = 0; i < 3 * 41; ++i) windows.push_back(static_cast<int32_t>(philox_bits(5, i) % 10));
-  const HostBatch batch = make_batch(layout(3, 40), windows);
+  const HostBatch batch = make_batch(layout(3, 40), windows_of(windows));
   Ints want(batch.token_ids.size());
   for (size_t i = 0; i < want.size(); ++i) want[i] = static_cast<int32_t>(i);
   std::stable_sort(want.begin(), want.end(), [&](int32_t a, int32_t b) {
@@ -65,16 +76,17 @@ TEST(HostBatch, TokenOrderIsAStableSortByToken) {
 
 TEST(HostBatch, CarryIsZeroWhereADocumentStartsInsideTheSegment) {
   // Four segments of two tokens. Sequence 0: documents start at 0 and 4 (a segment's first token). Sequence 1: at 0
-  // and 7.
+  // and 7, which only the index says.
   BatchLayout cut = layout(2, 8);
   cut.segments = 4;
-  const Ints windows = {1, 2, 3, kEnd, 4, 5, 6,    7, 8,  //
-                        1, 2, 3, 4,    5, 6, kEnd, 8, 1};
+  const Windows windows = windows_of({1, 2, 3, 4, kEnd, 5, 6, 7, 8,  //
+                                      1, 2, 3, 4, 5, 6, 7, 8, 1},
+                                     {9 + 7});
   for (int segment = 0; segment < 4; ++segment) {
     cut.segment = segment;
     const HostBatch batch = make_batch(cut, windows);
     EXPECT_EQ(batch.carry, (std::vector<float>{0, 0, 1, 1, 0, 1, 1, 0}));  // [P, B]
-    EXPECT_EQ(batch.valid_targets, 14);
+    EXPECT_EQ(batch.valid_targets, 15);
     EXPECT_EQ(batch.position_offset, 2 * segment);
     EXPECT_EQ(batch.tokens, 2);
   }
@@ -85,13 +97,13 @@ TEST(HostBatch, CarryIsZeroWhereADocumentStartsInsideTheSegment) {
 TEST(HostBatch, SegmentsJoinToTheWholeSequence) {
   Ints windows;
   for (uint64_t i = 0; i < 2 * 25; ++i) windows.push_back(static_cast<int32_t>(philox_bits(6, i) % 10));
-  const HostBatch whole = make_batch(layout(2, 24), windows);
+  const HostBatch whole = make_batch(layout(2, 24), windows_of(windows));
   for (const int segments : {2, 3, 8, 24}) {
     BatchLayout cut = layout(2, 24);
     cut.segments = segments;
     for (int segment = 0; segment < segments; ++segment) {
       cut.segment = segment;
-      const HostBatch part = make_batch(cut, windows);
+      const HostBatch part = make_batch(cut, windows_of(windows));
       for (int64_t row = 0; row < 2 * part.tokens; ++row) {
         const auto from = static_cast<size_t>(row / part.tokens * 24 + part.position_offset + row % part.tokens);
         const auto at = static_cast<size_t>(row);

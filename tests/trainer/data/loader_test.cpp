@@ -201,6 +201,17 @@ TEST(TrainLoader, RefusesAVocabularyTooSmallForTheTokenizer) {
               HasSubstr("256 is less than the 257 tokens"));
 }
 
+TEST(TrainLoader, RefusesASetOfWhichNothingIsPredicted) {
+  const TestFolder folder;
+  LoaderCase setup = make_setup(folder);
+  std::vector<std::vector<int32_t>> documents;
+  for (int32_t i = 0; i < 40; ++i) documents.push_back({i});
+  write_set(folder.file("b"), documents);
+  const TrainLoader loader(setup.data, setup.train, 257, 7, {}, {});
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { static_cast<void>(loader.look_at()); }),
+              HasSubstr("b: nothing can be predicted in its first 40 tokens"));
+}
+
 TEST(TrainLoader, AnErrorOfThePrefetchingThreadReachesLoad) {
   const TestFolder folder;
   LoaderCase setup = make_setup(folder);
@@ -304,6 +315,37 @@ TEST(EvalWindows, EveryTokenButTheFirstIsPredictedOnceOnEveryMesh) {
       EXPECT_EQ(valid, tokens - 1);
     }
   }
+}
+
+TEST(EvalWindows, ScoresWhatItsDocumentsSayInWindowsOfAnyLength) {
+  const TestFolder folder;
+  // "ab", "c" and "de" with end tokens, then "fg" and "h", whose borders only the index knows.
+  write_set(folder.file("a"), {{'a', 'b', kEnd}, {'c', kEnd}, {'d', 'e', kEnd}, {'f', 'g'}, {'h', 'i'}});
+  DataConfig data;
+  for (const int64_t seq_len : {1, 2, 3, 4, 11, 50}) {
+    data.seq_len = seq_len;
+    const EvalWindows windows(TokenSet(folder.file("a")), data, 257, 1, {}, {});
+    std::vector<int32_t> targets;
+    for (int64_t i = 0; i < windows.count(); ++i) {
+      const HostBatch batch = windows.load(i);
+      for (const int32_t target : batch.targets) {
+        if (target >= 0) targets.push_back(target);
+      }
+    }
+    EXPECT_EQ(targets, (std::vector<int32_t>{'b', kEnd, 'c', kEnd, 'd', 'e', kEnd, 'f', 'g', 'i'})) << seq_len;
+  }
+}
+
+TEST(EvalWindows, RefusesASetOfWhichNothingIsPredicted) {
+  const TestFolder folder;
+  write_set(folder.file("a"), {{1}, {2}, {3}, {4}});
+  DataConfig data;
+  data.seq_len = kSeqLen;
+  const EvalWindows windows(TokenSet(folder.file("a")), data, 257, 1, {}, {});
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { static_cast<void>(windows.look_at()); }),
+              HasSubstr("a: nothing can be predicted in its first 4 tokens"));
+  data.reset_state_at_documents = false;
+  EXPECT_EQ(EvalWindows(TokenSet(folder.file("a")), data, 257, 1, {}, {}).look_at().size(), 0);
 }
 
 TEST(EvalWindows, StopsAtTheTokensAskedFor) {

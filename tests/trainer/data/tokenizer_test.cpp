@@ -28,6 +28,15 @@ TEST(Tokenizer, DecodesWhatItEncodes) {
   }
 }
 
+TEST(Tokenizer, KnowsTheBytesOfEachTokensText) {
+  const auto tokenizer = make_tokenizer("bytes");
+  EXPECT_EQ(tokenizer->text_bytes(0), 1);
+  EXPECT_EQ(tokenizer->text_bytes(255), 1);
+  EXPECT_EQ(tokenizer->text_bytes(256), 0);
+  EXPECT_EQ(tokenizer->text_bytes(257), std::nullopt);
+  EXPECT_EQ(tokenizer->text_bytes(-1), std::nullopt);
+}
+
 TEST(Tokenizer, NamesTheLegalOnesForAnUnknownName) {
   EXPECT_THAT(message_of(ErrorKind::kConfig, [] { make_tokenizer("byte"); }), testing::HasSubstr("legal: bytes"));
 }

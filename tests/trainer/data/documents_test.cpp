@@ -1,0 +1,191 @@
+#include "trainer/data/documents.h"
+
+#include <algorithm>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernels/core/random.h"
+#include "tests/trainer/data/token_files.h"
+#include "trainer/data/host_batch.h"
+
+namespace retain {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using Lists = std::vector<std::vector<int32_t>>;
+
+constexpr int64_t kBudget = 1000;
+
+class DocumentsOf : public testing::Test {
+ protected:
+  Documents open(const Lists& documents, int64_t end_of_document = kEndOfDocumentAuto, int64_t vocab_size = 60000) {
+    write_set(folder_.file("a"), documents, vocab_size);
+    DataConfig data;
+    data.end_of_document = end_of_document;
+    return Documents(TokenSet(folder_.file("a"), vocab_size), data);
+  }
+  static std::vector<Border> borders(const Documents& documents) {
+    std::vector<int32_t> tokens(static_cast<size_t>(documents.tokens()));
+    std::vector<Border> borders(tokens.size());
+    documents.read(0, tokens, borders);
+    return borders;
+  }
+  /// The text of the notes on a set, one a line.
+  std::string notes(const Lists& documents, int64_t end_of_document = kEndOfDocumentAuto) {
+    std::string text;
+    for (const SetNote& note : open(documents, end_of_document).look_at(60000, kBudget)) {
+      text += (note.warning ? "warning: " : "") + note.text + "\n";
+    }
+    return text;
+  }
+  const TestFolder folder_;
+};
+
+constexpr Border o = Border::kNone, E = Border::kEndToken, I = Border::kIndex;
+
+TEST_F(DocumentsOf, AnEndTokenBeginsTheNextDocumentAndABorderOfTheIndexBehindItIsItsOwn) {
+  EXPECT_THAT(borders(open({{1, 2, 256}, {3, 256, 4}, {5, 6}})), ElementsAre(o, o, E, o, E, o, I, o));
+  EXPECT_THAT(borders(open({{1, 2, 256}, {256}, {3}})), ElementsAre(o, o, E, E, o));
+  EXPECT_THAT(borders(open({{1, 2}, {256, 3}})), ElementsAre(o, o, I, o));  // of a document without an end
+}
+
+TEST_F(DocumentsOf, AutoIsTheTokenThatAllBordersFollow) {
+  EXPECT_EQ(open({{1, 2, 50256}, {256, 4, 50256}, {5, 6}}).end_token(), 50256);
+  EXPECT_EQ(open({{1, 2, 50256}, {3, 50256}}).end_token(), 50256);          // one border, and the set's end
+  EXPECT_EQ(open({{1, 2, 50256}, {3, 4}}).end_token(), 256);                // one border could be anything
+  EXPECT_EQ(open({{1, 2, 50256}, {3, 256}, {4, 50256}}).end_token(), 256);  // not all
+  EXPECT_EQ(open({{1, 2, 7}, {3, 8}, {4, 9}}).end_token(), 256);            // no one token
+  EXPECT_EQ(open({{1, 2, 50256, 3, 50256}}).end_token(), 256);              // no border
+  EXPECT_EQ(open({{1, 10, 2, 10}, {3, 10}, {4, 10}}).end_token(), 256);     // a line's end
+  EXPECT_EQ(open({{1, 0}, {3, 2, 0}, {4, 0}}).end_token(), 0);              // a token of text that ends documents alone
+  EXPECT_EQ(open({{1, 9, 300, 2, 300}, {3, 300}, {4, 300}}).end_token(), 300);  // documents inside of documents
+}
+
+TEST_F(DocumentsOf, AutoLooksAtAThousandBordersOverTheWholeSet) {
+  Lists documents(5000, {1, 2, 300});
+  EXPECT_EQ(open(documents).end_token(), 300);
+  documents[4994].back() = 256;  // the last one looked at
+  EXPECT_EQ(open(documents).end_token(), 256);
+}
+
+TEST_F(DocumentsOf, ATokenOrNoneIsTakenAtItsWord) {
+  const Lists documents = {{1, 2, 50256}, {3, 7, 50256}};
+  EXPECT_THAT(borders(open(documents, 7)), ElementsAre(o, o, o, I, E, o));
+  EXPECT_THAT(borders(open(documents, kEndOfDocumentNone)), ElementsAre(o, o, o, I, o, o));
+}
+
+TEST_F(DocumentsOf, SequencesInsideADocumentAreNoBorders) {
+  TokenWriter writer(folder_.file("a"), 257, 2);
+  writer.append(std::vector<int32_t>{1, 2, 3, 4, 5});
+  writer.end_document();
+  writer.append(std::vector<int32_t>{6, 7});
+  writer.finish();
+  EXPECT_THAT(borders(Documents(TokenSet(folder_.file("a")), {})), ElementsAre(o, o, o, o, o, I, o));
+}
+
+TEST_F(DocumentsOf, ReadsTheSameBordersInPiecesOfAnyLength) {
+  Lists lists;
+  for (uint64_t i = 0; i < 400; ++i) {
+    lists.emplace_back(1 + philox_bits(1, i) % 9, static_cast<int32_t>(philox_bits(2, i) % 100));
+    if (philox_bits(3, i) % 3) lists.back().push_back(256);
+  }
+  const Documents documents = open(lists);
+  const std::vector<Border> whole = borders(documents);
+  for (const int64_t length : {2, 3, 17, 500}) {
+    for (int64_t begin = 0; begin + length <= documents.tokens(); begin += length - 1) {
+      std::vector<int32_t> tokens(static_cast<size_t>(length));
+      std::vector<Border> piece(tokens.size());
+      documents.read(begin, tokens, piece);
+      ASSERT_TRUE(std::equal(piece.begin() + 1, piece.end(), whole.begin() + begin + 1)) << begin << " " << length;
+    }
+  }
+}
+
+TEST_F(DocumentsOf, WithoutResetThereAreNone) {
+  write_set(folder_.file("a"), {{1, 2, 256}, {3}, {4}});
+  DataConfig data;
+  data.reset_state_at_documents = false;
+  EXPECT_THAT(borders(Documents(TokenSet(folder_.file("a")), data)), ElementsAre(o, o, o, o, o));
+}
+
+TEST_F(DocumentsOf, EveryTokenButTheLastHasATargetUnlessTheIndexAloneEndsItsDocument) {
+  // Case by case as a Megatron set of GPT-2's tokens has it, and one whose documents have no end token.
+  for (const bool ends : {true, false}) {
+    Lists lists;
+    for (int32_t d = 0; d < 120; ++d) {
+      lists.emplace_back();
+      for (int32_t i = 0; i < 20 + d % 17; ++i)
+        lists.back().push_back(ends ? (7 * d + i * i) % 50000 : 97 + (d + i * i) % 26);
+      if (ends) lists.back().push_back(50256);
+    }
+    const Documents documents = open(lists);
+    Windows windows(documents.tokens());
+    documents.read(0, windows.tokens, windows.borders);
+    const HostBatch batch = make_batch({.seq_len = documents.tokens() - 1, .vocab_size = 60000}, windows);
+    EXPECT_EQ(batch.valid_targets, ends ? 3471 : 3351 - 119);
+    int64_t resets = 0;
+    for (size_t t = 1; t < batch.document_start.size(); ++t) {
+      resets += batch.document_start[t] == static_cast<int32_t>(t) ? 1 : 0;
+    }
+    EXPECT_EQ(resets, 119);
+  }
+}
+
+TEST_F(DocumentsOf, AnEndTokenHasNoTextAndATokenOfAnotherVocabularyAnUnknownOne) {
+  const Documents documents = open({{1, 2, 300}, {3, 300}, {4, 300}});
+  EXPECT_EQ(documents.text_bytes(300), 0);
+  EXPECT_EQ(documents.text_bytes(97), 1);
+  EXPECT_EQ(documents.text_bytes(301), std::nullopt);
+}
+
+TEST_F(DocumentsOf, SaysWhatIsNotAsTheTokenizerHasIt) {
+  EXPECT_EQ(notes({{97, 98, 256}, {99, 256}}), "");
+  EXPECT_EQ(notes({{97, 98}, {99, 100}}), "");  // the index has the borders
+  EXPECT_EQ(notes({{97, 300, 50256}, {99, 50256}}),
+            "warning: token 300 is none of data.tokenizer = bytes (0 to 256): what is learned of it has no text\n"
+            "documents end with token 50256, not with 256 as bytes has it\n");
+  EXPECT_EQ(notes({{97, 98}}),
+            "the index has one document, and there is no token 256: if there are several, nothing tells where they "
+            "begin, and sequences run across them\n");
+  EXPECT_THAT(notes({{97, 256, 98, 256}}, kEndOfDocumentNone), HasSubstr("the index has one document: if"));
+  EXPECT_EQ(notes({{97, 256, 98}}), "");
+}
+
+TEST_F(DocumentsOf, NotesOnSeveralSetsBecomeOne) {
+  std::vector<SetNote> notes;
+  for (const char* set : {"a", "b", "c", "d", "e", "f"}) notes.push_back({.sets = set, .text = "x"});
+  notes.push_back({.sets = "g", .text = "y"});
+  const std::vector<SetNote> all = merged(notes);
+  ASSERT_EQ(all.size(), 2);
+  EXPECT_EQ(all[0].sets, "a, b, c, d and 2 more");
+  EXPECT_EQ(all[1].sets, "g");
+}
+
+TEST_F(DocumentsOf, RefusesAVocabularyTooSmallForTheLargestTokenWithTheSizeNeeded) {
+  std::vector<int32_t> document(100'000, 7);
+  document[77'000] = 50256;  // is found in a set that is looked at as a whole
+  write_set(folder_.file("a"), {document}, 60000);
+  const Documents documents(TokenSet(folder_.file("a"), 257), {});
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { static_cast<void>(documents.look_at(257, 1 << 20)); }),
+              HasSubstr("holds token 50256, but model.vocab_size is 257; it must be at least 50257"));
+  EXPECT_THAT(documents.look_at(60000, 1 << 20), testing::SizeIs(2));
+  EXPECT_THAT(documents.look_at(257, 6400), testing::SizeIs(1));  // not looked at
+}
+
+TEST_F(DocumentsOf, KnowsWhetherAnythingIsPredicted) {
+  EXPECT_FALSE(open({{1}, {2}, {3}}).predicts_something(100));
+  EXPECT_FALSE(open({{1}}).predicts_something(100));
+  EXPECT_TRUE(open({{1}, {2, 3}}).predicts_something(100));
+  EXPECT_FALSE(open({{1}, {2, 3}}).predicts_something(1));
+  Lists late(70'000, {5});
+  late.push_back({6, 7});
+  const Documents documents = open(late, kEndOfDocumentNone);
+  EXPECT_TRUE(documents.predicts_something(documents.tokens()));
+  EXPECT_FALSE(documents.predicts_something(70'000));
+}
+
+}  // namespace
+}  // namespace retain

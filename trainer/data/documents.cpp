@@ -1,0 +1,151 @@
+#include "trainer/data/documents.h"
+
+#include <algorithm>
+
+#include "kernels/core/error.h"
+
+namespace retain {
+namespace {
+
+constexpr int64_t kMostBorders = 1000;     // of an index, looked at for the token before them
+constexpr int64_t kTailTokens = 512;       // before a border, in which that token may stand a second time
+constexpr int64_t kBlocks = 64;            // of a set, looked at for what tokens it has
+constexpr int64_t kBlockTokens = 1 << 16;  // read at a time
+
+/// The last tokens of a document of the index, and all of them if they are few; none of an empty document.
+std::vector<int32_t> tail_of_document(const TokenSet& set, int64_t document) {
+  const int64_t begin = set.document_begin(document), end = set.document_begin(document + 1);
+  std::vector<int32_t> tail(static_cast<size_t>(std::clamp<int64_t>(end - begin, 0, kTailTokens)));
+  set.read_any(end - static_cast<int64_t>(tail.size()), tail);
+  return tail;
+}
+
+/// The one token other than the tokenizer's that all borders of the index follow, if there is one.
+std::optional<int32_t> token_at_borders(const TokenSet& set, const Tokenizer& tokenizer) {
+  const int64_t borders = set.documents() - 1, looked_at = std::min(borders, kMostBorders);
+  std::optional<int32_t> found;
+  int64_t witnesses = 0;
+  for (int64_t i = 0; i < looked_at; ++i) {
+    const std::vector<int32_t> tail = tail_of_document(set, borders * i / looked_at);
+    if (tail.empty()) continue;
+    if (tail.back() == tokenizer.end_of_document() || tail.back() != found.value_or(tail.back())) return std::nullopt;
+    found = tail.back();
+    const bool is_text = tokenizer.text_bytes(*found).value_or(0) > 0;
+    if (is_text && std::count(tail.begin(), tail.end(), *found) > 1) return std::nullopt;
+    ++witnesses;
+  }
+  if (witnesses == 1) {
+    std::vector<int32_t> last(1);
+    set.read_any(set.tokens() - 1, last);
+    if (last[0] != *found) return std::nullopt;
+  }
+  return found;
+}
+
+}  // namespace
+
+std::optional<int32_t> end_token(const DataConfig& data, const Tokenizer& tokenizer) {
+  if (data.end_of_document == kEndOfDocumentNone) return std::nullopt;
+  if (data.end_of_document == kEndOfDocumentAuto) return tokenizer.end_of_document();
+  return static_cast<int32_t>(data.end_of_document);
+}
+
+Documents::Documents(TokenSet set, const DataConfig& data)
+    : set_(std::move(set)),
+      reset_(data.reset_state_at_documents),
+      tokenizer_(make_tokenizer(data.tokenizer)),
+      end_token_(retain::end_token(data, *tokenizer_)) {
+  if (data.end_of_document != kEndOfDocumentAuto) return;
+  if (const auto other = token_at_borders(set_, *tokenizer_)) end_token_ = other;
+}
+
+std::optional<int64_t> Documents::text_bytes(int32_t token) const {
+  return token == end_token_ ? 0 : tokenizer_->text_bytes(token);
+}
+
+void Documents::read(int64_t begin, std::span<int32_t> tokens, std::span<Border> borders) const {
+  RETAIN_CHECK(tokens.size() == borders.size(), tokens.size(), " tokens, ", borders.size(), " borders");
+  set_.read(begin, tokens);
+  std::fill(borders.begin(), borders.end(), Border::kNone);
+  if (!reset_) return;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] == end_token_) borders[i] = Border::kEndToken;
+  }
+  const int64_t end = begin + static_cast<int64_t>(tokens.size());
+  for (const int64_t at : set_.document_begins(begin + 1, end)) {
+    const auto i = static_cast<size_t>(at - begin);
+    if (tokens[i - 1] != end_token_) borders[i] = Border::kIndex;
+  }
+}
+
+bool Documents::predicts_something(int64_t within_tokens) const {
+  const int64_t end = std::min(tokens(), within_tokens + 1);
+  std::vector<int32_t> block;
+  std::vector<Border> borders;
+  for (int64_t at = 0; at + 1 < end; at += kBlockTokens) {
+    block.resize(static_cast<size_t>(std::min(kBlockTokens + 1, end - at)));  // the last is the next block's first
+    borders.resize(block.size());
+    read(at, block, borders);
+    if (std::any_of(borders.begin() + 1, borders.end(), [](Border b) { return b != Border::kIndex; })) return true;
+  }
+  return false;
+}
+
+std::vector<SetNote> Documents::look_at(int64_t vocab_size, int64_t budget_tokens) const {
+  const int64_t blocks = budget_tokens >= tokens() ? 1 : kBlocks;
+  const int64_t block_tokens = std::min(tokens(), std::max<int64_t>(1, budget_tokens / blocks));
+  bool has_end_token = false;
+  int32_t largest = 0, largest_inside = 0;  // of all, and without the end token
+  std::vector<int32_t> block(static_cast<size_t>(block_tokens));
+  for (int64_t i = 0; i < blocks; ++i) {
+    set_.read_any(blocks == 1 ? 0 : (tokens() - block_tokens) * i / (blocks - 1), block);
+    for (const int32_t token : block) {
+      largest = std::max(largest, token);
+      has_end_token = has_end_token || token == end_token_;
+      if (token != end_token_) largest_inside = std::max(largest_inside, token);
+    }
+  }
+  if (largest >= vocab_size) {
+    throw Error(ErrorKind::kData, concat(prefix(), ": holds token ", largest, ", but model.vocab_size is ", vocab_size,
+                                         "; it must be at least ", largest + 1));
+  }
+  std::vector<SetNote> notes;
+  const auto note = [&](bool warning, const auto&... parts) {
+    notes.push_back({.sets = prefix(), .text = concat(parts...), .warning = warning});
+  };
+  if (!text_bytes(largest_inside)) {
+    note(true, "token ", largest_inside, " is none of data.tokenizer = ", tokenizer_->name(), " (0 to ",
+         tokenizer_->vocab_size() - 1, "): what is learned of it has no text");
+  }
+  if (!reset_) return notes;
+  if (end_token_ && end_token_ != tokenizer_->end_of_document()) {
+    note(false, "documents end with token ", *end_token_, ", not with ", tokenizer_->end_of_document(), " as ",
+         tokenizer_->name(), " has it");
+  }
+  if (set_.documents() == 1 && !has_end_token) {
+    note(false, "the index has one document", end_token_ ? concat(", and there is no token ", *end_token_) : "",
+         ": if there are several, nothing tells where they begin, and sequences run across them");
+  }
+  return notes;
+}
+
+std::vector<SetNote> merged(const std::vector<SetNote>& notes) {
+  constexpr int64_t kMostNamed = 4;
+  std::vector<SetNote> all;
+  std::vector<int64_t> sets;  // of each
+  for (const SetNote& note : notes) {
+    const auto same = std::find_if(all.begin(), all.end(), [&](const SetNote& n) { return n.text == note.text; });
+    if (same == all.end()) {
+      all.push_back(note);
+      sets.push_back(1);
+    } else if (++sets[static_cast<size_t>(same - all.begin())] <= kMostNamed) {
+      same->sets += ", " + note.sets;
+    }
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (sets[i] > kMostNamed) all[i].sets += concat(" and ", sets[i] - kMostNamed, " more");
+  }
+  return all;
+}
+
+}  // namespace retain

@@ -1,0 +1,75 @@
+// Where the documents of a set begin. A document begins with the end-of-document token of the one before it: the state
+// is reset before that token, and everything after it is predicted, the document's first token included. The end token
+// is also the target of the token before it. Where the index of the set has a border without an end token before it,
+// the document begins behind the border, and its first token is predicted by nothing.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "trainer/config.h"
+#include "trainer/data/token_set.h"
+#include "trainer/data/tokenizer.h"
+
+namespace retain {
+
+/// What a token is to the documents beside it.
+enum class Border : uint8_t {
+  kNone,      ///< a token inside a document
+  kEndToken,  ///< ends a document and begins the next
+  kIndex,     ///< the first of a document that no end token begins
+};
+
+/// The token that ends and begins documents where no set says otherwise: data.end_of_document, or the tokenizer's; none
+/// when documents have no such token.
+std::optional<int32_t> end_token(const DataConfig& data, const Tokenizer& tokenizer);
+
+/// Something that people should know of a set before it is used.
+struct SetNote {
+  std::string sets;  ///< their prefixes
+  std::string text;
+  bool warning = false;
+};
+
+/// Notes with one text become one.
+std::vector<SetNote> merged(const std::vector<SetNote>& notes);
+
+/// A set of tokens and its documents. Const, for any thread.
+class Documents {
+ public:
+  /// With data.end_of_document auto the end token is the tokenizer's, unless the borders of the index that are looked
+  /// at, up to 1,000 over the whole set, all follow one other token: then that one. (Of a single border the set's end
+  /// must be a witness too; and a token of ordinary text that also stands inside of documents, such as a line's end,
+  /// ends none.) Throws Error(kData), Error(kIo).
+  Documents(TokenSet set, const DataConfig& data);
+
+  const TokenSet& set() const { return set_; }
+  const std::string& prefix() const { return set_.prefix(); }
+  int64_t tokens() const { return set_.tokens(); }
+  std::optional<int32_t> end_token() const { return end_token_; }
+  /// Bytes of a target's text, 0 of the end token's; nothing when the tokenizer does not have the token.
+  std::optional<int64_t> text_bytes(int32_t token) const;
+
+  /// Tokens [begin, begin + tokens.size()), as TokenSet::read(), and what each but the first is to the one before it:
+  /// kNone everywhere when data.reset_state_at_documents is off.
+  void read(int64_t begin, std::span<int32_t> tokens, std::span<Border> borders) const;
+
+  /// Whether any of the first tokens after the very first is predicted.
+  bool predicts_something(int64_t within_tokens) const;
+  /// Looks at about `budget_tokens` of the set, evenly from the first to the last: says when they are not the
+  /// tokenizer's, when another token than its own ends documents, and when nothing tells where documents begin. Throws
+  /// Error(kData) when one is outside a vocabulary of vocab_size, with the size that is needed.
+  std::vector<SetNote> look_at(int64_t vocab_size, int64_t budget_tokens) const;
+
+ private:
+  TokenSet set_;
+  bool reset_;
+  std::unique_ptr<const Tokenizer> tokenizer_;
+  std::optional<int32_t> end_token_;
+};
+
+}  // namespace retain
