@@ -5,11 +5,12 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <limits>
 #include <vector>
 
 #include "launch/verbs/trained_model.h"
 #include "launch/verbs/verbs.h"
-#include "trainer/data/tokenizer.h"
+#include "trainer/data/documents.h"
 
 namespace retain {
 
@@ -36,17 +37,27 @@ std::string read_prompt(const GenerateOptions& options) {
 int generate(const GenerateOptions& options) {
   const std::string prompt = read_prompt(options);
   const TrainedModel trained = load_trained_model(options.checkpoint);
-  const auto tokenizer = make_tokenizer(trained.config.data.tokenizer);
+  const Config& config = trained.config;
+  const auto tokenizer = make_tokenizer(config.data.tokenizer);
+  const std::optional<int32_t> end = end_token(config.data, *tokenizer);
   std::vector<int32_t> tokens = tokenizer->encode(prompt);
-  // Without a prompt the model begins a document.
-  if (tokens.empty()) tokens.push_back(tokenizer->end_of_document());
+  if (tokens.empty() && !end) {
+    throw Error(ErrorKind::kUsage,
+                "no document of this model begins with a token (data.end_of_document: none): give a --prompt");
+  }
+  if (tokens.empty()) tokens.push_back(*end);  // with which a document begins
 
-  Decoder decoder(*trained.backend, *trained.parameters, trained.config.model, trained.target.compute);
+  Decoder decoder(*trained.backend, *trained.parameters, config.model, trained.target.compute);
   const SamplingOptions sampling{.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed};
   std::cout << prompt;
   for (int64_t i = 0; i < options.max_tokens; ++i) {
-    const int32_t next = sample_token(decoder.feed(tokens), sampling, static_cast<uint64_t>(i));
-    if (next == tokenizer->end_of_document()) break;
+    std::vector<double> logits = decoder.feed(tokens);
+    for (size_t token = 0; token < logits.size(); ++token) {
+      const auto id = static_cast<int32_t>(token);
+      if (id != end && !tokenizer->text_bytes(id)) logits[token] = -std::numeric_limits<double>::infinity();
+    }
+    const int32_t next = sample_token(logits, sampling, static_cast<uint64_t>(i));
+    if (next == end) break;
     tokens = {next};
     std::cout << tokenizer->decode(tokens) << std::flush;
   }

@@ -228,6 +228,23 @@ TEST(Sampler, TakesTheLikeliestAtZeroTemperatureAndRespectsTopP) {
   EXPECT_NEAR(seen[1] / 4000.0, 1 / (1 + std::exp(-0.1)), 0.03);
 }
 
+TEST(Sampler, NeverDrawsWhatCannotBeDrawn) {
+  const double never = -std::numeric_limits<double>::infinity();
+  const std::vector<double> logits = {never, 0.1, never, 0.3, never};
+  for (const double temperature : {0.0, 1e-9, 1.0, 100.0}) {
+    for (const double top_p : {1e-9, 0.5, 1.0}) {
+      for (uint64_t i = 0; i < 300; ++i) {
+        const int32_t token = sample_token(logits, {.temperature = temperature, .top_p = top_p}, i);
+        ASSERT_TRUE(token == 1 || token == 3) << token;
+      }
+    }
+  }
+  const std::vector<double> alone = {0.1, 0.3};  // the others count as nothing in the softmax
+  for (uint64_t i = 0; i < 300; ++i) EXPECT_EQ(sample_token(logits, {}, i), 2 * sample_token(alone, {}, i) + 1);
+  for (const std::vector<double>& broken : {std::vector<double>{never, never}, {0, std::nan("")}, {0, -never}})
+    EXPECT_THROW(sample_token(broken, {}, 0), Error);
+}
+
 TEST(Parameters, CountsThoseOfPublishedModels) {
   ModelConfig fla;  // the defaults are fla's shape
   fla.vocab_size = 32000;

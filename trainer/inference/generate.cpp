@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <limits>
 
+#include "kernels/core/error.h"
 #include "kernels/core/random.h"
 #include "trainer/model/host_values.h"
 
@@ -17,16 +18,21 @@ constexpr int64_t kBlockTokens = 256;
 }  // namespace
 
 int32_t sample_token(const std::vector<double>& logits, const SamplingOptions& options, uint64_t index) {
-  const auto likeliest = std::max_element(logits.begin(), logits.end());
-  if (options.temperature <= 0) return static_cast<int32_t>(likeliest - logits.begin());
-
-  std::vector<int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
+  std::vector<int32_t> order;  // of the tokens that can be drawn
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (std::isnan(logits[i]) || logits[i] == std::numeric_limits<double>::infinity())
+      throw Error(ErrorKind::kData,
+                  concat("the model's logit of token ", i, " is ", logits[i], ": its weights are broken"));
+    if (std::isfinite(logits[i])) order.push_back(static_cast<int32_t>(i));
+  }
+  if (order.empty()) throw Error(ErrorKind::kData, "there is no token that can be drawn");
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+  if (options.temperature <= 0) return order[0];
+
   std::vector<double> weights(order.size());
   double total = 0;
   for (size_t i = 0; i < order.size(); ++i) {
-    weights[i] = std::exp((logits[order[i]] - *likeliest) / options.temperature);
+    weights[i] = std::exp((logits[order[i]] - logits[order[0]]) / options.temperature);
     total += weights[i];
   }
   size_t kept = 0;

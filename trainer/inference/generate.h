@@ -14,7 +14,9 @@ struct SamplingOptions {
   uint64_t seed = 1;
 };
 
-/// Draws a token from logits; a pure function of (logits, options, index): number `index` of the sampler's stream.
+/// Draws a token from logits; a pure function of (logits, options, index): number `index` of the sampler's stream. A
+/// logit of -infinity is that of a token that cannot be drawn. Throws Error(kData) when no token can, or when a logit
+/// is NaN or infinite: the model is broken.
 int32_t sample_token(const std::vector<double>& logits, const SamplingOptions& options, uint64_t index);
 
 class Decoder {
