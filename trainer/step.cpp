@@ -1,7 +1,7 @@
 // One optimizer step.
-#include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "trainer/optimizer/adamw.h"
 #include "trainer/optimizer/gradient_norm.h"
@@ -42,7 +42,11 @@ StepResult Trainer::step(const Progress& done, const Wishes& mine, const std::fu
   result.predicted_tokens =
       static_cast<int64_t>(totals[0]) / (static_cast<int64_t>(mesh_.shape().cp) * mesh_.shape().tp);
   result.wishes = {.stop = totals[1] > 0, .save = totals[2] > 0};
-  const double scale = 1.0 / static_cast<double>(std::max<int64_t>(1, result.predicted_tokens));
+  if (result.predicted_tokens == 0) {  // on every rank
+    result.loss = result.grad_norm = std::numeric_limits<double>::quiet_NaN();
+    return result;
+  }
+  const double scale = 1.0 / static_cast<double>(result.predicted_tokens);
 
   for (size_t micro = 0; micro < batches.size(); ++micro) {
     const DeviceBatch batch = upload_batch(backend_, batches[micro], memory_.batch);

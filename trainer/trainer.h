@@ -29,7 +29,7 @@ struct Progress {
 Progress advance(const Progress& progress, const Config& config, int64_t steps);
 
 struct StepResult {
-  double loss = 0;       ///< nats per predicted token over the global batch
+  double loss = 0;       ///< nats per predicted token over the global batch; NaN when there is none: nothing is updated
   double grad_norm = 0;  ///< before clipping
   double lr = 0;
   int64_t predicted_tokens = 0;  ///< targets that count, over the global batch

@@ -15,7 +15,9 @@ namespace {
 // Short, so that a golden sequence has several chunks, the last one short (where the backend leaves the choice).
 constexpr int64_t kChunk = 24;
 
-double relative_error(const std::vector<double>& ours, const std::vector<float>& theirs) {
+double relative_error(const std::vector<double>& ours, const std::vector<float>& theirs, const std::string& name) {
+  if (ours.size() != theirs.size())
+    throw Error(ErrorKind::kData, concat(name, " has ", theirs.size(), " values, want ", ours.size()));
   double difference = 0, size = 0;
   for (size_t i = 0; i < theirs.size(); ++i) {
     difference += (ours[i] - theirs[i]) * (ours[i] - theirs[i]);
@@ -45,6 +47,7 @@ HostBatch golden_batch(const SafetensorsFile& golden, int64_t vocab_size) {
                    [&](int32_t a, int32_t b) { return batch.token_ids[a] < batch.token_ids[b]; });
   batch.carry.assign(static_cast<size_t>(batch.sequences), 0.0F);
   batch.valid_targets = std::count_if(batch.targets.begin(), batch.targets.end(), [](int32_t t) { return t >= 0; });
+  if (batch.valid_targets == 0) throw Error(ErrorKind::kData, golden.path() + ": targets has none that counts");
   return batch;
 }
 
@@ -84,20 +87,21 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
       const std::vector<double> values = download_wide(backend, rows.slice(1, 0, config.vocab_size));
       logits.insert(logits.end(), values.begin(), values.end());
     }
-    all.push_back({mode, "logits", relative_error(logits, their_logits), logits_limit});
+    all.push_back({mode, "logits", relative_error(logits, their_logits, golden.path() + ": logits"), logits_limit});
 
     const bool backward = form != RetentionForm::kRecurrent;
     const std::vector<double> losses = download_wide(
         backend, backward ? model.loss_and_backward(batch, scale, GradientWrite::kReplace, form) : model.loss(batch));
     const double loss = std::accumulate(losses.begin(), losses.end(), 0.0) * scale;
-    all.push_back({mode, "loss", relative_error({loss}, their_loss), logits_limit});
+    all.push_back({mode, "loss", relative_error({loss}, their_loss, golden.path() + ": loss"), logits_limit});
     if (!backward) continue;
     for (const ParameterSpec& spec : layout.parameters) {
       const ForeignParameter& foreign = imported.parameter(spec.name);
       std::vector<double> gradient = download_wide(backend, parameters.gradient(spec.name));
       gradient.resize(static_cast<size_t>(spec.real_rows * spec.columns));  // without padding rows
       all.push_back({mode, "grad." + foreign.foreign_name,
-                     relative_error(gradient, read_as_ours(golden, foreign, "grad.")), gradient_limit});
+                     relative_error(gradient, read_as_ours(golden, foreign, "grad."), foreign.foreign_name),
+                     gradient_limit});
     }
   }
   return all;

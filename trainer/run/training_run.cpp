@@ -44,9 +44,10 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       lock_(lock),
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
   identity_.keys[kDataContents] = {fmt::format("{:016x}", trainer_.loader().contents()), Resume::kIfAllowed};
+  const auto files = std::make_shared<OpenFiles>();
   for (const auto& [name, path] : config.data.valid) {
     validation_.emplace(
-        name, EvalWindows(TokenSet(path, config.model.vocab_size), config.data, config.model.vocab_size,
+        name, EvalWindows(TokenSet(path, config.model.vocab_size, files), config.data, config.model.vocab_size,
                           trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens));
   }
   load_tuning();
@@ -169,6 +170,10 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     store_tuning();
     if (step_ == first_step) report_memory();
     report(result, seconds_since(begin));
+    if (result.predicted_tokens == 0 && mesh_.world_rank() == 0) {
+      log_.warn("step ", step_, ": none of its ", config_.train.batch_tokens,
+                " tokens has a target; nothing was updated");
+    }
     skipped = result.skipped ? skipped + 1 : 0;
     if (skipped > 0) log_.warn("step ", step_, ": the gradient is not finite; nothing was updated");
     if (skipped >= kMostSkipped) {
@@ -238,6 +243,10 @@ void TrainingRun::validate() {
   for (const auto& [name, windows] : validation_) {
     const EvalResult result =
         evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(), RetentionForm::kChunkwise);
+    if (result.tokens == 0) {
+      if (mesh_.world_rank() == 0) log_.warn("valid/", name, " has no loss: nothing of it is predicted");
+      continue;
+    }
     values["valid/" + name + "/loss"] = result.loss;
     sum += result.loss;
   }

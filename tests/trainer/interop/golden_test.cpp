@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
 #include "tests/support/backends.h"
 #include "tests/support/tiny_run.h"
+#include "trainer/interop/safetensors.h"
 
 namespace retain::test {
 namespace {
@@ -49,6 +51,23 @@ TEST_P(Golden, AChangedWeightIsSeen) {
   for (const GoldenComparison& c : check_golden(directory.path(), *backend, DType::kFloat32))
     failures += c.passed() ? 0 : 1;
   EXPECT_GT(failures, 10);
+}
+
+TEST_P(Golden, NothingToPredictIsNoAgreement) {
+  const TemporaryDirectory directory;
+  std::filesystem::copy(kFolder + GetParam(), directory.path(), std::filesystem::copy_options::recursive);
+  const std::string path = directory.path() + "/golden.safetensors";
+  const SafetensorsFile golden(path);
+  std::vector<std::vector<std::byte>> bytes;
+  std::vector<SafetensorsTensor> tensors;
+  for (const SafetensorsEntry& entry : golden.entries()) {
+    bytes.push_back(golden.read_bytes(entry.name));
+    if (entry.name == "targets") std::fill(bytes.back().begin(), bytes.back().end(), std::byte{0xff});  // all -1
+    tensors.push_back({entry.name, entry.dtype, entry.shape, bytes.back()});
+  }
+  write_safetensors(path, tensors);
+  const auto backend = make_cpu_backend(1);
+  EXPECT_THROW(check_golden(directory.path(), *backend, DType::kFloat32), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, Golden, ::testing::Values("fla-tiny", "torchscale-tiny"), [](const auto& param) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "tests/support/tiny_run.h"
 #include "tests/support/wrapped_backend.h"
 #include "trainer/checkpoint/store.h"
+#include "trainer/data/token_writer.h"
 
 namespace retain::test {
 namespace {
@@ -65,6 +67,24 @@ class Run : public ::testing::Test {
 
   TemporaryDirectory directory_;
 };
+
+TEST_F(Run, AValidationThatPredictsNothingIsNobodysBest) {
+  TokenWriter writer(directory_.path() + "/nothing", 257);
+  for (const int32_t token : {1, 2, 3}) {  // three documents
+    writer.append(std::span(&token, 1));
+    writer.end_document();
+  }
+  writer.finish();
+  Config config = this->config("nothing-valid");
+  config.data.valid = {{"nothing", directory_.path() + "/nothing"}};
+  config.eval.every = 1;
+  config.checkpoint.keep_best = 1;
+  const auto backend = make_cpu_backend(1);
+  train(*backend, config);
+  const auto steps = list_steps(checkpoints_directory(config.run.dir));
+  ASSERT_EQ(steps.size(), size_t{kSteps});
+  for (const StepEntry& step : steps) EXPECT_TRUE(std::isnan(read_manifest(step.path).state.valid_loss));
+}
 
 /// What a late copy waits for.
 class Updates {
