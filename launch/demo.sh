@@ -45,7 +45,7 @@ if [ -z "$text" ]; then
   bible -f gen1:1-rev22:21 >"$text"
 fi
 say "Making token shards from $text ($(wc -c <"$text") bytes, the last 5 % held out)"
-"$retain" data prepare "$text" --out "$run/data/text" --tokenizer bytes --holdout 0.05
+"$retain" data prepare "$text" --out "$run/data/text" --tokenizer bytes --holdout 0.05 --encoding utf-8
 
 say "Training with mpirun -n $ranks"
 settings=(--set "run.dir=$run" --set "data.train=[{path: $run/data/text_train}]" --set "data.valid={book: $run/data/text_valid}")

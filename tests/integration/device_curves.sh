@@ -12,7 +12,7 @@ gpus=$(machine "$demo" gpus)
 [ -n "$gpus" ] || skip "no GPU here"
 text=$(real_text)
 [ -n "$text" ] || skip "no text: give one in RETAIN_TEXT, or install bible-kjv"
-"$retain" data prepare "$text" --out demo --tokenizer bytes --holdout 0.05 2>/dev/null
+"$retain" data prepare "$text" --out demo --tokenizer bytes --holdout 0.05 --encoding utf-8 2>/dev/null
 
 demo() {  # NAME RANKS SETTINGS…
   train_quietly "$2" "$demo" --set "run.dir=$1" --set 'data.train=[{path: demo_train}]' --set 'data.valid={book: demo_valid}' \

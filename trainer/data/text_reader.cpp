@@ -101,6 +101,7 @@ class TextReader::Converter {
   }
 
  private:
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): so does iconv say it
   bool is_open() const { return handle_ != reinterpret_cast<iconv_t>(-1); }
   iconv_t handle_;
 };

@@ -14,7 +14,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using Lists = std::vector<std::vector<int32_t>>;
 
 constexpr int64_t kBudget = 1000;

@@ -64,7 +64,7 @@ TEST(HostBatch, AShortWindowIsPaddedWithIgnoredTargets) {
 
 TEST(HostBatch, TokenOrderIsAStableSortByToken) {
   Ints windows;
-  for (uint64_t i = 0; i < 3 * 41; ++i) windows.push_back(static_cast<int32_t>(philox_bits(5, i) % 10));
+  for (uint64_t i = 0; i < uint64_t{3} * 41; ++i) windows.push_back(static_cast<int32_t>(philox_bits(5, i) % 10));
   const HostBatch batch = make_batch(layout(3, 40), windows_of(windows));
   Ints want(batch.token_ids.size());
   for (size_t i = 0; i < want.size(); ++i) want[i] = static_cast<int32_t>(i);
@@ -96,7 +96,7 @@ TEST(HostBatch, CarryIsZeroWhereADocumentStartsInsideTheSegment) {
 
 TEST(HostBatch, SegmentsJoinToTheWholeSequence) {
   Ints windows;
-  for (uint64_t i = 0; i < 2 * 25; ++i) windows.push_back(static_cast<int32_t>(philox_bits(6, i) % 10));
+  for (uint64_t i = 0; i < uint64_t{2} * 25; ++i) windows.push_back(static_cast<int32_t>(philox_bits(6, i) % 10));
   const HostBatch whole = make_batch(layout(2, 24), windows_of(windows));
   for (const int segments : {2, 3, 8, 24}) {
     BatchLayout cut = layout(2, 24);
