@@ -17,6 +17,9 @@
 
 namespace retain {
 
+/// This rule as checkpoints keep it: a resume from one of another rule says so.
+inline constexpr const char* kDocumentsBegin = "at their end token";
+
 /// What a token is to the documents beside it.
 enum class Border : uint8_t {
   kNone,      ///< a token inside a document

@@ -27,9 +27,6 @@ struct HostBatch {
   int64_t valid_targets = 0;
 };
 
-/// Where documents begin, as checkpoints keep it: a resume from one of another rule says so.
-inline constexpr const char* kDocumentsBegin = "after their end token";
-
 /// How windows become batches.
 struct BatchLayout {
   int64_t sequences = 1, seq_len = 1;

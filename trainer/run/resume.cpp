@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "trainer/data/host_batch.h"
+#include "trainer/data/documents.h"
 #include "trainer/optimizer/schedule.h"
 
 namespace retain {
