@@ -145,17 +145,6 @@ void File::close() {
   if (::close(std::exchange(descriptor_, -1)) != 0) throw_errno(ErrorKind::kIo, "close", path_, errno);
 }
 
-const File& OpenFiles::open(const Path& path) {
-  const auto found = std::find_if(files_.begin(), files_.end(), [&](const File& file) { return file.path() == path; });
-  if (found != files_.end()) {
-    files_.splice(files_.begin(), files_, found);
-  } else {
-    if (files_.size() == most_open_) files_.pop_back();
-    files_.push_front(File::open(path));
-  }
-  return files_.front();
-}
-
 OutputFile::OutputFile(const std::string& path)
     : path_(path), file_(File::create(aside_of(path), ErrorKind::kCannotCreate)) {
   buffer_.reserve(kBufferBytes);

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -72,19 +71,6 @@ class File {
   int descriptor_ = -1;
   Path path_;
   int64_t bytes_ = 0;
-};
-
-/// Files for reading, opened when they are needed and closed again, the one unused for longest first: so many files can
-/// be read with a few descriptors.
-class OpenFiles {
- public:
-  explicit OpenFiles(size_t most_open) : most_open_(most_open) {}
-  /// The file is there until the next call. Throws what File::open does.
-  const File& open(const Path& path);
-
- private:
-  size_t most_open_;
-  std::list<File> files_;  ///< the one used last is the first
 };
 
 /// A new file, written front to back under a temporary name in the same folder. publish() gives it its name; an

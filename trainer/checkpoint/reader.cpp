@@ -53,14 +53,16 @@ std::string contents(const ShardRecord& shard, DType dtype, int64_t begin, int64
 }  // namespace
 
 Checkpoint::Checkpoint(Path path, Manifest manifest)
-    : path_(std::move(path)), manifest_(std::move(manifest)), files_(kMostOpenShards) {
+    : path_(std::move(path)),
+      manifest_(std::move(manifest)),
+      files_(std::make_unique<OpenFiles>(kMostOpenShards, File::open)) {
   for (size_t i = 0; i < manifest_.shards.size(); ++i) {
     for (const StoredBox& b : manifest_.shards[i].boxes) places_[b.tensor].push_back({static_cast<int>(i), &b});
   }
 }
 
-const File& Checkpoint::shard_file(int shard) const {
-  return files_.open(path_ / manifest_.shards[static_cast<size_t>(shard)].file.name);
+std::shared_ptr<const File> Checkpoint::shard_file(int shard) const {
+  return files_->open(path_ / manifest_.shards[static_cast<size_t>(shard)].file.name);
 }
 
 void Checkpoint::read_box(const std::string& tensor, const Box& wanted, int state, void* to, int64_t row_stride,
@@ -76,7 +78,8 @@ void Checkpoint::read_box(const std::string& tensor, const Box& wanted, int stat
     if (!common) continue;
     filled += common->elements();
     const Box& source = place.box->box;
-    const File& file = shard_file(place.shard);
+    const std::shared_ptr<const File> shard = shard_file(place.shard);
+    const File& file = *shard;
     const auto file_offset = [&](int64_t row) {  // of the common part's first element in that row
       const int64_t element = (row - source.first_row) * source.columns + common->first_column - source.first_column;
       return place.box->file_offset[static_cast<size_t>(state)] + element * width;

@@ -13,6 +13,7 @@
 #include "parallel/communicator.h"
 #include "trainer/checkpoint/shard_file.h"
 #include "trainer/checkpoint/store.h"
+#include "trainer/open_files.h"
 
 namespace retain {
 
@@ -60,7 +61,7 @@ class Checkpoint {
     const StoredBox* box = nullptr;
   };
   static void throw_it(const Error& error) { throw Error(error); }
-  const File& shard_file(int shard) const;  // there until the next call
+  std::shared_ptr<const File> shard_file(int shard) const;
   using Sink = std::function<void(int64_t block, const char* bytes)>;
   /// Blocks [begin, end) of a file; `shard` is null for the view. Whole blocks go to `sink` if there is one.
   void verify_blocks(const FileRecord& record, const ShardRecord* shard, int64_t begin, int64_t end,
@@ -69,7 +70,7 @@ class Checkpoint {
   Path path_;
   Manifest manifest_;
   std::map<std::string, std::vector<Place>> places_;  // of each tensor
-  mutable OpenFiles files_;                           // of the shards
+  std::unique_ptr<OpenFiles> files_;                  // of the shards
 };
 
 /// The newest step that verifies; nothing when the run has no checkpoint at all. Older steps are tried when newer ones

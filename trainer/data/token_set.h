@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "trainer/data/open_files.h"
+#include "trainer/open_files.h"
 
 namespace retain {
 

@@ -1,4 +1,4 @@
-#include "trainer/data/open_files.h"
+#include "trainer/open_files.h"
 
 #include <sys/resource.h>
 

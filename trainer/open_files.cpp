@@ -1,4 +1,4 @@
-#include "trainer/data/open_files.h"
+#include "trainer/open_files.h"
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 
 namespace retain {
 
-OpenFiles::OpenFiles(size_t most) : most_(std::max<size_t>(1, most)) {}
+OpenFiles::OpenFiles(size_t most, Open open_file) : most_(std::max<size_t>(1, most)), open_file_(open_file) {}
 
 size_t OpenFiles::default_most() {
   rlimit limit{};
@@ -24,7 +24,7 @@ std::shared_ptr<const File> OpenFiles::open(const std::string& path) {
   entry.last_use = ++uses_;
   if (entry.file) return entry.file;
   if (open_ >= most_) close_longest_unused();
-  auto file = std::make_shared<const File>(File::open_input(path));
+  auto file = std::make_shared<const File>(open_file_(path));
   const Identity now = identity_of(*file);
   if (entry.identity == Identity{}) {
     entry.identity = now;

@@ -14,12 +14,13 @@ namespace retain {
 
 class OpenFiles {
  public:
-  /// At most `most` files stay open when nobody reads them.
-  explicit OpenFiles(size_t most = default_most());
+  using Open = File (*)(const Path&);
+  /// At most `most` files stay open when nobody reads them. `open_file` is one of File's.
+  explicit OpenFiles(size_t most = default_most(), Open open_file = File::open_input);
   /// A part of what this process may open, so that there is room for several of these and for all else.
   static size_t default_most();
 
-  /// The file, open for as long as the result lives. Throws as File::open_input() does, and Error(kData) when it is
+  /// The file, open for as long as the result lives. Throws as `open_file` does, and Error(kData) when it is
   /// another file than at the first time, or was written since.
   std::shared_ptr<const File> open(const std::string& path);
 
@@ -38,6 +39,7 @@ class OpenFiles {
   void close_longest_unused();
 
   const size_t most_;
+  const Open open_file_;
   std::mutex mutex_;
   std::map<std::string, Entry> entries_;  ///< guarded by mutex_, as are the next two
   size_t open_ = 0;
