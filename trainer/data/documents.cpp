@@ -120,7 +120,7 @@ std::vector<SetNote> Documents::look_at(int64_t vocab_size, int64_t budget_token
   if (!reset_) return notes;
   if (end_token_ && end_token_ != tokenizer_->end_of_document()) {
     note(false, "documents end with token ", *end_token_, ", not with ", tokenizer_->end_of_document(), " as ",
-         tokenizer_->name(), " has it");
+         tokenizer_->name(), " has it; with data.end_of_document: ", *end_token_, " generate knows it, too");
   }
   if (set_.documents() == 1 && !has_end_token) {
     note(false, "the index has one document", end_token_ ? concat(", and there is no token ", *end_token_) : "",
