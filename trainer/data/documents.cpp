@@ -114,8 +114,8 @@ std::vector<SetNote> Documents::look_at(int64_t vocab_size, int64_t budget_token
     notes.push_back({.sets = prefix(), .text = concat(parts...), .warning = warning});
   };
   if (!text_bytes(largest_inside)) {
-    note(true, "token ", largest_inside, " is none of data.tokenizer = ", tokenizer_->name(), " (0 to ",
-         tokenizer_->vocab_size() - 1, "): what is learned of it has no text");
+    note(true, "tokens above ", tokenizer_->vocab_size() - 1, " are none of data.tokenizer = ", tokenizer_->name(),
+         ": what is learned of them has no text");
   }
   if (!reset_) return notes;
   if (end_token_ && end_token_ != tokenizer_->end_of_document()) {

@@ -48,7 +48,7 @@ std::string text_of_line(const std::string& line, const std::string& text_key, c
   const auto refuse = [&](const auto&... why) {
     return Error(ErrorKind::kData, concat(name, ":", number, ": ", why...));
   };
-  check_utf8(line, name, number);
+  check_utf8(line, name, number, 0, "--skip-bad N leaves up to N such lines out");
   nlohmann::json object;
   try {
     object = nlohmann::json::parse(line);
@@ -118,6 +118,9 @@ void Preparation::add_document(std::istream& stream, const std::string& name) {
 }
 
 void Preparation::add_json_lines(std::istream& stream, const std::string& name) {
+  if (options_.encoding == "bytes")
+    throw Error(ErrorKind::kUsage,
+                concat(name, ": is JSONL, whose text has an encoding; --encoding bytes is for plain text"));
   TextReader reader(stream, name, options_.encoding, Utf8Check::kLater);  // a line at a time
   int64_t number = 0;
   std::string text;

@@ -39,12 +39,12 @@ struct PrepareOptions {
 /// Each input file ("-" is standard input) becomes one document, ended by end-of-document; it is streamed. Of JSONL
 /// each line is an object, and its string under `text_key` ("text" if not given) a document; a line is held in memory.
 /// Blank lines are none; empty documents and, up to skip_bad, lines that cannot be used are left out and counted. Files
-/// named .jsonl and .ndjson are JSONL. Compressed files, and .json without a text_key, are refused. `out` is the PREFIX,
-/// or either file of it. holdout_fraction 0: everything goes to PREFIX. Else the last fraction of all tokens goes to
-/// PREFIX_valid and the rest to PREFIX_train; a document that the cut divides goes on in PREFIX_valid. Folders of the
-/// prefix are created. Throws Error(kMissingInput), Error(kData) when a text is not of its encoding or a line is no such
-/// object (file and line are named), when there is no text or a part gets no token, Error(kCannotCreate), Error(kIo),
-/// Error(kConfig) for an illegal fraction, Error(kUsage) for an unknown encoding.
+/// named .jsonl and .ndjson are JSONL. Compressed files, and .json without a text_key, are refused. `out` is the
+/// PREFIX, or either file of it. holdout_fraction 0: everything goes to PREFIX. Else the last fraction of all tokens
+/// goes to PREFIX_valid and the rest to PREFIX_train; a document that the cut divides goes on in PREFIX_valid. Folders
+/// of the prefix are created. Throws Error(kMissingInput), Error(kData) when a text is not of its encoding or a line is
+/// no such object (file and line are named), when there is no text or a part gets no token, Error(kCannotCreate),
+/// Error(kIo), Error(kConfig) for an illegal fraction, Error(kUsage) for an unknown encoding.
 PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::string& out, const Tokenizer& tokenizer,
                               const PrepareOptions& options = {});
 

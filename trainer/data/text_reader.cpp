@@ -141,7 +141,7 @@ std::string TextReader::take_text(bool at_end) {
   const size_t length = checks && !at_end ? whole_characters(raw_) : raw_.size();
   std::string text = raw_.substr(0, length);
   raw_.erase(0, length);
-  if (checks) check_utf8(text, name_, line_, column_);
+  if (checks) check_utf8(text, name_, line_, column_, "--encoding bytes takes it as it is");
   return text;
 }
 
@@ -156,7 +156,8 @@ std::string TextReader::convert(bool at_end) {
                             " is no character of ", encoding_));
 }
 
-void check_utf8(std::string_view text, const std::string& name, int64_t line, int64_t column) {
+void check_utf8(std::string_view text, const std::string& name, int64_t line, int64_t column,
+                std::string_view otherwise) {
   size_t line_begin = 0;
   for (size_t i = 0; i < text.size();) {
     const auto byte = static_cast<unsigned char>(text[i]);
@@ -176,8 +177,7 @@ void check_utf8(std::string_view text, const std::string& name, int64_t line, in
     throw Error(ErrorKind::kData,
                 concat(name, ":", line, ": byte ", column + static_cast<int64_t>(i - line_begin) + 1, " (0x",
                        hex_escape(byte).substr(2), ") is not UTF-8 but perhaps ", windows ? "Windows-1252" : "Latin-1",
-                       "; --encoding ", windows ? "windows-1252" : "latin-1",
-                       " converts the text, --encoding bytes takes it as it is"));
+                       "; --encoding ", windows ? "windows-1252" : "latin-1", " converts the text, ", otherwise));
   }
 }
 

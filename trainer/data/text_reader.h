@@ -43,7 +43,8 @@ class TextReader {
 };
 
 /// Throws Error(kData) "NAME:LINE: byte N (0xe9) is not UTF-8 …", with what would help, unless the text is UTF-8. It
-/// begins `column` bytes into that line.
-void check_utf8(std::string_view text, const std::string& name, int64_t line, int64_t column = 0);
+/// begins `column` bytes into that line. `otherwise` is what else would help: "--encoding bytes takes it as it is".
+void check_utf8(std::string_view text, const std::string& name, int64_t line, int64_t column,
+                std::string_view otherwise);
 
 }  // namespace retain

@@ -143,10 +143,11 @@ TEST_F(DocumentsOf, AnEndTokenHasNoTextAndATokenOfAnotherVocabularyAnUnknownOne)
 TEST_F(DocumentsOf, SaysWhatIsNotAsTheTokenizerHasIt) {
   EXPECT_EQ(notes({{97, 98, 256}, {99, 256}}), "");
   EXPECT_EQ(notes({{97, 98}, {99, 100}}), "");  // the index has the borders
-  EXPECT_EQ(notes({{97, 300, 50256}, {99, 50256}}),
-            "warning: token 300 is none of data.tokenizer = bytes (0 to 256): what is learned of it has no text\n"
-            "documents end with token 50256, not with 256 as bytes has it; with data.end_of_document: 50256 generate knows "
-            "it, too\n");
+  EXPECT_EQ(
+      notes({{97, 300, 50256}, {99, 50256}}),
+      "warning: tokens above 256 are none of data.tokenizer = bytes: what is learned of them has no text\n"
+      "documents end with token 50256, not with 256 as bytes has it; with data.end_of_document: 50256 generate knows "
+      "it, too\n");
   EXPECT_EQ(notes({{97, 98}}),
             "the index has one document, and there is no token 256: if there are several, nothing tells where they "
             "begin, and sequences run across them\n");

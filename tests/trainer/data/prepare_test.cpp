@@ -117,7 +117,7 @@ TEST_F(Prepare, NamesTheLineOfJsonThatItCannotUse) {
   EXPECT_EQ(complaint(good + "{\"text\": \"\xff\"}"),
             file +
                 ":2: byte 11 (0xff) is not UTF-8 but perhaps Latin-1; --encoding latin-1 converts the text, "
-                "--encoding bytes takes it as it is");
+                "--skip-bad N leaves up to N such lines out");
   for (const char* half : {"\\ud83d", "\\ude00", "\\ud83dx"}) {
     EXPECT_THAT(complaint(good + "{\"text\": \"ab" + half + "\"}"),
                 testing::AllOf(testing::StartsWith(file + ":2: byte 1"), HasSubstr("half of a surrogate pair")));
@@ -215,6 +215,7 @@ TEST_F(Prepare, ConvertsOnRequest) {
                       "a\0\n\0b"s,
                       "utf-16"),
               HasSubstr("a.txt:2: ends inside of a character of utf-16"));
+  EXPECT_THAT(refusal("{}", "bytes", "a.jsonl", ErrorKind::kUsage), HasSubstr("a.jsonl: is JSONL"));
   EXPECT_THAT(refusal("a", "utf-9", "a.txt", ErrorKind::kUsage), HasSubstr("the encoding 'utf-9' is not known"));
 }
 
