@@ -17,9 +17,8 @@ class MpiEnvironment;
 /// several ranks.
 using CommandRunner = std::function<int(const Command& command, const MpiEnvironment* mpi)>;
 
-/// Returns the exit code of the program. `arguments` are without the program's name. Among several ranks an error of
-/// the configuration, which all ranks see alike, is printed by rank 0 and returned by all; any other error ends all
-/// ranks at once.
+/// Returns the exit code of the program. `arguments` are without the program's name. Errors end it by
+/// run_to_exit_code().
 int run_program(const std::vector<std::string>& arguments, const CommandRunner& runner);
 
 }  // namespace retain

@@ -32,10 +32,10 @@ Target agree_on_target(Communicator& host, const Config& config, bool gpu_availa
   host.all_reduce(TensorView(&first_without, DType::kFloat64, {1}), ReduceOp::kMin).wait();
   host.all_reduce(TensorView(&first_with, DType::kFloat64, {1}), ReduceOp::kMin).wait();
   if (config.device == DeviceKind::kAuto && first_without < none && first_with < none) {
-    throw Error(ErrorKind::kDevice,
-                concat("device: auto finds a GPU for rank ", static_cast<int>(first_with), " and none for rank ",
-                       static_cast<int>(first_without), ": set device: cpu for all, or see why nvidia-smi shows ",
-                       "none on that rank's host"));
+    throw SharedError(ErrorKind::kDevice,
+                      concat("device: auto finds a GPU for rank ", static_cast<int>(first_with), " and none for rank ",
+                             static_cast<int>(first_without), ": set device: cpu for all, or see why nvidia-smi shows ",
+                             "none on that rank's host"));
   }
   return resolve_target(config, first_with < none, threads);
 }

@@ -45,7 +45,7 @@ std::vector<std::string> gather_texts(Communicator& host, const std::string& min
 Outcome broadcast_outcome(Communicator& host, const Outcome& mine, int root) {
   int64_t code = mine.ok ? 0 : static_cast<int64_t>(mine.kind);
   host.broadcast(view_of(code), root).wait();
-  Outcome outcome{code == 0, code == 0 ? ErrorKind::kInternal : static_cast<ErrorKind>(code), {}};
+  Outcome outcome{code == 0, code == 0 ? ErrorKind::kInternal : static_cast<ErrorKind>(code), {}, true};
   outcome.message = broadcast_text(host, mine.message, root);
   return outcome;
 }
@@ -58,7 +58,7 @@ Outcome agree(Communicator& host, const Outcome& mine) {
     if (host.size() > 1 && rank == host.rank()) named.message = concat("rank ", rank, ": ", mine.message);
     return broadcast_outcome(host, named, rank);
   }
-  return {};
+  return {.shared = true};
 }
 
 }  // namespace retain

@@ -7,20 +7,31 @@
 #include <new>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "parallel/communicator.h"
 
 namespace retain {
 
+/// What every rank throws alike: it is said once, by rank 0.
+class SharedError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// What became of a piece of work: done, or why not.
 struct Outcome {
   bool ok = true;
   ErrorKind kind = ErrorKind::kInternal;
-  std::string message;
+  std::string message = {};
+  bool shared = false;  ///< every rank knows the same
 
+  /// Throws Error, or SharedError.
   void throw_if_failed() const {
-    if (!ok) throw Error(kind, message);
+    if (ok) return;
+    if (shared) throw SharedError(kind, message);
+    throw Error(kind, message);
   }
 };
 
@@ -39,6 +50,14 @@ Outcome attempt(Work&& work) {
   } catch (const std::exception& e) {
     return {false, ErrorKind::kInternal, e.what()};
   }
+}
+
+/// Work that every rank does with the same outcome, on values that all have: what it throws becomes a SharedError.
+template <std::invocable Work>
+void do_alike(Work&& work) {
+  Outcome outcome = attempt(std::forward<Work>(work));
+  outcome.shared = true;
+  outcome.throw_if_failed();
 }
 
 // All of these are collective.

@@ -6,13 +6,21 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 
+#include "kernels/core/error.h"
 #include "kernels/core/tensor.h"
 
 namespace retain {
 
 class Communicator;
+
+/// A collective failed, or was not done in time: mostly because another rank failed, which then has the word first.
+class CommunicationError : public Error {
+ public:
+  explicit CommunicationError(const std::string& message) : Error(ErrorKind::kDevice, message) {}
+};
 
 /// A collective under way; must be waited for exactly once.
 class [[nodiscard]] Pending {
@@ -64,6 +72,10 @@ class Communicator {
 
   /// The group of those ranks that give the same colour, ordered by (key, rank). Collective.
   virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
+
+  /// Ends what is under way on this rank, whatever the others do: before the process ends because of an error. The
+  /// communicator is of no use afterwards. Any thread.
+  virtual void abort() noexcept {}
 
  protected:
   friend class Pending;

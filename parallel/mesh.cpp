@@ -13,6 +13,10 @@ Mesh::Mesh(MeshShape shape, std::unique_ptr<Communicator> host, std::unique_ptr<
   replicas_ = world_->split(at_.tp, replica);
 }
 
+void Mesh::abort() noexcept {
+  for (Communicator* const group : {tp_.get(), cp_.get(), replicas_.get(), world_.get(), host_.get()}) group->abort();
+}
+
 std::unique_ptr<Mesh> make_single_mesh() {
   return std::make_unique<Mesh>(MeshShape{}, make_self_communicator(), make_self_communicator());
 }

@@ -19,6 +19,9 @@ class Mesh {
   const MeshCoordinate& at() const { return at_; }
   int world_rank() const { return host_->rank(); }
 
+  /// Aborts all communicators.
+  void abort() noexcept;
+
   Communicator& host() { return *host_; }
   Communicator& world() { return *world_; }
   Communicator& tp() { return *tp_; }              ///< ranks that hold other heads of the same tokens

@@ -11,6 +11,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/ops.h"
+#include "parallel/agreement.h"
 #include "parallel/topology.h"
 
 namespace retain {
@@ -135,9 +136,9 @@ struct Config {
 };
 
 /// An error of the configuration: all ranks throw it alike, because one rank reads it for all.
-class ConfigError : public Error {
+class ConfigError : public SharedError {
  public:
-  using Error::Error;
+  using SharedError::SharedError;
 };
 
 /// One thing that is wrong: the key ("parallel.tp"), and what is wrong with it, with the legal values.

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "launch/bench/report.h"
+#include "launch/failure.h"
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
 
@@ -27,6 +28,37 @@ void exchange(Communicator& world, Collective collective, const TensorView& whol
   }
 }
 
+int measure(Session& session, const bench::Operand& operand, const BenchCollectivesOptions& options,
+            const Target& target) {
+  Communicator& world = session.mesh().world();
+  const int ranks = world.size();
+
+  Report report("collectives", {{"collective"}, {"bytes"}, {"us", 1}, {"algorithm_gb_per_s", 2}, {"bus_gb_per_s", 2}});
+  bench::describe(report, session.backend(), target);
+  report.fact("communicator", world.name());
+  report.fact("ranks", ranks);
+  report.fact("formula",
+              "algorithm = bytes of the whole buffer / time; bus = algorithm x (n-1)/n, twice that for all_reduce");
+
+  for (const Collective collective : {Collective::kAllReduce, Collective::kAllGather, Collective::kReduceScatter}) {
+    for (int64_t bytes = kSmallestBytes; bytes <= options.max_bytes; bytes *= 4) {
+      const int64_t part = bytes / dtype_bytes(target.compute) / ranks;
+      const TensorView whole(operand.view.data, target.compute, {ranks, part});
+      session.backend().fill(whole, 0);  // sums of zeros stay finite however often they are taken
+      const TensorView mine = whole.slice(0, world.rank(), 1).reshaped({part});
+      session.mesh().host().barrier();
+      double ms = bench::median_ms(session.backend(), options.repeats, calls_of(bytes),
+                                   [&] { exchange(world, collective, whole, mine); });
+      session.mesh().host().all_reduce(TensorView(&ms, DType::kFloat64, {1}), ReduceOp::kMax).wait();
+      const double rate = static_cast<double>(whole.bytes()) / (ms * 1e6);
+      report.row({kNames[static_cast<size_t>(collective)], whole.bytes(), ms * 1e3, rate,
+                  rate * bench::bus_factor(collective, ranks)});
+    }
+  }
+  if (world.rank() == 0) report.print(options.json);
+  return 0;
+}
+
 }  // namespace
 
 int bench_collectives(const BenchCollectivesOptions& options, const MpiEnvironment* mpi) {
@@ -40,32 +72,11 @@ int bench_collectives(const BenchCollectivesOptions& options, const MpiEnvironme
   config.precision = options.precision;
   const Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(local_place(mpi)));
   Session session(target, {.dp = ranks, .cp = 1, .tp = 1}, mpi, std::move(host));
-  Communicator& world = session.mesh().world();
-
-  Report report("collectives", {{"collective"}, {"bytes"}, {"us", 1}, {"algorithm_gb_per_s", 2}, {"bus_gb_per_s", 2}});
-  bench::describe(report, session.backend(), target);
-  report.fact("communicator", world.name());
-  report.fact("ranks", ranks);
-  report.fact("formula",
-              "algorithm = bytes of the whole buffer / time; bus = algorithm x (n-1)/n, twice that for all_reduce");
-
-  for (const Collective collective : {Collective::kAllReduce, Collective::kAllGather, Collective::kReduceScatter}) {
-    for (int64_t bytes = kSmallestBytes; bytes <= options.max_bytes; bytes *= 4) {
-      const int64_t part = bytes / dtype_bytes(target.compute) / ranks;
-      const bench::Operand whole = bench::make_operand(session.backend(), target.compute, {ranks, part});
-      session.backend().fill(whole.view, 0);  // sums of zeros stay finite however often they are taken
-      const TensorView mine = whole.view.slice(0, world.rank(), 1).reshaped({part});
-      session.mesh().host().barrier();
-      double ms = bench::median_ms(session.backend(), options.repeats, calls_of(bytes),
-                                   [&] { exchange(world, collective, whole.view, mine); });
-      session.mesh().host().all_reduce(TensorView(&ms, DType::kFloat64, {1}), ReduceOp::kMax).wait();
-      const double rate = static_cast<double>(whole.view.bytes()) / (ms * 1e6);
-      report.row({kNames[static_cast<size_t>(collective)], whole.view.bytes(), ms * 1e3, rate,
-                  rate * bench::bus_factor(collective, ranks)});
-    }
-  }
-  if (world.rank() == 0) report.print(options.json);
-  return 0;
+  // Outside of what may fail: to free it waits for the device.
+  const bench::Operand operand =
+      bench::make_operand(session.backend(), target.compute, {options.max_bytes / dtype_bytes(target.compute)});
+  return run_to_exit_code(mpi, [&] { return measure(session, operand, options, target); },
+                          {.let_go = [&] { session.mesh().abort(); }});
 }
 
 }  // namespace retain

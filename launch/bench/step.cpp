@@ -11,6 +11,7 @@
 
 #include "kernels/core/random.h"
 #include "launch/bench/report.h"
+#include "launch/failure.h"
 #include "launch/preflight.h"
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
@@ -70,28 +71,11 @@ class RandomText {
   std::filesystem::path directory_;
 };
 
-}  // namespace
-
-int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
-  std::unique_ptr<Communicator> host = make_host_communicator(mpi);
-  const int ranks = host->size();
-  Config config = read_config_once(*host, options.config, options.sets).config;
-  const LocalPlace place = local_place(mpi);
-  const Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(place));
-  check_memory(*host, config, target, place);
-
+int measure(Trainer& trainer, const BenchStepOptions& options, const Target& target) {
   const int64_t steps = int64_t{options.warmup} + options.steps;
-  config.train.tokens = std::max(config.train.tokens, steps * config.train.batch_tokens);
-  const RandomText text(config,
-                        std::max(config.data.seq_len, std::min(kMostTokens, steps * config.train.batch_tokens)) + 1);
-  config.data.train = {{.path = text.path(), .weight = 1}};
-  config.data.end_of_document = kEndOfDocumentNone;
-  config.data.valid.clear();
-
-  Session session(target, config.mesh(ranks), mpi, std::move(host));
-  Backend& backend = session.backend();
-  Trainer trainer(backend, session.mesh(), config, target);
-
+  const Config& config = trainer.config();
+  const int ranks = trainer.mesh().shape().ranks();
+  Backend& backend = trainer.backend();
   const auto timer = backend.make_timer();
   std::vector<double> samples;
   double first_step_seconds = 0;
@@ -104,8 +88,8 @@ int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
     if (i >= options.warmup) samples.push_back(ms);
   }
   std::array<double, 2> slowest = {bench::median(samples), first_step_seconds};
-  session.mesh().host().all_reduce(TensorView(slowest.data(), DType::kFloat64, {2}), ReduceOp::kMax).wait();
-  if (session.mesh().world_rank() != 0) return 0;
+  trainer.mesh().host().all_reduce(TensorView(slowest.data(), DType::kFloat64, {2}), ReduceOp::kMax).wait();
+  if (trainer.mesh().world_rank() != 0) return 0;
 
   const RunPlan plan = make_plan(config, ranks, target);
   const double rate = static_cast<double>(config.train.batch_tokens) / (slowest[0] * 1e-3);
@@ -141,6 +125,30 @@ int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
               library_bytes, slowest[1]});
   report.print(options.json);
   return 0;
+}
+
+}  // namespace
+
+int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
+  std::unique_ptr<Communicator> host = make_host_communicator(mpi);
+  const int ranks = host->size();
+  Config config = read_config_once(*host, options.config, options.sets).config;
+  const LocalPlace place = local_place(mpi);
+  const Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(place));
+  check_memory(*host, config, target, place);
+
+  const int64_t steps = int64_t{options.warmup} + options.steps;
+  config.train.tokens = std::max(config.train.tokens, steps * config.train.batch_tokens);
+  const RandomText text(config,
+                        std::max(config.data.seq_len, std::min(kMostTokens, steps * config.train.batch_tokens)) + 1);
+  config.data.train = {{.path = text.path(), .weight = 1}};
+  config.data.end_of_document = kEndOfDocumentNone;
+  config.data.valid.clear();
+
+  Session session(target, config.mesh(ranks), mpi, std::move(host));
+  Trainer trainer(session.backend(), session.mesh(), config, target);
+  return run_to_exit_code(mpi, [&] { return measure(trainer, options, target); },
+                          {.let_go = [&] { session.mesh().abort(); }});
 }
 
 }  // namespace retain

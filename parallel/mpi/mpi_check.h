@@ -6,11 +6,11 @@
 #endif
 #include <mpi.h>
 
-#include "kernels/core/error.h"
+#include "parallel/communicator.h"
 
 namespace retain {
 
-/// Throws Error(kDevice) with the call's text and MPI's message.
+/// Throws CommunicationError with the call's text and MPI's message.
 [[noreturn]] void fail_mpi(const SourceLine& where, int result, const char* call);
 
 }  // namespace retain

@@ -10,15 +10,18 @@
 #include "kernels/core/processors.h"
 #include "parallel/mpi/mpi_check.h"
 
+/// What Open MPI's MPI_Abort calls after it has printed seven lines of its own: we have said why the job ends. Null in
+/// other MPIs.
+extern "C" int ompi_mpi_abort(MPI_Comm comm, int exit_code) __attribute__((weak));
+
 namespace retain {
 
 void fail_mpi(const SourceLine& where, int result, const char* call) {
   std::array<char, MPI_MAX_ERROR_STRING> text{};
   int length = 0;
   if (MPI_Error_string(result, text.data(), &length) != MPI_SUCCESS) length = 0;
-  throw Error(ErrorKind::kDevice,
-              concat(where, ": ", call, " failed: ", std::string(text.data(), static_cast<std::size_t>(length)), " (",
-                     result, ")"));
+  throw CommunicationError(concat(
+      where, ": ", call, " failed: ", std::string(text.data(), static_cast<std::size_t>(length)), " (", result, ")"));
 }
 
 MpiEnvironment::MpiEnvironment() : uncaught_(std::uncaught_exceptions()) {
@@ -75,6 +78,7 @@ void MpiEnvironment::abort(int exit_code) noexcept {
   int initialized = 0, finalized = 0;
   if (MPI_Initialized(&initialized) == MPI_SUCCESS && MPI_Finalized(&finalized) == MPI_SUCCESS && initialized &&
       !finalized) {
+    if (ompi_mpi_abort) ompi_mpi_abort(MPI_COMM_WORLD, exit_code);
     MPI_Abort(MPI_COMM_WORLD, exit_code);
   }
   std::_Exit(exit_code);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cuda/handles.h"
+#include "parallel/agreement.h"
 #include "parallel/collective_arguments.h"
 #include "parallel/nccl/gpu_identity.h"
 #include "parallel/nccl/nccl_handles.h"
@@ -77,6 +78,8 @@ class NcclCommunicator final : public Communicator {
   }
   // First, because freeing memory waits for the device, and the device may wait for a dead rank.
   ~NcclCommunicator() override { group_.close(); }
+
+  void abort() noexcept override { group_.abort(); }
 
   const char* name() const override { return "nccl"; }
   int rank() const override { return rank_; }
@@ -156,7 +159,7 @@ class NcclCommunicator final : public Communicator {
   /// Queues a collective behind the compute stream. A group that failed stays failed.
   template <class Start>
   Pending run(const TensorView& moved, const char* call, Start start) {
-    if (!comm()) throw Error(ErrorKind::kDevice, concat(call, " on a communicator that was aborted"));
+    if (!comm()) throw CommunicationError(concat(call, " on a communicator that was aborted"));
     if (moved.elements() == 0) return {};
     CUDA_CHECK(cudaEventRecord(ready_.get(), compute_));
     CUDA_CHECK(cudaStreamWaitEvent(stream_.get(), ready_.get(), 0));
@@ -181,8 +184,8 @@ class NcclCommunicator final : public Communicator {
       group_.check_health();
       if (std::chrono::steady_clock::now() > until) {
         group_.abort();
-        throw Error(ErrorKind::kDevice, concat("rank ", rank_, " of ", size_, ": the ", call, " was not done after ",
-                                               group_.deadline().count(), " s; is another rank dead or stuck?"));
+        throw CommunicationError(concat("rank ", rank_, " of ", size_, ": the ", call, " was not done after ",
+                                        group_.deadline().count(), " s; is another rank dead or stuck?"));
       }
       std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
@@ -224,7 +227,7 @@ void refuse_shared_gpu(Communicator& host, int device) {
   std::array<char, 32> bus_id{};
   CUDA_CHECK(cudaDeviceGetPCIBusId(bus_id.data(), static_cast<int>(bus_id.size()), device));
   const std::string trouble = describe_shared_gpu(gather_identities(host, local_gpu(bus_id.data())));
-  if (!trouble.empty()) throw Error(ErrorKind::kDevice, trouble);
+  if (!trouble.empty()) throw SharedError(ErrorKind::kDevice, trouble);
 }
 
 }  // namespace

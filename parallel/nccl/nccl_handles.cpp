@@ -15,9 +15,9 @@ constexpr std::chrono::microseconds kPoll{50};
 
 void fail_nccl(const SourceLine& where, ncclResult_t result, ncclComm_t comm, const char* call) {
   const char* last = ncclGetLastError(comm);
-  throw Error(ErrorKind::kDevice, concat(where, ": ", call, " failed: ", ncclGetErrorString(result),
-                                         last && *last ? concat(" (", last, ")") : std::string(),
-                                         "; NCCL_DEBUG=WARN in the environment makes NCCL say more"));
+  throw CommunicationError(concat(where, ": ", call, " failed: ", ncclGetErrorString(result),
+                                  last && *last ? concat(" (", last, ")") : std::string(),
+                                  "; NCCL_DEBUG=WARN in the environment makes NCCL say more"));
 }
 
 NcclGroup::NcclGroup(ncclComm_t comm, std::chrono::seconds deadline)
@@ -31,8 +31,8 @@ void NcclGroup::settle(ncclResult_t result, const char* call) {
   while (result == ncclInProgress && comm_) {
     if (Clock::now() > until) {
       abort();
-      throw Error(ErrorKind::kDevice, concat(RETAIN_HERE, ": ", call, " was not done after ", deadline_.count(),
-                                             " s; is another rank dead or stuck?"));
+      throw CommunicationError(concat(RETAIN_HERE, ": ", call, " was not done after ", deadline_.count(),
+                                      " s; is another rank dead or stuck?"));
     }
     const ncclResult_t asked = ncclCommGetAsyncError(comm_, &result);
     if (asked != ncclSuccess) result = asked;

@@ -5,7 +5,7 @@
 
 #include <chrono>
 
-#include "kernels/core/error.h"
+#include "parallel/communicator.h"
 
 #if NCCL_VERSION_CODE < NCCL_VERSION(2, 18, 0)
 #error "Retain needs NCCL 2.18 or newer (ncclCommSplit)"
@@ -13,7 +13,7 @@
 
 namespace retain {
 
-/// Throws Error(kDevice) with the call's text, NCCL's message, and its last error on that communicator (null: any).
+/// Throws CommunicationError with the call's text, NCCL's message, and its last error on that communicator (null: any).
 [[noreturn]] void fail_nccl(const SourceLine& where, ncclResult_t result, ncclComm_t comm, const char* call);
 
 #define NCCL_CHECK(comm, call)                                                                              \
@@ -35,9 +35,9 @@ class NcclGroup {
 
   ncclComm_t get() const { return comm_; }
   std::chrono::seconds deadline() const { return deadline_; }
-  /// Throws Error(kDevice), after aborting, unless `result` is or becomes success.
+  /// Throws CommunicationError, after aborting, unless `result` is or becomes success.
   void settle(ncclResult_t result, const char* call);
-  /// Throws Error(kDevice), after aborting, when a collective under way has failed.
+  /// Throws CommunicationError, after aborting, when a collective under way has failed.
   void check_health();
   /// Ends everything under way on this rank.
   void abort() noexcept;

@@ -270,8 +270,10 @@ std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directo
     std::optional<OtherPrecision> other;
     std::optional<BlockCopies> copies;
     if (target) {
-      target->accept(checkpoint->state());
-      checkpoint->check_fits(target->placements, target->into);
+      do_alike([&] {
+        target->accept(checkpoint->state());
+        checkpoint->check_fits(target->placements, target->into);
+      });
       const DType stored = checkpoint->manifest().dtype;
       if (stored != target->into.master.dtype) other.emplace(stored, target->into.share);
       copies.emplace(checkpoint->manifest(), target->placements, other ? other->flat() : target->into);
@@ -346,9 +348,9 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
     broadcast_outcome(host, outcome, 0).throw_if_failed();
   }
   for (const Path& path : damaged) reasons += concat("\n  ", path.string(), " was found damaged before");
-  throw Error(ErrorKind::kData,
-              concat("no checkpoint in ", checkpoints.string(),
-                     " can be used (to start anew, remove them or choose another run directory):", reasons));
+  throw SharedError(ErrorKind::kData,
+                    concat("no checkpoint in ", checkpoints.string(),
+                           " can be used (to start anew, remove them or choose another run directory):", reasons));
 }
 
 Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log, const LoadTarget* target) {
@@ -359,12 +361,12 @@ Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& lo
   if (is_run) {
     std::optional<Checkpoint> newest = open_newest(host, path, false, log, target);
     if (!newest)
-      throw Error(ErrorKind::kMissingInput, concat("no checkpoint in ", checkpoints_directory(path).string()));
+      throw SharedError(ErrorKind::kMissingInput, concat("no checkpoint in ", checkpoints_directory(path).string()));
     return std::move(*newest);
   }
   std::string damage;
   std::optional<Checkpoint> checkpoint = open_step(host, path, damage, log, target);
-  if (!checkpoint) throw Error(ErrorKind::kData, damage);
+  if (!checkpoint) throw SharedError(ErrorKind::kData, damage);
   return std::move(*checkpoint);
 }
 
