@@ -16,7 +16,7 @@ case "${1:-}" in
 esac
 
 required=(g++ cmake ninja-build python3 openmpi-bin libopenmpi-dev libhdf5-dev libopenblas-dev libyaml-cpp-dev libgtest-dev
-  libgmock-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxxhash-dev libprotobuf-dev protobuf-compiler)
+  libgmock-dev libcli11-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libprotobuf-dev protobuf-compiler)
 optional=(
   gnuplot-nox   # the demo's loss curve
   bible-kjv     # the demo's text

@@ -1,6 +1,6 @@
 // The one exception type of Retain and the macro that checks preconditions.
 // An Error carries a kind (which decides the exit code of the program) and a message that lets the reader act; that of
-// a failed check begins with its line in the source. Free of fmt and spdlog: .cu files include this header.
+// a failed check begins with its line in the source. Free of fmt: .cu files include this header.
 #pragma once
 
 #include <sstream>

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -9,6 +10,7 @@
 #include "launch/config/reader.h"
 #include "launch/config/saved.h"
 #include "launch/config/schema.h"
+#include "launch/failure.h"
 #include "launch/preflight.h"
 #include "launch/session.h"
 #include "launch/signals.h"
@@ -22,6 +24,8 @@ namespace retain {
 namespace {
 
 constexpr int kStoppedOnRequest = 75;
+// For what is still to be written when a run ends well, or by an error that must not wait for a sick disk.
+constexpr std::chrono::seconds kPatienceAtTheEnd{60}, kPatienceAfterAnError{2};
 
 std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) {
   const nlohmann::ordered_json json = {{"version", version()},
@@ -54,13 +58,42 @@ void keep_older_values(const RunDirectory& directory, const RunIdentity& now, in
   directory.write(kept, resolved);
 }
 
+/// Whoever lost the directory to another run, or could not begin in it, leaves nothing there.
+bool leaves_marks(const Failure& failure) { return failure.exit_code != static_cast<int>(ErrorKind::kCannotCreate); }
+
+/// Names what helps where memory ran out.
+int with_advice(const std::function<int()>& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kOutOfMemory) throw;
+    throw Error(error.kind(), concat(error.what(), "; 'retain plan' lists what a rank takes"));
+  }
+}
+
+/// How the start before this one ended, unless it ended well and said so.
+void tell_previous_end(Log& log, const RunDirectory& directory) {
+  const std::vector<std::string> failed = directory.last_lines("FAILED"), events = directory.last_lines("events.jsonl");
+  if (!failed.empty()) return log.warn("the start before this one failed: ", failed.front());
+  std::error_code error;
+  if (events.empty() || std::filesystem::exists(directory.file("DONE"), error)) return;
+  const auto event = nlohmann::json::parse(events.back(), nullptr, false);
+  if (!event.is_object() || !event.contains("event") || !event.contains("step")) return;
+  for (const char* const end : {"done", "stop", "error"}) {
+    if (event["event"] == end) return;
+  }
+  log.warn("the start before this one ended without a word, as a killed one does; its last event was ",
+           event["event"].dump(), " at step ", event["step"].dump());
+}
+
 int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi,
                  const ParsedConfig& parsed, const Target& target, std::unique_ptr<Communicator> host,
-                 const RunDirectory& directory, const RunLock* lock, Log& log) {
+                 const RunDirectory& directory, const RunLock* lock, Log& log, Farewell farewell) {
   const bool first = host->rank() == 0;
   const int ranks = host->size();
   const Config& config = parsed.config;
   if (first) {
+    tell_previous_end(log, directory);
     for (const char* mark : {"FAILED", "STOP"}) directory.remove(mark);
   }
 
@@ -73,24 +106,59 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   const RunStart start{
       .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
   TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start, lock);
-  if (first) {  // not before a resume is accepted
-    keep_older_values(directory, identity, training.begun_at_step());
-    directory.write("config.yaml", parsed.source);
-    directory.write("resolved.yaml", identity.resolved_config);
-    directory.write("environment.json", environment_json(mpi, session.backend()));
-    directory.remove("DONE");  // until here a record of what the run was
-  }
-  const RunOutcome outcome = training.run(
-      [&] {
-        return Wishes{.stop = signals.stop_requested() || (first && directory.stop_file_exists()),
-                      .save = signals.take_save_request()};
-      },
-      ProfiledSteps{.first = options.profile.first, .last = options.profile.last});
-  if (first) {
-    directory.remove("STOP");
-    if (outcome == RunOutcome::kFinished) directory.write("DONE", "");
-  }
-  return outcome == RunOutcome::kFinished ? 0 : kStoppedOnRequest;
+  const auto poll_wishes = [&] {
+    return Wishes{.stop = signals.stop_requested() || (first && directory.stop_file_exists()),
+                  .save = signals.take_save_request()};
+  };
+  const auto train = [&]() -> int {
+    training.begin();
+    if (first) {  // not before a resume is accepted
+      keep_older_values(directory, identity, training.begun_at_step());
+      directory.write("config.yaml", parsed.source);
+      directory.write("resolved.yaml", identity.resolved_config);
+      directory.write("environment.json", environment_json(mpi, session.backend()));
+      directory.remove("DONE");  // until here a record of what the run was
+    }
+    const RunOutcome outcome =
+        training.run(poll_wishes, {.first = options.profile.first, .last = options.profile.last});
+    if (first) {
+      directory.remove("STOP");
+      if (outcome == RunOutcome::kFinished) directory.write("DONE", "");
+    }
+    return outcome == RunOutcome::kFinished ? 0 : kStoppedOnRequest;
+  };
+  farewell.let_go = [&] { session.mesh().abort(); };
+  farewell.record = [&, record = farewell.record](const Failure& failure, const std::string& line) {
+    if (leaves_marks(failure)) {
+      log.event(training.step(), "error", {{"code", std::to_string(failure.exit_code)}, {"reason", failure.message}});
+    }
+    record(failure, line);
+  };
+  return run_to_exit_code(
+      mpi, [&] { return with_advice(train); }, farewell);
+}
+
+/// An error goes the way of all that the run says; its reason stays where the run's other files are.
+Farewell farewell_of(Log& log, const RunDirectory& directory) {
+  Farewell farewell;
+  farewell.say = [&log](const std::string& line) {
+    log.say_end(line);
+    log.flush(kPatienceAfterAnError);
+  };
+  farewell.record = [&log, &directory](const Failure& failure, const std::string& line) {
+    if (!leaves_marks(failure)) return;
+    log.record_end(line);
+    log.flush(kPatienceAfterAnError);
+    directory.write("FAILED", line + "\n");
+  };
+  return farewell;
+}
+
+/// What could not be written of all that the run said changes the code of a run that ended well.
+int code_after_reports(Log& log, int code) {
+  log.flush(code == 0 ? kPatienceAtTheEnd : kPatienceAfterAnError);
+  const bool all = log.all_written();
+  return all || code != 0 ? code : static_cast<int>(ErrorKind::kIo);
 }
 
 }  // namespace
@@ -118,27 +186,19 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
     directory.create();
     if (!lock) lock.emplace(directory.path(), LockTiming{}, say);
   }
-  Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .file = first ? directory.file("log.txt") : ""});
+  Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .directory = directory.path()});
   for (const std::string& doubt : parsed.doubts) log.warn(doubt);
   for (const SetNote& note : notes) {
     const std::string text = concat(note.sets, ": ", note.text);
     note.warning ? log.warn(text) : log.info(text);
   }
-  const int world_rank = host->rank();
-  // Only leaves the reason where the run's other files are; main prints it and ends the program.
-  const auto leave = [&](const std::string& reason) {
-    if (first) directory.write("FAILED", concat("rank ", world_rank, ": ", reason, "\n"));
+  const Farewell farewell = farewell_of(log, directory);
+  const auto run = [&]() -> int {
+    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr, log,
+                        farewell);
   };
-  try {
-    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr,
-                        log);
-  } catch (const Error& error) {
-    const bool memory = error.kind() == ErrorKind::kOutOfMemory;
-    const std::string reason = concat(error.what(), memory ? "; 'retain plan' lists what a rank takes" : "");
-    if (error.kind() != ErrorKind::kCannotCreate) leave(reason);
-    if (memory) throw Error(error.kind(), reason);
-    throw;
-  }
+  return code_after_reports(log, run_to_exit_code(
+                                     mpi, [&] { return with_advice(run); }, farewell));
 }
 
 }  // namespace retain

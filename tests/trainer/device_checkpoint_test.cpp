@@ -84,6 +84,7 @@ std::vector<std::string> losses_of(const Config& config) {
   std::ifstream metrics(config.run.dir + "/metrics.jsonl");
   for (std::string line; std::getline(metrics, line);) {
     const size_t begin = line.find("\"loss\":");
+    if (begin == std::string::npos) continue;  // a resume
     losses.push_back(line.substr(begin, line.find(',', begin) - begin));
   }
   return losses;
@@ -93,7 +94,7 @@ std::vector<std::string> losses_of(const Config& config) {
 void train(const Device& device, const Config& config, int64_t steps) {
   const auto backend = device.make();
   const auto mesh = make_single_mesh();
-  Log log({});
+  Log log({.directory = config.run.dir});
   TrainingRun run(*backend, *mesh, log, config, device.target(), identity_of(config), {}, nullptr);
   auto done = static_cast<int64_t>(losses_of(config).size());
   const RunOutcome outcome = run.run([&] { return Wishes{.stop = ++done == steps}; });

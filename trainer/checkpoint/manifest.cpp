@@ -116,6 +116,8 @@ RunState run_state(const JsonReader& json) {
   state.build = json.at("build").text();
   state.config_text = json.at("config").text();
   state.identity = json.at("identity").texts();
+  const JsonReader extra = json.at("extra");
+  if (extra.exists() && extra.at("resumed_from").exists()) state.resumed_from = extra.at("resumed_from").text();
   return state;
 }
 
@@ -198,6 +200,8 @@ std::string to_text(const Manifest& manifest) {
   for (const ShardRecord& shard : manifest.shards) shards.push_back(to_text(shard));
   // JSON knows no NaN: null stands for "no loss yet".
   const Json loss = std::isfinite(state.valid_loss) ? Json(state.valid_loss) : Json();
+  std::map<std::string, std::string> extra;
+  if (!state.resumed_from.empty()) extra["resumed_from"] = state.resumed_from;
   const std::vector<std::pair<const char*, std::string>> members = {
       {"format", "\"retain-checkpoint\""},
       {"version", std::to_string(Manifest::kVersion)},
@@ -213,7 +217,7 @@ std::string to_text(const Manifest& manifest) {
       {"config_checksum",
        dump(Json(to_hex(checksum(state.config_text.data(), static_cast<int64_t>(state.config_text.size())))))},
       {"identity", dump(Json(state.identity))},
-      {"extra", "{}"},  // of format version 1, but not used
+      {"extra", dump(Json(extra))},
       {"dtype", dump(Json(dtype_name(manifest.dtype)))},
       {"states", dump(Json(kStateNames))},
       {"block_bytes", std::to_string(kChecksumBlockBytes)},

@@ -34,6 +34,7 @@ struct RunState {
   /// What must agree for a resume, beside what only the configuration says (see run/resume.h): "model.layers" -> "24",
   /// "data.contents" -> …
   std::map<std::string, std::string> identity;
+  std::string resumed_from;  ///< the checkpoint, outside of the run or older, that --resume named; or empty
 };
 
 struct TensorRecord {

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -9,7 +10,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "parallel/agreement.h"
 #include "trainer/checkpoint/store.h"
+#include "trainer/file.h"
 
 namespace retain {
 
@@ -83,6 +86,20 @@ bool RunDirectory::stop_file_exists() const {
 void RunDirectory::remove(const std::string& name) const {
   std::error_code error;
   fs::remove(file(name), error);
+}
+
+std::vector<std::string> RunDirectory::last_lines(const std::string& name) const {
+  constexpr int64_t kTailBytes = 64 << 10;
+  std::string text;
+  const Outcome read = attempt([&] {
+    const File in = File::open_input(file(name));
+    text.resize(static_cast<size_t>(std::min(in.bytes(), kTailBytes)));
+    in.read(text.data(), static_cast<int64_t>(text.size()), in.bytes() - static_cast<int64_t>(text.size()));
+  });
+  std::vector<std::string> lines;
+  std::istringstream rest(read.ok ? text : "");
+  for (std::string line; std::getline(rest, line);) lines.push_back(line);
+  return lines;
 }
 
 }  // namespace retain

@@ -1,10 +1,11 @@
 // The folder of a run (config.yaml, resolved.yaml, environment.json, log.txt, metrics.jsonl, events.jsonl, ranks/,
-// tensorboard/, checkpoints/, STOP, DONE, FAILED). Only rank 0 writes to it, apart from the checkpoint's shards and
-// ranks/.
+// tensorboard/, checkpoints/, STOP, DONE, FAILED). Only rank 0 writes to it, apart from the checkpoint's shards,
+// ranks/, and FAILED, which the rank writes that failed.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace retain {
 
@@ -23,6 +24,8 @@ class RunDirectory {
   /// Somebody asked the run to checkpoint and stop by creating the file STOP.
   bool stop_file_exists() const;
   void remove(const std::string& name) const;
+  /// The last lines of a file, of 64 KiB at most; none where it cannot be read.
+  std::vector<std::string> last_lines(const std::string& name) const;
 
   const std::string& path() const { return path_; }
   std::string file(const std::string& name) const { return path_ + "/" + name; }

@@ -6,14 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <charconv>
-#include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <string_view>
 
-#include "kernels/core/error.h"
 #include "parallel/host_name.h"
 #include "trainer/tensorboard.pb.h"
 
@@ -96,29 +92,9 @@ std::string tensorboard_scalars(double wall_time, int64_t step, const Scalars& s
   return record(event);
 }
 
-TensorBoard::~TensorBoard() {
-  if (file_) std::fclose(file_);
-}
-
-void TensorBoard::open(double wall_time) {
-  path_ = fmt::format("{}/{}{:010}.{}.{}.0", folder_, kPrefix,
-                      std::max(static_cast<int64_t>(wall_time), newest_second(folder_) + 1), host_name(), getpid());
-  file_ = std::fopen(path_.c_str(), "ab");
-  if (!file_) throw Error(ErrorKind::kCannotCreate, fmt::format("{}: {}", path_, std::strerror(errno)));
-}
-
-void TensorBoard::record(int64_t step, const Scalars& scalars) {
-  if (folder_.empty()) return;
-  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  std::string bytes;
-  if (!file_) {
-    open(now);
-    bytes = tensorboard_version(now) + tensorboard_start(now, step);
-  }
-  bytes += tensorboard_scalars(now, step, scalars);
-  if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size() || std::fflush(file_) != 0) {
-    throw Error(ErrorKind::kIo, fmt::format("{}: {}", path_, std::strerror(errno)));
-  }
+std::string tensorboard_file_name(const std::string& folder, double wall_time) {
+  return fmt::format("{}{:010}.{}.{}.0", kPrefix, std::max(static_cast<int64_t>(wall_time), newest_second(folder) + 1),
+                     host_name(), getpid());
 }
 
 }  // namespace retain

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,22 +20,8 @@ std::string tensorboard_start(double wall_time, int64_t step);
 /// The values of a step, as float32.
 std::string tensorboard_scalars(double wall_time, int64_t step, const Scalars& scalars);
 
-class TensorBoard {
- public:
-  /// Writes to `folder`, which exists; an empty one writes nothing (other ranks). The first record creates the file.
-  explicit TensorBoard(std::string folder) : folder_(std::move(folder)) {}
-  ~TensorBoard();
-  TensorBoard(const TensorBoard&) = delete;
-  TensorBoard& operator=(const TensorBoard&) = delete;
-
-  /// A run that resumes repeats the steps after its checkpoint: its first record voids what earlier files hold of that
-  /// step and later ones. Throws Error(kCannotCreate), Error(kIo).
-  void record(int64_t step, const Scalars& scalars);
-
- private:
-  void open(double wall_time);
-  std::string folder_, path_;
-  std::FILE* file_ = nullptr;
-};
+/// The name of a new file in `folder`, behind those of earlier starts: TensorBoard reads files in the order of their
+/// names.
+std::string tensorboard_file_name(const std::string& folder, double wall_time);
 
 }  // namespace retain

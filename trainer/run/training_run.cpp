@@ -4,7 +4,7 @@
 
 #include <chrono>
 #include <cmath>
-#include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <limits>
@@ -17,6 +17,9 @@ using Clock = std::chrono::steady_clock;
 
 // Updates skipped in a row, because the gradient was not finite, after which the run has diverged.
 constexpr int kMostSkipped = 10;
+
+// So long is waited for reports that a sick disk does not take.
+constexpr std::chrono::seconds kPatienceWithReports{10};
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -33,8 +36,6 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       plan_(make_plan(config, mesh.shape().ranks(), target)),
       directory_(config.run.dir),
       trainer_(backend, mesh, config, target),
-      metrics_(mesh.world_rank() == 0 ? directory_.file("metrics.jsonl") : "",
-               mesh.world_rank() == 0 ? directory_.file("tensorboard") : ""),
       host_state_(backend, trainer_.parameters(), trainer_.reducer().share()),
       writer_(mesh.host(), directory_.path(),
               Retention{.keep = config.checkpoint.keep,
@@ -42,7 +43,9 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
                         .keep_best = config.checkpoint.keep_best},
               lock),
       lock_(lock),
+      start_(start),
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
+  RETAIN_CHECK(log.directory() == config.run.dir, "a log of ", log.directory(), " for a run in ", config.run.dir);
   identity_.keys[kDataContents] = {fmt::format("{:016x}", trainer_.loader().contents()), Resume::kIfAllowed};
   const auto files = std::make_shared<OpenFiles>();
   for (const auto& [name, path] : config.data.valid) {
@@ -51,48 +54,80 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
                           trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens));
   }
   load_tuning();
-  if (config.checkpoint.keep == 1 && mesh.world_rank() == 0)
+  if (config.checkpoint.keep == 1)
     log_.warn("checkpoint.keep is 1: a run whose newest checkpoint is damaged has no older one to go back to");
-  check_can_save(mesh.host(), directory_.path(), host_state_.bytes());
-  begin_from(start);
 }
 
-void TrainingRun::begin_from(const RunStart& start) {
-  const auto say = [this](const std::string& line) { log_.warn(line); };
-  std::optional<Checkpoint> checkpoint;
-  if (start.resume != "never") {
-    StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_);
-    const LoadTarget target = load.target([&](const RunState& state) {
-      refuse_changes(changes_since(state, identity_.read_config(state.config_text), identity_.keys, plan_.mesh),
-                     start.allow_changed);
-    });
-    if (start.resume == "auto") {
-      checkpoint = open_newest(mesh_.host(), directory_.path(), true, say, &target);
-    } else {
-      checkpoint = open_verified(mesh_.host(), start.resume, say, &target);
-    }
-    if (checkpoint) load.finish(trainer_.backend(), trainer_.reducer());
-  }
-  if (!checkpoint && start.resume == "auto") refuse_lost_checkpoints();
+void TrainingRun::begin() {
+  check_can_save(mesh_.host(), directory_.path(), host_state_.bytes());
+  const std::optional<Checkpoint> checkpoint = open_checkpoint();
   std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
   if (checkpoint) {
-    if (!start.init_from.empty())
-      log_.warn("--init-from ", start.init_from, " is not used: ", directory_.path(),
+    if (!start_.init_from.empty())
+      log_.warn("--init-from ", start_.init_from, " is not used: ", directory_.path(),
                 " holds this run already, which goes on (--resume never would begin it anew)");
     continue_from(*checkpoint);
     about["from"] = checkpoint->path().string();
   } else {
     if (mesh_.world_rank() == 0 && !list_steps(checkpoints_directory(directory_.path())).empty())
       log_.warn("starting anew: the checkpoints in ", directory_.checkpoints(), " are set aside");
-    if (!start.init_from.empty()) {
-      take_weights_from(start.init_from);
-      about["weights"] = start.init_from;
+    if (!start_.init_from.empty()) {
+      take_weights_from(start_.init_from);
+      about["weights"] = start_.init_from;
     }
   }
   // A run that goes on from an older step, or from the start, makes its own future.
-  if (mesh_.world_rank() == 0) set_aside_newer(checkpoints_directory(directory_.path()), step_);
+  if (mesh_.world_rank() == 0) {
+    const std::vector<StepEntry> steps = list_steps(checkpoints_directory(directory_.path()));
+    if (checkpoint && !steps.empty() && steps.front().step > step_)
+      log_.warn("going back to step ", step_, ": newer checkpoints in ", directory_.checkpoints(), " are set aside");
+    set_aside_newer(checkpoints_directory(directory_.path()), step_);
+    metrics_.emplace(log_, step_);
+  }
   mesh_.host().barrier();
   event(checkpoint ? "resume" : "start", about);
+  log_.files().flush(kPatienceWithReports);
+  begun_ = true;
+}
+
+std::optional<Checkpoint> TrainingRun::open_checkpoint() {
+  if (start_.resume == "never") return std::nullopt;
+  const auto say = [this](const std::string& line) { log_.warn(line); };
+  StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_);
+  const LoadTarget target = load.target([&](const RunState& state) {
+    refuse_changes(changes_since(state, identity_.read_config(state.config_text), identity_.keys, plan_.mesh),
+                   start_.allow_changed);
+  });
+  std::optional<Checkpoint> checkpoint;
+  if (start_.resume == "auto" || resumes_again()) {
+    checkpoint = open_newest(mesh_.host(), directory_.path(), true, say, &target);
+    if (!checkpoint) refuse_lost_checkpoints();
+    if (checkpoint) resumed_from_ = checkpoint->state().resumed_from;
+  } else {
+    checkpoint = open_verified(mesh_.host(), start_.resume, say, &target);
+  }
+  if (checkpoint) load.finish(trainer_.backend(), trainer_.reducer());
+  return checkpoint;
+}
+
+bool TrainingRun::resumes_again() {
+  const std::string& path = start_.resume;
+  int32_t again = 0;
+  if (mesh_.world_rank() == 0) {
+    resumed_from_ = std::filesystem::weakly_canonical(path).string();
+    for (const StepEntry& entry : list_steps(checkpoints_directory(directory_.path()))) {
+      const Outcome known = attempt([&] { again = read_manifest(entry.path).state.resumed_from == resumed_from_; });
+      if (known.ok) break;
+      if (known.kind != ErrorKind::kData) known.throw_if_failed();  // a damaged one says nothing: the next older does
+    }
+    if (again != 0) {
+      log_.info("--resume ", path, " began this run, which goes on from its own newest checkpoint; to go back to ",
+                path, " once more, choose another run.dir");
+    }
+  }
+  resumed_from_ = broadcast_text(mesh_.host(), resumed_from_, 0);
+  mesh_.host().broadcast(TensorView(&again, DType::kInt32, {1}), 0).wait();
+  return again != 0;
 }
 
 void TrainingRun::refuse_lost_checkpoints() {
@@ -142,12 +177,13 @@ void TrainingRun::take_weights_from(const std::string& path) {
   std::erase_if(changes, [](const Change& change) {
     return change.resume != Resume::kMustAgree || change.key == "model.init_std";
   });
-  refuse_changes(changes, {});
+  do_alike([&] { refuse_changes(changes, {}); });
   load_weights(checkpoint, trainer_.parameters());
   log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", saved.step, " steps");
 }
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
+  if (!begun_) begin();
   if (step_ >= steps()) {
     log_.info("this run is finished (", step_, " of ", steps(),
               " steps): nothing to train; raise train.tokens, or choose another run.dir for another run");
@@ -170,14 +206,14 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     store_tuning();
     if (step_ == first_step) report_memory();
     report(result, seconds_since(begin));
-    if (result.predicted_tokens == 0 && mesh_.world_rank() == 0) {
+    if (result.predicted_tokens == 0) {
       log_.warn("step ", step_, ": none of its ", config_.train.batch_tokens,
                 " tokens has a target; nothing was updated");
     }
     skipped = result.skipped ? skipped + 1 : 0;
     if (skipped > 0) log_.warn("step ", step_, ": the gradient is not finite; nothing was updated");
     if (skipped >= kMostSkipped) {
-      throw Error(
+      throw SharedError(
           ErrorKind::kDiverged,
           fmt::format(
               "step {}: {} updates in a row had no finite gradient; resume from an older checkpoint with a lower "
@@ -211,17 +247,13 @@ void TrainingRun::report(const StepResult& result, double seconds) {
                       .grad_norm = result.grad_norm,
                       .lr = result.lr,
                       .tokens_per_second = static_cast<double>(config_.train.batch_tokens) / seconds,
-                      .mfu = 0,
                       .memory_bytes = plan_.memory_bytes(),
                       .step_seconds = seconds};
   if (const double peak = peak_flops(plan_.target); peak > 0) {
     metrics.mfu = metrics.tokens_per_second * plan_.flops_per_token / (peak * plan_.mesh.ranks());
   }
-  metrics_.record(metrics);
-  if (step_ == 1 || step_ % config_.log.every == 0 || step_ == steps()) {
-    std::puts(step_line(metrics, steps()).c_str());
-    std::fflush(stdout);
-  }
+  metrics_->record(metrics);
+  if (step_ == 1 || step_ % config_.log.every == 0 || step_ == steps()) log_.print(step_line(metrics, steps()));
 }
 
 void TrainingRun::report_memory() {
@@ -244,7 +276,7 @@ void TrainingRun::validate() {
     const EvalResult result =
         evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(), RetentionForm::kChunkwise);
     if (result.tokens == 0) {
-      if (mesh_.world_rank() == 0) log_.warn("valid/", name, " has no loss: nothing of it is predicted");
+      log_.warn("valid/", name, " has no loss: nothing of it is predicted");
       continue;
     }
     values["valid/" + name + "/loss"] = result.loss;
@@ -252,11 +284,10 @@ void TrainingRun::validate() {
   }
   if (!values.empty()) valid_loss_ = sum / static_cast<double>(values.size());
   if (mesh_.world_rank() != 0 || values.empty()) return;
-  metrics_.record(step_, values);
+  metrics_->record(step_, values);
   std::string line = fmt::format("step={}/{}", step_, steps());
   for (const auto& [name, value] : values) line += fmt::format(" {}={:.4f}", name, value);
-  std::puts(line.c_str());
-  std::fflush(stdout);
+  log_.print(line);
 }
 
 void TrainingRun::begin_save(bool needed) {
@@ -275,8 +306,11 @@ void TrainingRun::begin_save(bool needed) {
   state.build = identity_.build;
   state.config_text = identity_.resolved_config;
   state.identity = kept_values(identity_.keys);
-  writer_.begin(state, placements_of(trainer_.parameters().layout(), mesh_.at().tp), host_state_.flat(),
-                [this] { host_state_.wait(); });
+  state.resumed_from = resumed_from_;
+  writer_.begin(state, placements_of(trainer_.parameters().layout(), mesh_.at().tp), host_state_.flat(), [this] {
+    host_state_.wait();
+    log_.files().flush(kPatienceWithReports);  // a step that is on disk has its records there
+  });
   saved_step_ = step_;
   stall_seconds_ = seconds_since(begin);
   if (!config_.checkpoint.async) settle_save(true, needed);
@@ -300,8 +334,8 @@ void TrainingRun::settle_save(bool wait, bool needed) {
     // A device that cannot be copied from cannot be trained on.
     if (needed || config_.checkpoint.on_error == OnSaveError::kStop || result->kind == ErrorKind::kDevice) {
       // 73 is for a run that could not begin: a folder that cannot be made now is a failed save like others.
-      throw Error(result->kind == ErrorKind::kCannotCreate ? ErrorKind::kIo : result->kind,
-                  "the run ends because a checkpoint could not be saved: " + result->message);
+      throw SharedError(result->kind == ErrorKind::kCannotCreate ? ErrorKind::kIo : result->kind,
+                        "the run ends because a checkpoint could not be saved: " + result->message);
     }
     log_.error(result->message, "; training goes on");
     return;
@@ -319,24 +353,24 @@ void TrainingRun::settle_save(bool wait, bool needed) {
 }
 
 void TrainingRun::load_tuning() {
-  std::ifstream in(directory_.file(tuning_file(mesh_.world_rank())), std::ios::binary);
+  const std::string file = tuning_file(mesh_.world_rank());
+  std::ifstream in(directory_.file(file), std::ios::binary);
   tuning_.assign(std::istreambuf_iterator<char>(in), {});
-  if (tuning_.empty()) return;
-  const std::string refusal = trainer_.backend().set_tuning(tuning_);
-  if (!refusal.empty())
-    log_.warn(tuning_file(mesh_.world_rank()), " is ignored and products are measured anew: ", refusal);
+  const std::string refusal = tuning_.empty() ? "" : trainer_.backend().set_tuning(tuning_);
+  const Outcome known = agree(mesh_.host(), {.ok = refusal.empty(), .message = concat(file, ": ", refusal)});
+  if (!known.ok) log_.warn("products are measured anew where what was measured before is of no use: ", known.message);
 }
 
 void TrainingRun::store_tuning() {
   std::string now = trainer_.backend().tuning();
   if (now == tuning_) return;
-  directory_.write(tuning_file(mesh_.world_rank()), now);
+  log_.replace(tuning_file(mesh_.world_rank()), now);
   tuning_ = std::move(now);
 }
 
 void TrainingRun::event(const std::string& kind, const std::map<std::string, std::string>& values,
                         std::optional<int64_t> step) {
-  if (mesh_.world_rank() == 0) append_event(directory_.file("events.jsonl"), step.value_or(step_), kind, values);
+  log_.event(step.value_or(step_), kind, values);
 }
 
 }  // namespace retain

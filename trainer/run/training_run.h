@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "parallel/log.h"
 #include "trainer/checkpoint/trainer_state.h"
 #include "trainer/checkpoint/writer.h"
 #include "trainer/inference/evaluate.h"
+#include "trainer/run/log.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"
 #include "trainer/run/run_directory.h"
@@ -22,8 +22,10 @@ namespace retain {
 
 /// How a run begins.
 struct RunStart {
-  std::string resume = "auto";  ///< "auto" (the newest checkpoint, if any), "never", or a checkpoint's path
-  std::string init_from = {};   ///< "", or where the weights of a new run come from: a checkpoint or a run
+  /// "auto" (the newest checkpoint, if any), "never", or a checkpoint's path: where this run went on from there before,
+  /// it goes on from its own newest.
+  std::string resume = "auto";
+  std::string init_from = {};  ///< "", or where the weights of a new run come from: a checkpoint or a run
   std::vector<std::string> allow_changed = {};  ///< keys that may differ from the checkpoint's
 };
 
@@ -36,20 +38,28 @@ enum class RunOutcome : uint8_t { kFinished, kStopped };
 
 class TrainingRun {
  public:
-  /// The lock is rank 0's (null elsewhere). Throws Error(kData) when there are checkpoints, or were, and none can be
-  /// used, or when the one to continue is of another model or other data. Collective.
+  /// Builds everything that a run needs. The log is of the run's directory. The lock is rank 0's (null elsewhere).
+  /// Collective.
   TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
               const RunIdentity& identity, const RunStart& start, const RunLock* lock);
 
-  /// Collective. Throws Error(kDiverged) after ten updates in a row whose gradient was not finite, Error(kCannotCreate)
-  /// when another job took the run over, Error(kDevice) when the device fails, under a save too, and the error of a
-  /// save (Error(kIo) when the disk is full) that the run cannot end without or that checkpoint.on_error ends it for.
+  /// Finds what RunStart says and goes on from there. Throws Error(kData) when there are checkpoints, or were, and none
+  /// can be used, or when the one to continue is of another model or other data. Collective.
+  void begin();
+  /// Begins, where begin() was not called, and trains to the end. Collective. Throws Error(kDiverged) after ten updates
+  /// in a row whose gradient was not finite, Error(kCannotCreate) when another job took the run over, Error(kDevice)
+  /// when the device fails, under a save too, and the error of a save (Error(kIo) when the disk is full) that the run
+  /// cannot end without or that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
   int64_t begun_at_step() const { return origin_.steps; }  ///< finished updates when it began or was continued
+  int64_t step() const { return step_; }                   ///< finished updates
 
  private:
-  void begin_from(const RunStart& start);
+  /// Where the run goes on from, if anywhere; its state is loaded. Collective.
+  std::optional<Checkpoint> open_checkpoint();
+  /// Did this run go on from the checkpoint that is to be resumed before? Sets resumed_from_. Collective.
+  bool resumes_again();
   /// A run whose records speak of checkpoints does not begin anew because they are not there. Collective.
   void refuse_lost_checkpoints();
   void continue_from(const Checkpoint& checkpoint);
@@ -84,11 +94,14 @@ class TrainingRun {
   RunDirectory directory_;
   Trainer trainer_;
   std::map<std::string, EvalWindows> validation_;
-  Metrics metrics_;
-  std::string tuning_;  ///< as it is on disk
+  std::optional<Metrics> metrics_;  ///< rank 0's, once it is known from where the run goes on
+  std::string tuning_;              ///< as it is on disk
   HostState host_state_;
   CheckpointWriter writer_;
   const RunLock* lock_;
+  RunStart start_;
+  bool begun_ = false;
+  std::string resumed_from_;  ///< RunState::resumed_from
   Progress origin_;           ///< where this life of the run began
   int64_t step_ = 0;          ///< finished updates
   int64_t saved_step_ = -1;   ///< of the newest save begun, or resumed from

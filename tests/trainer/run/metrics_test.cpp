@@ -20,6 +20,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::Pair;
 
 std::vector<tensorboard::Event> events_of(const std::string& bytes) {
@@ -63,15 +64,33 @@ TEST(TensorBoard, WritesWhatIsZeroOrNoNumber) {
   EXPECT_TRUE(std::isnan(events[0].summary().value(1).simple_value()));
 }
 
+/// What a start that goes on after `step` records, written.
+template <class Body>
+void start(const TestFolder& folder, int64_t step, const Body& body) {
+  std::filesystem::create_directory(folder.file("tensorboard"));
+  Log log({.directory = folder.file("")});
+  Metrics metrics(log, step);
+  body(metrics);
+  EXPECT_TRUE(log.flush(std::chrono::seconds{60}));
+  EXPECT_TRUE(log.all_written());
+}
+
+std::vector<nlohmann::ordered_json> lines_of(const TestFolder& folder) {
+  std::vector<nlohmann::ordered_json> lines;
+  std::istringstream text(read_file(folder.file("metrics.jsonl")));
+  for (std::string line; std::getline(text, line);) lines.push_back(nlohmann::ordered_json::parse(line));
+  return lines;
+}
+
 TEST(TensorBoard, BeginsAFileWithTheStepFromWhichEarlierOnesAreVoid) {
   const TestFolder folder;
-  {
-    TensorBoard board(folder.file(""));
-    EXPECT_TRUE(folder.empty()) << "a run that records nothing writes nothing";
-    board.record(41, {{"loss", 1.5}});
-    board.record(42, {{"loss", 1.25}, {"lr", 0.5}});
-  }
-  const std::vector<std::string> files = files_in(folder.file(""));
+  start(folder, 40, [](Metrics&) {});
+  EXPECT_TRUE(std::filesystem::is_empty(folder.file("tensorboard"))) << "a run that records nothing writes nothing";
+  start(folder, 40, [](Metrics& metrics) {
+    metrics.record(41, {{"loss", 1.5}});
+    metrics.record(42, {{"loss", 1.25}, {"lr", 0.5}});
+  });
+  const std::vector<std::string> files = files_in(folder.file("tensorboard"));
   ASSERT_EQ(files.size(), 1);
   const auto events = events_of(read_file(files[0]));
   ASSERT_EQ(events.size(), 4);
@@ -86,67 +105,84 @@ TEST(TensorBoard, BeginsAFileWithTheStepFromWhichEarlierOnesAreVoid) {
 
 TEST(TensorBoard, NamesFilesInTheOrderOfTheStarts) {
   const TestFolder folder;
-  write_file(folder.file("events.out.tfevents.4000000000.late-clock.9999.0"), "");
-  for (int start = 0; start < 3; ++start) TensorBoard(folder.file("")).record(start, {{"loss", 1}});
-  const std::vector<std::string> files = files_in(folder.file(""));
+  std::filesystem::create_directory(folder.file("tensorboard"));
+  write_file(folder.file("tensorboard/events.out.tfevents.4000000000.late-clock.9999.0"), "");
+  for (int at = 0; at < 3; ++at) {
+    start(folder, at, [at](Metrics& metrics) { metrics.record(at + 1, {{"loss", 1}}); });
+  }
+  const std::vector<std::string> files = files_in(folder.file("tensorboard"));
   ASSERT_EQ(files.size(), 4);
   for (size_t i = 1; i < files.size(); ++i) {
     EXPECT_THAT(files[i], HasSubstr(concat("/events.out.tfevents.", 4000000000 + static_cast<int64_t>(i), ".")));
-    EXPECT_EQ(events_of(read_file(files[i])).at(1).step(), static_cast<int64_t>(i) - 1);
+    EXPECT_EQ(events_of(read_file(files[i])).at(1).step(), static_cast<int64_t>(i));
   }
 }
 
-TEST(TensorBoard, SaysWhatItCannotWrite) {
-  const TestFolder folder;
-  TensorBoard board(folder.file("none"));
-  EXPECT_THAT(message_of(ErrorKind::kCannotCreate,
-                         [&] {
-                           board.record(1, {{"loss", 1}});
-                         }),
-              HasSubstr("none/events.out.tfevents."));
-}
+constexpr StepMetrics kStep = {.step = 3,
+                               .tokens = 3072,
+                               .loss = 2.5,
+                               .grad_norm = 0.75,
+                               .lr = 0.125,
+                               .tokens_per_second = 1024,
+                               .mfu = 0.5,
+                               .memory_bytes = 4096,
+                               .step_seconds = 0.25};
 
 TEST(Metrics, NamesValuesAlikeForReadersOfLinesAndForTensorBoard) {
   const TestFolder folder;
-  std::filesystem::create_directory(folder.file("tensorboard"));
-  Metrics metrics(folder.file("metrics.jsonl"), folder.file("tensorboard"));
-  metrics.record({.step = 3,
-                  .tokens = 3072,
-                  .loss = 2.5,
-                  .grad_norm = 0.75,
-                  .lr = 0.125,
-                  .tokens_per_second = 1024,
-                  .mfu = 0,
-                  .memory_bytes = 4096,
-                  .step_seconds = 0.5});
-  metrics.record(3, {{"valid/a/loss", 3.5}, {"valid/b/loss", 3.25}});
-
+  start(folder, 2, [](Metrics& metrics) {
+    metrics.record(kStep);
+    metrics.record(3, {{"valid/a/loss", 3.5}, {"valid/b/loss", 3.25}});
+  });
   const auto events = events_of(read_file(files_in(folder.file("tensorboard")).at(0)));
+  const auto lines = lines_of(folder);
   ASSERT_EQ(events.size(), 4);
-  std::istringstream lines(read_file(folder.file("metrics.jsonl")));
+  ASSERT_EQ(lines.size(), 2);
   for (size_t i = 2; i < 4; ++i) {
-    std::string line;
-    ASSERT_TRUE(std::getline(lines, line));
-    const auto json = nlohmann::ordered_json::parse(line);
     std::vector<std::pair<std::string, float>> expected;
-    for (const auto& [name, value] : json.items()) expected.emplace_back(name, value.get<float>());
-    ASSERT_THAT(expected.at(0), Pair("step", 3));
+    for (const auto& [name, value] : lines[i - 2].items()) expected.emplace_back(name, value.get<float>());
+    ASSERT_THAT(expected.front(), Pair("step", 3));
+    ASSERT_THAT(expected.back(), Pair("start", 1));
     EXPECT_EQ(events[i].step(), 3);
     expected.erase(expected.begin());
+    expected.pop_back();
     EXPECT_EQ(values_of(events[i]), expected);
   }
   EXPECT_THAT(values_of(events[3]), ElementsAre(Pair("valid/a/loss", 3.5f), Pair("valid/b/loss", 3.25f)));
 }
 
-TEST(Metrics, WritesNothingForOtherRanks) {
+TEST(Metrics, SayWhereAStartGoesBackTo) {
   const TestFolder folder;
-  const auto before = std::filesystem::current_path();
-  std::filesystem::current_path(folder.file(""));
-  Metrics metrics("", "");
-  metrics.record({.step = 1});
-  metrics.record(1, {{"valid/a/loss", 1}});
-  std::filesystem::current_path(before);
-  EXPECT_TRUE(folder.empty());
+  for (const int64_t from : {0, 20, 10}) {
+    start(folder, from, [from](Metrics& metrics) {
+      for (int64_t step = from + 1; step <= from + 2; ++step) metrics.record(step, {{"loss", 1}});
+    });
+  }
+  std::vector<std::string> lines;
+  for (const auto& line : lines_of(folder)) lines.push_back(line.dump());
+  EXPECT_THAT(lines, ElementsAre(R"({"step":1,"loss":1.0,"start":1})", R"({"step":2,"loss":1.0,"start":1})",
+                                 R"({"step":20,"resume":true,"start":2})", R"({"step":21,"loss":1.0,"start":2})",
+                                 R"({"step":22,"loss":1.0,"start":2})", R"({"step":10,"resume":true,"start":3})",
+                                 R"({"step":11,"loss":1.0,"start":3})", R"({"step":12,"loss":1.0,"start":3})"));
+}
+
+TEST(Metrics, LinesOfAVersionThatDidNotCountAreOfTheFirstStart) {
+  const TestFolder folder;
+  write_file(folder.file("metrics.jsonl"), "{\"step\":1,\"loss\":1.0}\n{\"step\":2,\"lo");
+  start(folder, 0, [](Metrics& metrics) { metrics.record(1, {{"loss", 1}}); });
+  EXPECT_EQ(read_file(folder.file("metrics.jsonl")),
+            "{\"step\":1,\"loss\":1.0}\n{\"step\":0,\"resume\":true,\"start\":2}\n"
+            "{\"step\":1,\"loss\":1.0,\"start\":2}\n");
+}
+
+TEST(Metrics, KnowNoShareOfAPeakThatNobodyKnows) {
+  const TestFolder folder;
+  StepMetrics unknown = kStep;
+  unknown.mfu.reset();
+  start(folder, 2, [&](Metrics& metrics) { metrics.record(unknown); });
+  EXPECT_FALSE(lines_of(folder).at(0).contains("mfu"));
+  EXPECT_THAT(step_line(unknown, 10), Not(HasSubstr("mfu")));
+  EXPECT_THAT(step_line(kStep, 10), HasSubstr(" tokens_per_second=1024 mfu=0.5000 step_seconds=0.2500"));
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cmath>
 #include <condition_variable>
+#include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <optional>
 
@@ -42,7 +44,7 @@ class Run : public ::testing::Test {
                           const Wishes& wishes = {}) {
     RunDirectory(config.run.dir).create();
     const auto mesh = make_single_mesh();
-    Log log({});
+    Log log({.directory = config.run.dir});
     TrainingRun run(backend, *mesh, log, config, kTarget, identity_of(config), start, nullptr);
     return run.run([&] { return wishes; });
   }
@@ -52,6 +54,22 @@ class Run : public ::testing::Test {
     const Path checkpoints = checkpoints_directory(config.run.dir);
     for (const StepEntry& entry : list_steps(checkpoints)) digests.push_back(digest_of(entry.path));
     return digests;
+  }
+
+  static std::vector<int64_t> steps_of(const Config& config) {
+    std::vector<int64_t> steps;
+    for (const StepEntry& entry : list_steps(checkpoints_directory(config.run.dir))) steps.push_back(entry.step);
+    return steps;
+  }
+
+  /// Lines of metrics.jsonl that hold this text.
+  static std::vector<std::string> lines_with(const Config& config, const std::string& text) {
+    std::ifstream metrics(config.run.dir + "/metrics.jsonl");
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(metrics, line);) {
+      if (line.find(text) != std::string::npos) lines.push_back(line);
+    }
+    return lines;
   }
 
   /// Nothing where nothing was thrown.
@@ -252,6 +270,48 @@ TEST_F(Run, NeitherFinishesNorStopsWithoutTheCheckpointOfItsLastStep) {
   }
 }
 
+TEST_F(Run, GoesOnToItsEndWhenNothingOfItsReportsCanBeWritten) {
+  const Config config = this->config("unheard");
+  RunDirectory(config.run.dir).create();
+  for (const char* const name : {"metrics.jsonl", "log.txt"}) {
+    std::filesystem::create_symlink("/dev/full", config.run.dir + "/" + name);
+  }
+  std::filesystem::remove(config.run.dir + "/tensorboard");
+  train(*make_cpu_backend(1), config);
+  EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps));
+}
+
+TEST_F(Run, ThatIsStartedAgainWithTheSameResumeGoesOnFromItsOwnNewestStep) {
+  const Config base = config("base");
+  train(*make_cpu_backend(1), base);
+  const std::string from = base.run.dir + "/checkpoints/step-00000002";
+  Config branch = config("branch");
+  const auto start = [&](int64_t steps) {
+    branch.train.tokens = steps * branch.train.batch_tokens;
+    train(*make_cpu_backend(1), branch, {.resume = from});
+    return steps_of(branch);
+  };
+  EXPECT_EQ(start(4), (std::vector<int64_t>{4, 3}));
+  EXPECT_EQ(start(5), (std::vector<int64_t>{5, 4, 3}));
+  // The checkpoint may be gone by then.
+  std::filesystem::remove_all(base.run.dir);
+  EXPECT_EQ(start(6), (std::vector<int64_t>{6, 5, 4, 3}));
+}
+
+TEST_F(Run, GoesBackToAnOlderStepOfItsOwnOnceThoughItIsStartedTwice) {
+  Config config = this->config("back");
+  train(*make_cpu_backend(1), config);
+  const std::string from = config.run.dir + "/checkpoints/step-00000002";
+  const auto starts = [&] { return lines_with(config, "\"resume\":true"); };
+  config.train.tokens = 4 * config.train.batch_tokens;
+  train(*make_cpu_backend(1), config, {.resume = from});
+  EXPECT_EQ(steps_of(config), (std::vector<int64_t>{4, 3, 2, 1}));
+  EXPECT_EQ(starts(), (std::vector<std::string>{R"({"step":2,"resume":true,"start":2})"}));
+  config.train.tokens = 5 * config.train.batch_tokens;
+  train(*make_cpu_backend(1), config, {.resume = from});
+  EXPECT_EQ(starts().back(), R"({"step":4,"resume":true,"start":3})");
+}
+
 TEST_F(Run, GoesOnAfterASaveThatFailedOtherwise) {
   for (const bool async : {true, false}) {
     Config config = this->config(async ? "background" : "foreground");
@@ -311,7 +371,7 @@ class ContinuedRun : public Run {
   void go_on(const Config& before, const Config& now) {
     const auto backend = make_cpu_backend(1);
     const auto mesh = make_single_mesh();
-    Log log({});
+    Log log({.directory = now.run.dir});
     RunIdentity identity = identity_of(now);
     identity.read_config = identity_of(before).read_config;
     TrainingRun run(*backend, *mesh, log, now, kTarget, identity, {}, nullptr);

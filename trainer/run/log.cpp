@@ -1,0 +1,104 @@
+#include "trainer/run/log.h"
+
+#include <fmt/chrono.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "kernels/core/text.h"
+
+namespace retain {
+namespace {
+
+const char* name_of(LogLevel level) {
+  switch (level) {
+    case LogLevel::kInfo: return "info";
+    case LogLevel::kWarn: return "warning";
+    case LogLevel::kError: return "error";
+  }
+  return "error";
+}
+
+/// "2026-01-31 23:59:59.999 info: text"
+std::string stamped(LogLevel level, const std::string& text) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:03} {}: {}\n", fmt::localtime(static_cast<std::time_t>(ms / 1000)),
+                     ms % 1000, name_of(level), escape_lines(text));
+}
+
+}  // namespace
+
+Log::Log(const LogOptions& options)
+    : first_(options.world_rank == 0),
+      signature_(first_ ? "" : concat("rank ", options.world_rank, " host ", options.host, ": ")),
+      directory_(options.directory),
+      terminal_([this](const ReportSink& sink, const std::string& text) {
+        if (!closing_) say(LogLevel::kWarn, text, &sink);
+      }),
+      files_([this](const ReportSink& sink, const std::string& text) { say(LogLevel::kWarn, text, &sink); }),
+      stdout_(terminal_.add(std::make_unique<StandardStream>("stdout", STDOUT_FILENO))),
+      stderr_(terminal_.add(std::make_unique<StandardStream>("stderr", STDERR_FILENO))) {
+  if (!first_ || directory_.empty()) return;
+  log_ = &append_to("log.txt");
+  events_ = &append_to("events.jsonl");
+}
+
+Log::~Log() {
+  flush(std::chrono::seconds{2});
+  closing_ = true;  // what the terminal's thread finds from here on has nowhere to go
+}
+
+void Log::say(LogLevel level, const std::string& text, const ReportSink* failing) {
+  const std::string line = stamped(level, signature_ + text);
+  if (failing != &stderr_) terminal_.write(stderr_, line);
+  if (log_ && failing != log_) files_.write(*log_, line);
+}
+
+void Log::say_end(const std::string& line) { terminal_.write(stderr_, line + "\n"); }
+
+void Log::record_end(const std::string& line) {
+  if (log_) files_.write(*log_, stamped(LogLevel::kError, line));
+}
+
+void Log::print(const std::string& line) { terminal_.write(stdout_, line + "\n"); }
+
+void Log::event(int64_t step, const std::string& kind, const std::map<std::string, std::string>& values) {
+  if (!events_) return;
+  const auto now =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
+  nlohmann::ordered_json json = {{"time", now.count()}, {"step", step}, {"event", kind}};
+  for (const auto& [name, value] : values) json[name] = value;
+  files_.write(*events_, json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+ReportSink& Log::append_to(const std::string& name, const std::string& opening) {
+  ReportSink& sink = files_.add(std::make_unique<AppendedFile>(name, Path(directory_) / name, opening));
+  sinks_[name] = &sink;
+  return sink;
+}
+
+void Log::replace(const std::string& name, const std::string& text) {
+  ReportSink*& sink = sinks_[name];
+  if (!sink) sink = &files_.add(std::make_unique<ReplacedFile>(name, Path(directory_) / name));
+  files_.write(*sink, text);
+}
+
+bool Log::flush(std::chrono::milliseconds patience) {
+  // A file that fails is told of on the terminal, and the other way round.
+  const bool files = files_.flush(patience), terminal = terminal_.flush(patience);
+  return files && terminal && files_.flush(patience);
+}
+
+bool Log::all_written() {
+  std::vector<std::pair<const ReportSink*, std::string>> lost = {{&stdout_, terminal_.losses(stdout_)}};
+  for (const auto& [name, sink] : sinks_) lost.emplace_back(sink, files_.losses(*sink));
+  std::erase_if(lost, [](const auto& entry) { return entry.second.empty(); });
+  for (const auto& [sink, losses] : lost) say(LogLevel::kError, concat(sink->name(), ": ", losses), sink);
+  return lost.empty();
+}
+
+}  // namespace retain

@@ -1,0 +1,84 @@
+// What a run says: lines for people on stderr and in log.txt, step lines on stdout, records for tools in files of the
+// run directory. Rank 0 says what all ranks know; the others only what they alone know, signed with rank and host. All
+// of it is written by threads, one for the terminal and one for the files, in the order in which it was said on each:
+// training waits for neither and ends because of neither. Bytes that could steer a terminal or forge a line are written
+// as escapes.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "kernels/core/error.h"
+#include "trainer/run/report_writer.h"
+
+namespace retain {
+
+enum class LogLevel : uint8_t { kInfo, kWarn, kError };
+
+struct LogOptions {
+  int world_rank = 0;
+  std::string host = {};
+  std::string directory = {};  ///< of the run; empty: nothing but stdout and stderr
+};
+
+class Log {
+ public:
+  explicit Log(const LogOptions& options);
+  /// Waits a moment for what is still to be written: whoever must have it there calls flush() before.
+  ~Log();
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+
+  // One line of the parts, one after the other, of what all ranks know: rank 0 says it.
+  template <class... Parts>
+  void info(const Parts&... parts) {
+    if (first_) say(LogLevel::kInfo, concat(parts...));
+  }
+  template <class... Parts>
+  void warn(const Parts&... parts) {
+    if (first_) say(LogLevel::kWarn, concat(parts...));
+  }
+  template <class... Parts>
+  void error(const Parts&... parts) {
+    if (first_) say(LogLevel::kError, concat(parts...));
+  }
+
+  /// A line on stdout; rank 0 alone calls it.
+  void print(const std::string& line);
+  /// Why the program ends: the line as it is on stderr, any rank …
+  void say_end(const std::string& line);
+  /// … and in log.txt, where rank 0 says it.
+  void record_end(const std::string& line);
+  /// Appends {"time", "step", "event", values…} to events.jsonl, on rank 0.
+  void event(int64_t step, const std::string& kind, const std::map<std::string, std::string>& values);
+
+  /// A file of the run directory, to which files() writes (AppendedFile).
+  ReportSink& append_to(const std::string& name, const std::string& opening = {});
+  /// Replaces a small file of the run directory, durably. Any rank, its own files.
+  void replace(const std::string& name, const std::string& text);
+  ReportWriter& files() { return files_; }
+  const std::string& directory() const { return directory_; }
+
+  /// Waits until all that was said is written and durable, or has failed; false when that is not so in time. Any
+  /// thread.
+  bool flush(std::chrono::milliseconds patience);
+  /// Says what could not be written of all that was said; false when there was something. After flush().
+  bool all_written();
+
+ private:
+  void say(LogLevel level, const std::string& text, const ReportSink* failing = nullptr);
+
+  bool first_;
+  std::string signature_;  ///< of ranks other than 0
+  std::string directory_;
+  std::atomic<bool> closing_{false};
+  ReportWriter terminal_, files_;
+  ReportSink &stdout_, &stderr_;
+  std::map<std::string, ReportSink*> sinks_;       ///< the files, by their names
+  ReportSink *log_ = nullptr, *events_ = nullptr;  ///< rank 0's
+};
+
+}  // namespace retain

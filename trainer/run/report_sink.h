@@ -1,0 +1,70 @@
+// Where reports of a run go: files of its directory, stdout, stderr. A record is written whole: what a failing disk
+// took of it is cut off again, so that no reader meets half a line. Used by the thread of a ReportWriter alone.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "trainer/file.h"
+
+namespace retain {
+
+class ReportSink {
+ public:
+  explicit ReportSink(std::string name) : name_(std::move(name)) {}
+  virtual ~ReportSink() = default;
+  ReportSink(const ReportSink&) = delete;
+  ReportSink& operator=(const ReportSink&) = delete;
+
+  const std::string& name() const { return name_; }  ///< as messages name it
+  /// All of the record, or Error(kIo, kCannotCreate) with the call and the reason.
+  virtual void write(std::string_view record) = 0;
+  /// Makes durable what was written. Throws Error(kIo).
+  virtual void sync() {}
+
+ private:
+  std::string name_;
+};
+
+/// Records at the end of a file, which the first one opens; the next one opens it again when somebody has removed it.
+/// What a crash left of a last line is removed.
+class AppendedFile final : public ReportSink {
+ public:
+  /// The first record after opening has `opening` before it.
+  AppendedFile(std::string name, Path path, std::string opening = {});
+
+  void write(std::string_view record) override;
+  void sync() override;
+
+ private:
+  void open();
+
+  Path path_;
+  std::string opening_;
+  File file_;
+  int64_t cut_at_bytes_ = -1;  ///< where half a record begins that could not be cut off yet; -1: there is none
+  std::string before_;         ///< what comes before the next record
+};
+
+/// A small file that each record replaces, durably.
+class ReplacedFile final : public ReportSink {
+ public:
+  ReplacedFile(std::string name, Path path) : ReportSink(std::move(name)), path_(std::move(path)) {}
+  void write(std::string_view record) override { replace_file(path_, record); }
+
+ private:
+  Path path_;
+};
+
+/// stdout or stderr.
+class StandardStream final : public ReportSink {
+ public:
+  StandardStream(std::string name, int descriptor) : ReportSink(std::move(name)), descriptor_(descriptor) {}
+  void write(std::string_view record) override;
+
+ private:
+  int descriptor_;
+  bool torn_ = false;  ///< half a line is out: the next one begins on a line of its own
+};
+
+}  // namespace retain
