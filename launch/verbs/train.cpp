@@ -61,10 +61,12 @@ void keep_older_values(const RunDirectory& directory, const RunIdentity& now, in
 /// Whoever lost the directory to another run, or could not begin in it, leaves nothing there.
 bool leaves_marks(const Failure& failure) { return failure.exit_code != static_cast<int>(ErrorKind::kCannotCreate); }
 
-/// Names what helps where memory ran out.
+/// Names what helps where this rank ran out of memory.
 int with_advice(const std::function<int()>& work) {
   try {
     return work();
+  } catch (const SharedError&) {
+    throw;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kOutOfMemory) throw;
     throw Error(error.kind(), concat(error.what(), "; 'retain plan' lists what a rank takes"));
