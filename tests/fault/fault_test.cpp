@@ -53,7 +53,7 @@ std::string find_violation(const Path& run, int64_t acknowledged, int64_t attemp
   std::string problem;
   try {
     run_ranks(1, [&](Communicator& host) {
-      const RunLock lock(run);
+      const RunLock lock(run, {.quiet_seconds = 0});  // a torn one of a wrong writer needs no patience here
       const std::optional<Checkpoint> checkpoint = open_newest(host, run, true, ignore_log);
       const int64_t step = checkpoint ? checkpoint->state().step : 0;
       if (step < acknowledged || step > attempted) {
@@ -82,9 +82,10 @@ std::string find_violation(const Path& run, int64_t acknowledged, int64_t attemp
   return debris.empty() ? problem : "debris: " + debris;
 }
 
-// Runs the program from a state with one step to TARGET, then simulates a crash after every call of all its ranks.
-std::vector<std::string> simulate_all_crashes(int ranks, const std::string& faults, const std::string& mode,
-                                              int seeds) {
+// Runs the program from a state with one step to TARGET, then simulates a crash after every call of all its ranks, or
+// until a violation that begins with `enough`.
+std::vector<std::string> simulate_all_crashes(int ranks, const std::string& faults, const std::string& mode, int seeds,
+                                              const std::string& enough = "none") {
   constexpr int64_t kTarget = 3;
   const TemporaryDirectory place(Where::kMemory);
   const Path run = place.path() / "run", journal = place.path() / "journal";
@@ -99,16 +100,19 @@ std::vector<std::string> simulate_all_crashes(int ranks, const std::string& faul
   Disk disk = before;
   int64_t acknowledged = 1;
   int trials = 0;
+  bool noticed = false;
   const auto try_crash = [&](const Disk& crashed, size_t at, Loss loss, uint64_t seed, const char* what) {
+    if (noticed) return;
     const Path after = place.path() / "after";
     crashed.materialize(after, loss, seed);
     const std::string problem = find_violation(after, acknowledged, kTarget);
     if (!problem.empty())
       violations.push_back(concat(what, " after call ", at, " of ", records.size(), ", seed ", seed, ": ", problem));
     std::filesystem::remove_all(after);
+    noticed = !problem.empty() && violations.back().starts_with(enough);
     ++trials;
   };
-  for (size_t at = 0; at <= records.size(); ++at) {
+  for (size_t at = 0; at <= records.size() && !noticed; ++at) {
     try_crash(disk, at, Loss::kNothing, 0, "kill");
     try_crash(disk, at, Loss::kData, 0, "power cut that loses data");
     try_crash(disk, at, Loss::kNames, 0, "power cut that loses data and names");
@@ -125,7 +129,7 @@ std::vector<std::string> simulate_all_crashes(int ranks, const std::string& faul
     const std::string name = Path(records[at].path).filename();
     if (name.starts_with("ack-")) acknowledged = std::atoll(name.c_str() + 4);
   }
-  EXPECT_EQ(acknowledged, kTarget);
+  EXPECT_TRUE(noticed || acknowledged == kTarget);
   std::printf("%d crashes simulated, %zu violations\n", trials, violations.size());
   return violations;
 }
@@ -139,12 +143,12 @@ TEST(SimulatedCrash, OfTwoRanksLosesNothingThatWasPromised) {
 }
 
 TEST(SimulatedCrash, NoticesAWriterThatForgetsToSync) {
-  EXPECT_THAT(simulate_all_crashes(1, "FAULT_NO_SYNC=1", "", 1),
+  EXPECT_THAT(simulate_all_crashes(1, "FAULT_NO_SYNC=1", "", 1, "power cut"),
               ::testing::Contains(::testing::HasSubstr("power cut")));
 }
 
 TEST(SimulatedCrash, NoticesAWriterInPlace) {
-  EXPECT_THAT(simulate_all_crashes(1, "", "in-place", 1), ::testing::Contains(::testing::HasSubstr("kill")));
+  EXPECT_THAT(simulate_all_crashes(1, "", "in-place", 1, "kill"), ::testing::Contains(::testing::HasSubstr("kill")));
 }
 
 // Copies of one run with one step, so that each trial begins alike.
