@@ -40,7 +40,7 @@ grep -q 'the start before this one ended without a word.*its last event was "res
 "$retain" train tiny.yaml --set run.dir=runs/demo --resume runs/demo/checkpoints/step-00000020 >/dev/null 2>&1
 grep -q '^{"step":20,"resume":true,"start":2}$' runs/demo/metrics.jsonl || fail "no word of going back"
 awk '/^```python$/ { block = ""; inside = 1; next } /^```$/ { if (inside && block ~ /metrics.jsonl/) printf "%s", block; inside = 0 }
-  inside { block = block $0 "\n" }' "$source_dir/README.md" >filter.py
+  inside { block = block $0 "\n" }' "${source_dir}/README.md" >filter.py
 cat >>filter.py <<'EOF'
 steps = [line["step"] for line in kept if "loss" in line]
 assert steps == list(range(1, 41)), steps
