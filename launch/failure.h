@@ -2,6 +2,7 @@
 // all ranks know alike rank 0 says; of what it alone knows each rank speaks itself, and is named.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 

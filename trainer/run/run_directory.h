@@ -3,8 +3,10 @@
 // ranks/, and FAILED, which the rank writes that failed.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace retain {
