@@ -23,7 +23,7 @@ std::vector<SetNote> look_at_inputs(const Config& config, const Target& target, 
   std::vector<SetNote> notes = loader.look_at();
   for (const auto& [name, path] : config.data.valid) {
     const EvalWindows windows(TokenSet(path, config.model.vocab_size), config.data, config.model.vocab_size, 1, {}, {},
-                              config.eval.tokens);
+                              config.eval.tokens, loader.end_token());
     const std::vector<SetNote> more = windows.look_at();
     notes.insert(notes.end(), more.begin(), more.end());
   }

@@ -40,9 +40,10 @@ void print(const std::string& name, RetentionForm form, const EvalResult& result
 }
 
 // The windows of a set, of which something is predicted; what there is to know about it is said on stderr.
-EvalWindows open_windows(const NamedPath& data, const Config& config, const Mesh& mesh, int64_t tokens) {
+EvalWindows open_windows(const NamedPath& data, const TrainedModel& trained, const Mesh& mesh, int64_t tokens) {
+  const Config& config = trained.config;
   EvalWindows windows(TokenSet(data.path, config.model.vocab_size), config.data, config.model.vocab_size,
-                      kWindowsAtOnce, mesh.shape(), mesh.at(), tokens);
+                      kWindowsAtOnce, mesh.shape(), mesh.at(), tokens, trained.end_token);
   for (const SetNote& note : windows.look_at()) {
     fmt::print(stderr, "retain: {}{}: {}\n", note.warning ? "warning: " : "", note.sets, note.text);
   }
@@ -61,7 +62,7 @@ int eval(const EvalOptions& options) {
 
   nlohmann::ordered_json sets = nlohmann::ordered_json::object();
   for (const NamedPath& data : options.data) {
-    const EvalWindows windows = open_windows(data, config, alone.mesh(), options.tokens);
+    const EvalWindows windows = open_windows(data, trained, alone.mesh(), options.tokens);
     const EvalResult result = evaluate(backend, alone.mesh(), alone.model(), windows, alone.batch(), options.mode);
     sets[data.name] = to_json(result);
     if (!options.json) print(data.name, options.mode, result);

@@ -10,7 +10,7 @@
 
 #include "launch/verbs/trained_model.h"
 #include "launch/verbs/verbs.h"
-#include "trainer/data/documents.h"
+#include "trainer/data/tokenizer.h"
 
 namespace retain {
 
@@ -39,7 +39,7 @@ int generate(const GenerateOptions& options) {
   const TrainedModel trained = load_trained_model(options.checkpoint);
   const Config& config = trained.config;
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
-  const std::optional<int32_t> end = end_token(config.data, *tokenizer);
+  const std::optional<int32_t> end = trained.end_token;
   std::vector<int32_t> tokens = tokenizer->encode(prompt);
   if (tokens.empty() && !end) {
     throw Error(ErrorKind::kUsage,

@@ -1,11 +1,32 @@
 #include "launch/verbs/trained_model.h"
 
+#include <charconv>
 #include <iostream>
 
+#include "kernels/core/text.h"
 #include "launch/config/saved.h"
 #include "trainer/checkpoint/trainer_state.h"
+#include "trainer/data/documents.h"
+#include "trainer/run/resume.h"
 
 namespace retain {
+
+namespace {
+
+/// Checkpoints of older releases do not say what their training data showed.
+std::optional<int32_t> end_token_of(const RunState& state, const DataConfig& data) {
+  const auto kept = state.identity.find(kDataEndToken);
+  if (kept == state.identity.end()) return end_token(data, *make_tokenizer(data.tokenizer));
+  if (kept->second == kNoEndToken) return std::nullopt;
+  int32_t token = -1;
+  const char* const end = kept->second.data() + kept->second.size();
+  const auto [rest, error] = std::from_chars(kept->second.data(), end, token);
+  if (error == std::errc{} && rest == end && token >= 0) return token;
+  throw Error(ErrorKind::kData,
+              concat("the checkpoint has ", kDataEndToken, " = ", in_quotes(kept->second), ", which is no token"));
+}
+
+}  // namespace
 
 TrainedModel load_trained_model(const std::string& path) {
   std::vector<std::string> warnings;
@@ -26,6 +47,7 @@ TrainedModel load_trained_model(const std::string& path) {
 
   TrainedModel model{.used = used_checkpoint(checkpoint, warnings),
                      .config = saved.config,
+                     .end_token = end_token_of(checkpoint.state(), saved.config.data),
                      .target = {},
                      .backend = nullptr,
                      .parameters = nullptr};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "launch/session.h"
@@ -13,7 +14,8 @@ namespace retain {
 
 struct TrainedModel {
   UsedCheckpoint used;
-  Config config;  ///< of the run that trained it
+  Config config;                     ///< of the run that trained it
+  std::optional<int32_t> end_token;  ///< with which its documents end and begin, unless a set shows another
   Target target;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<ParameterStore> parameters;

@@ -21,6 +21,8 @@ def write(prefix, documents):
 
 write("gpt2", [[(7 * d + i * i) % 50000 for i in range(20 + d % 17)] + [50256] for d in range(120)])
 write("bare", [[97 + (d + i * i) % 26 for i in range(20 + d % 17)] for d in range(120)])
+write("dots", [list(b"#abcdefg"[: 3 + d % 6]) + [46] for d in range(2000)])
+write("one", [list(b"#abc.#abcdef")])
 write("single", [[97 + d % 26] for d in range(200)])
 END_OF_PYTHON
 
@@ -65,6 +67,23 @@ for reset in true false; do
   text=$("$retain" generate $reset --prompt '' --max-tokens 1 --temperature 0 2>/dev/null)
   [ "$text" = '#' ] || fail "reset_state_at_documents=$reset: a document begins with '$text'"
 done
+
+# The end token is the run's: what the training sets show holds for sets that show none, and generation begins with it.
+learn="--set data.seq_len=32 --set train.tokens=40Ki --set train.batch_tokens=512 --set train.micro_batch_tokens=512 --set schedule.warmup=5"
+"$retain" train tiny.yaml --set run.dir=dots-run --set 'data.train=[{path: dots}]' --set 'data.valid={v: one}' $learn --set optimizer.lr=1e-2 \
+  >/dev/null 2>dots.log || fail "training on dots: $(cat dots.log)"
+grep -q 'dots, .*one: documents end with token 46, not with 256 as bytes has it$' dots.log || fail "the token of the run: $(cat dots.log)"
+grep -hq '"data.end_token": *"46"' dots-run/checkpoints/step-*/manifest.json || fail "no end token in the checkpoint"
+text=$("$retain" generate dots-run --prompt '' --max-tokens 1 --temperature 0 2>/dev/null)
+[ "$text" = '#' ] || fail "after the token that ends documents: '$text'"
+"$retain" eval dots-run --data v=one >/dev/null 2>eval.log
+grep -q 'one: documents end with token 46' eval.log || fail "eval does not know the token of the run: $(cat eval.log)"
+"$retain" train tiny.yaml --set run.dir=two --set 'data.train=[{path: dots}, {path: docs}]' $small >/dev/null 2>two.log
+grep -q 'warning: .*dots: documents end with token 46, but the end token of the run is 256' two.log || fail "two end tokens: $(cat two.log)"
+"$retain" train tiny.yaml --set run.dir=wrong --set 'data.train=[{path: dots}]' --set data.end_of_document=7 $small >/dev/null 2>wrong.log
+grep -q 'warning: .*dots: data.end_of_document is 7, but 0 of 1000 borders of the index follow that token; 1000 follow token 46' wrong.log ||
+  fail "a wrong end token: $(cat wrong.log)"
+
 "$retain" train tiny.yaml --set run.dir=endless --set data.end_of_document=none $small >/dev/null 2>&1
 expect_code 64 "$retain" generate endless --prompt ''
 grep -q 'give a --prompt' out.txt || fail "a document that begins with nothing: $(cat out.txt)"
@@ -73,5 +92,6 @@ grep -q 'give a --prompt' out.txt || fail "a document that begins with nothing: 
 "$retain" train tiny.yaml --set run.dir=padded --set model.vocab_size=2048 $small >/dev/null 2>&1
 for how in '--temperature 0' '--temperature 1' '--temperature 50' '--temperature 50 --top-p 0.99'; do
   "$retain" generate padded --prompt abc --max-tokens 100 $how >padded.txt 2>padded.log || fail "$how: $(cat padded.log)"
+  [ "$(wc -c <padded.txt)" = 104 ] || fail "$how: not the prompt, a hundred bytes and a line's end, but $(wc -c <padded.txt) bytes"
 done
 echo passed

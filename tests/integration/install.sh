@@ -17,7 +17,11 @@ recipe=$source_dir/launch/Containerfile
 for copied in $(sed -n 's/^COPY \(.*\) [^ ]*$/\1/p' "$recipe"); do
   [ -e "$source_dir/$copied" ] || fail "the recipe copies $copied, which is not there"
 done
-for folder in $(cd "$source_dir" && git ls-files 2>/dev/null | grep / | cut -d/ -f1 | grep -v '^\.' | sort -u); do
+# The folders of the tree: git's, or, where it does not say, all but what is built and run there.
+folders=$(cd "$source_dir" && { git ls-files 2>/dev/null || true; } | { grep / || true; } | cut -d/ -f1 | sort -u | { grep -v '^\.' || true; })
+[ -n "$folders" ] || folders=$(cd "$source_dir" && ls -d */ | tr -d / | { grep -vxE 'build|runs' || true; })
+case " $(echo $folders) " in *" configs "*" kernels "*" launch "*" trainer "*) ;; *) fail "the folders of the tree are not known: $folders" ;; esac
+for folder in $folders; do
   grep -q "^COPY $folder $folder\$" "$recipe" || fail "the recipe does not copy $folder"
 done
 grep -q '"name": "cpu"' "$source_dir/CMakePresets.json" && grep -q '"name": "cuda"' "$source_dir/CMakePresets.json" || fail "presets"

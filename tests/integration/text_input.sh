@@ -19,6 +19,11 @@ refused "bad.jsonl:3: 'text' is null, want a string (1 bad lines were left out b
 prepare bad.jsonl --skip-bad 2 >out.txt 2>&1
 grep -q 'retain: 2 lines that cannot be used left out' out.txt && grep -q 'documents=1$' out.txt || fail "--skip-bad: $(cat out.txt)"
 
+printf 'caf\303\251\nok \377 caf\303\251\n' >torn.txt
+refused 'torn.txt:2: byte 4 (0xff) is no character in a text that is UTF-8 so far; iconv -c -f utf-8 -t utf-8 leaves such bytes out' torn.txt
+iconv -c -f utf-8 -t utf-8 torn.txt >whole.txt || true  # says that it left something out
+prepare whole.txt >out.txt 2>&1 || fail "after iconv -c: $(cat out.txt)"
+
 for encoding in UTF-16 UTF-16LE ISO-8859-1; do printf 'd\303\251j\303\240 vu\n' | iconv -f UTF-8 -t $encoding >$encoding.txt; done
 printf '\357\273\277d\303\251j\303\240 vu\n' >mark.txt
 refused 'UTF-16.txt:1: is UTF-16 by its byte order mark, want UTF-8; --encoding utf-16 converts it' UTF-16.txt

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "kernels/core/error.h"
 #include "kernels/core/random.h"
@@ -68,8 +69,9 @@ WeightedInterleave::WeightedInterleave(const std::vector<double>& weights) {
   for (const double weight : weights) {
     const double share = std::round(exact ? weight * unit : weight / sum * most);
     shares_.push_back(weight > 0 ? std::max(int64_t{1}, static_cast<int64_t>(share)) : 0);
-    total_ += shares_.back();
   }
+  const int64_t divisor = std::reduce(shares_.begin(), shares_.end(), int64_t{0}, std::gcd<int64_t, int64_t>);
+  for (int64_t& share : shares_) total_ += share /= divisor;
 }
 
 WeightedInterleave::Slot WeightedInterleave::at(int64_t sample) const {

@@ -34,9 +34,12 @@ class WeightedInterleave {
     int64_t ordinal;  ///< how many samples of this source came before
   };
   Slot at(int64_t sample) const;
+  /// Whole numbers in the proportion of the weights, without a common divisor; to 2^-30 of weights that are not
+  /// decimal.
+  const std::vector<int64_t>& shares() const { return shares_; }
 
  private:
-  std::vector<int64_t> shares_;  ///< whole numbers in the proportion of the weights; to 2^-30 of those not decimal
+  std::vector<int64_t> shares_;
   int64_t total_ = 0;
 };
 
@@ -55,6 +58,7 @@ class BatchOrder {
   /// windows[k] >= 1 is the number of windows of source k.
   BatchOrder(std::vector<int64_t> windows, const std::vector<double>& weights, uint64_t seed);
   Sample at(int64_t sample) const;
+  const std::vector<int64_t>& shares() const { return interleave_.shares(); }
 
  private:
   std::vector<int64_t> windows_;

@@ -1,13 +1,15 @@
 #include "trainer/data/documents.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "kernels/core/error.h"
 
 namespace retain {
 namespace {
 
-constexpr int64_t kMostBorders = 1000;     // of an index, looked at for the token before them
+constexpr int64_t kMostBorders = 1000;     // of an index, looked at over the whole set
 constexpr int64_t kTailTokens = 512;       // before a border, in which that token may stand a second time
 constexpr int64_t kBlocks = 64;            // of a set, looked at for what tokens it has
 constexpr int64_t kBlockTokens = 1 << 16;  // read at a time
@@ -20,15 +22,23 @@ std::vector<int32_t> tail_of_document(const TokenSet& set, int64_t document) {
   return tail;
 }
 
-/// The one token other than the tokenizer's that all borders of the index follow, if there is one.
-std::optional<int32_t> token_at_borders(const TokenSet& set, const Tokenizer& tokenizer) {
+/// Documents before borders of the index that are looked at.
+std::vector<int64_t> documents_looked_at(const TokenSet& set) {
   const int64_t borders = set.documents() - 1, looked_at = std::min(borders, kMostBorders);
+  std::vector<int64_t> documents;
+  for (int64_t i = 0; i < looked_at; ++i) documents.push_back(borders * i / looked_at);
+  return documents;
+}
+
+/// The one token that all borders of the index follow, if there is one; the tokenizer's where any does.
+std::optional<int32_t> token_at_borders(const TokenSet& set, const Tokenizer& tokenizer) {
   std::optional<int32_t> found;
   int64_t witnesses = 0;
-  for (int64_t i = 0; i < looked_at; ++i) {
-    const std::vector<int32_t> tail = tail_of_document(set, borders * i / looked_at);
+  for (const int64_t document : documents_looked_at(set)) {
+    const std::vector<int32_t> tail = tail_of_document(set, document);
     if (tail.empty()) continue;
-    if (tail.back() == tokenizer.end_of_document() || tail.back() != found.value_or(tail.back())) return std::nullopt;
+    if (tail.back() == tokenizer.end_of_document()) return tail.back();
+    if (tail.back() != found.value_or(tail.back())) return std::nullopt;
     found = tail.back();
     const bool is_text = tokenizer.text_bytes(*found).value_or(0) > 0;
     if (is_text && std::count(tail.begin(), tail.end(), *found) > 1) return std::nullopt;
@@ -50,17 +60,32 @@ std::optional<int32_t> end_token(const DataConfig& data, const Tokenizer& tokeni
   return static_cast<int32_t>(data.end_of_document);
 }
 
-Documents::Documents(TokenSet set, const DataConfig& data)
+Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run)
     : set_(std::move(set)),
       reset_(data.reset_state_at_documents),
+      auto_(data.end_of_document == kEndOfDocumentAuto),
       tokenizer_(make_tokenizer(data.tokenizer)),
-      end_token_(retain::end_token(data, *tokenizer_)) {
-  if (data.end_of_document != kEndOfDocumentAuto) return;
-  if (const auto other = token_at_borders(set_, *tokenizer_)) end_token_ = other;
+      end_token_of_run_(retain::end_token(data, *tokenizer_)) {
+  if (!auto_) return;
+  shown_ = token_at_borders(set_, *tokenizer_);
+  if (end_token_of_run) end_token_of_run_ = end_token_of_run;
+}
+
+std::optional<int32_t> agree_on_end_token(std::vector<Documents>& sets) {
+  std::optional<int32_t> shown;
+  for (const Documents& set : sets) {
+    if (shown && set.shown_ && *shown != *set.shown_) return set.end_token_of_run_;
+    if (set.shown_) shown = set.shown_;
+  }
+  if (shown) {
+    for (Documents& set : sets) set.end_token_of_run_ = shown;
+  }
+  return sets.front().end_token_of_run_;
 }
 
 std::optional<int64_t> Documents::text_bytes(int32_t token) const {
-  return token == end_token_ ? 0 : tokenizer_->text_bytes(token);
+  const std::optional<int64_t> bytes = tokenizer_->text_bytes(token);
+  return bytes || token != end_token() ? bytes : 0;
 }
 
 void Documents::read(int64_t begin, std::span<int32_t> tokens, std::span<Border> borders) const {
@@ -68,13 +93,14 @@ void Documents::read(int64_t begin, std::span<int32_t> tokens, std::span<Border>
   set_.read(begin, tokens);
   std::fill(borders.begin(), borders.end(), Border::kNone);
   if (!reset_) return;
+  const std::optional<int32_t> end_token = this->end_token();
   for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] == end_token_) borders[i] = Border::kEndToken;
+    if (tokens[i] == end_token) borders[i] = Border::kEndToken;
   }
   const int64_t end = begin + static_cast<int64_t>(tokens.size());
   for (const int64_t at : set_.document_begins(begin + 1, end)) {
     const auto i = static_cast<size_t>(at - begin);
-    if (tokens[i - 1] != end_token_) borders[i] = Border::kIndex;
+    if (tokens[i - 1] != end_token) borders[i] = Border::kIndex;
   }
 }
 
@@ -91,7 +117,40 @@ bool Documents::predicts_something(int64_t within_tokens) const {
   return false;
 }
 
+std::vector<SetNote> Documents::look_at_end_token() const {
+  const std::optional<int32_t> end_token = this->end_token();
+  if (!end_token) return {};
+  const auto note = [&](bool warning, const auto&... parts) {
+    return std::vector{SetNote{.sets = prefix(), .text = concat(parts...), .warning = warning}};
+  };
+  if (auto_) {
+    if (end_token != end_token_of_run_) {
+      return note(true, "documents end with token ", *end_token, ", but the end token of the run is ",
+                  *end_token_of_run_, ", with which generation begins: the sets of a run should have one end token");
+    }
+    if (end_token == tokenizer_->end_of_document()) return {};
+    return note(false, "documents end with token ", *end_token, ", not with ", tokenizer_->end_of_document(), " as ",
+                tokenizer_->name(), " has it");
+  }
+  std::map<int32_t, int64_t> before;  // borders that are looked at
+  int64_t borders = 0;
+  for (const int64_t document : documents_looked_at(set_)) {
+    const std::vector<int32_t> tail = tail_of_document(set_, document);
+    if (tail.empty()) continue;
+    ++before[tail.back()];
+    ++borders;
+  }
+  if (before[*end_token] == borders) return {};
+  const auto most = std::ranges::max_element(before, {}, [](const auto& entry) { return entry.second; });
+  return note(true, "data.end_of_document is ", *end_token, ", but ", before[*end_token], " of ", borders,
+              " borders of the index follow that token",
+              2 * most->second > borders && most->first != *end_token
+                  ? concat("; ", most->second, " follow token ", most->first)
+                  : "");
+}
+
 std::vector<SetNote> Documents::look_at(int64_t vocab_size, int64_t budget_tokens) const {
+  const std::optional<int32_t> end_token = this->end_token();
   const int64_t blocks = budget_tokens >= tokens() ? 1 : kBlocks;
   const int64_t block_tokens = std::min(tokens(), std::max<int64_t>(1, budget_tokens / blocks));
   bool has_end_token = false;
@@ -101,8 +160,8 @@ std::vector<SetNote> Documents::look_at(int64_t vocab_size, int64_t budget_token
     set_.read_any(blocks == 1 ? 0 : (tokens() - block_tokens) * i / (blocks - 1), block);
     for (const int32_t token : block) {
       largest = std::max(largest, token);
-      has_end_token = has_end_token || token == end_token_;
-      if (token != end_token_) largest_inside = std::max(largest_inside, token);
+      has_end_token = has_end_token || token == end_token;
+      if (token != end_token) largest_inside = std::max(largest_inside, token);
     }
   }
   if (largest >= vocab_size) {
@@ -117,33 +176,31 @@ std::vector<SetNote> Documents::look_at(int64_t vocab_size, int64_t budget_token
     note(true, "tokens above ", tokenizer_->vocab_size() - 1, " are none of data.tokenizer = ", tokenizer_->name(),
          ": what is learned of them has no text");
   }
-  if (!reset_) return notes;
-  if (end_token_ && end_token_ != tokenizer_->end_of_document()) {
-    note(false, "documents end with token ", *end_token_, ", not with ", tokenizer_->end_of_document(), " as ",
-         tokenizer_->name(), " has it; with data.end_of_document: ", *end_token_, " generate knows it, too");
-  }
-  if (set_.documents() == 1 && !has_end_token) {
-    note(false, "the index has one document", end_token_ ? concat(", and there is no token ", *end_token_) : "",
+  const std::vector<SetNote> more = look_at_end_token();
+  notes.insert(notes.end(), more.begin(), more.end());
+  if (reset_ && set_.documents() == 1 && !has_end_token) {
+    note(false, "the index has one document", end_token ? concat(", and there is no token ", *end_token) : "",
          ": if there are several, nothing tells where they begin, and sequences run across them");
   }
   return notes;
 }
 
 std::vector<SetNote> merged(const std::vector<SetNote>& notes) {
-  constexpr int64_t kMostNamed = 4;
+  constexpr size_t kMostNamed = 4;
   std::vector<SetNote> all;
-  std::vector<int64_t> sets;  // of each
+  std::vector<std::set<std::string>> sets;  // of each
   for (const SetNote& note : notes) {
     const auto same = std::find_if(all.begin(), all.end(), [&](const SetNote& n) { return n.text == note.text; });
     if (same == all.end()) {
       all.push_back(note);
-      sets.push_back(1);
-    } else if (++sets[static_cast<size_t>(same - all.begin())] <= kMostNamed) {
-      same->sets += ", " + note.sets;
+      sets.push_back({note.sets});
+      continue;
     }
+    std::set<std::string>& named = sets[static_cast<size_t>(same - all.begin())];
+    if (named.insert(note.sets).second && named.size() <= kMostNamed) same->sets += ", " + note.sets;
   }
   for (size_t i = 0; i < all.size(); ++i) {
-    if (sets[i] > kMostNamed) all[i].sets += concat(" and ", sets[i] - kMostNamed, " more");
+    if (sets[i].size() > kMostNamed) all[i].sets += concat(" and ", sets[i].size() - kMostNamed, " more");
   }
   return all;
 }

@@ -27,7 +27,7 @@ enum class Border : uint8_t {
   kIndex,     ///< the first of a document that no end token begins
 };
 
-/// The token that ends and begins documents where no set says otherwise: data.end_of_document, or the tokenizer's; none
+/// The token that ends and begins documents where no set shows another: data.end_of_document, or the tokenizer's; none
 /// when documents have no such token.
 std::optional<int32_t> end_token(const DataConfig& data, const Tokenizer& tokenizer);
 
@@ -38,23 +38,24 @@ struct SetNote {
   bool warning = false;
 };
 
-/// Notes with one text become one.
+/// Notes with one text become one, which names each set once.
 std::vector<SetNote> merged(const std::vector<SetNote>& notes);
 
 /// A set of tokens and its documents. Const, for any thread.
 class Documents {
  public:
-  /// With data.end_of_document auto the end token is the tokenizer's, unless the borders of the index that are looked
-  /// at, up to 1,000 over the whole set, all follow one other token: then that one. (Of a single border the set's end
-  /// must be a witness too; and a token of ordinary text that also stands inside of documents, such as a line's end,
-  /// ends none.) Throws Error(kData), Error(kIo).
-  Documents(TokenSet set, const DataConfig& data);
+  /// With data.end_of_document auto the end token is the one that the set shows, else `end_token_of_run`, else the
+  /// tokenizer's. A set shows one when the borders of its index that are looked at, up to 1,000 over the whole set, all
+  /// follow it, or when one of them follows the tokenizer's. (Of a single border the set's end must be a witness too;
+  /// and a token of ordinary text that also stands inside of documents, such as a line's end, ends none.) Throws
+  /// Error(kData), Error(kIo).
+  Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run = std::nullopt);
 
   const TokenSet& set() const { return set_; }
   const std::string& prefix() const { return set_.prefix(); }
   int64_t tokens() const { return set_.tokens(); }
-  std::optional<int32_t> end_token() const { return end_token_; }
-  /// Bytes of a target's text, 0 of the end token's; nothing when the tokenizer does not have the token.
+  std::optional<int32_t> end_token() const { return shown_ ? shown_ : end_token_of_run_; }
+  /// Bytes of a target's text, 0 of an end token that is no text; nothing when the tokenizer does not have the token.
   std::optional<int64_t> text_bytes(int32_t token) const;
 
   /// Tokens [begin, begin + tokens.size()), as TokenSet::read(), and what each but the first is to the one before it:
@@ -64,15 +65,25 @@ class Documents {
   /// Whether any of the first tokens after the very first is predicted.
   bool predicts_something(int64_t within_tokens) const;
   /// Looks at about `budget_tokens` of the set, evenly from the first to the last: says when they are not the
-  /// tokenizer's, when another token than its own ends documents, and when nothing tells where documents begin. Throws
-  /// Error(kData) when one is outside a vocabulary of vocab_size, with the size that is needed.
+  /// tokenizer's, when another token than its own ends documents, or another than data.end_of_document or the run's,
+  /// and when nothing tells where documents begin. Throws Error(kData) when one is outside a vocabulary of vocab_size,
+  /// with the size that is needed.
   std::vector<SetNote> look_at(int64_t vocab_size, int64_t budget_tokens) const;
 
+  friend std::optional<int32_t> agree_on_end_token(std::vector<Documents>& sets);
+
  private:
+  std::vector<SetNote> look_at_end_token() const;
+
   TokenSet set_;
-  bool reset_;
+  bool reset_, auto_;
   std::unique_ptr<const Tokenizer> tokenizer_;
-  std::optional<int32_t> end_token_;
+  std::optional<int32_t> shown_;  ///< with data.end_of_document auto
+  std::optional<int32_t> end_token_of_run_;
 };
+
+/// The end token of a run that trains on these sets, at least one: with data.end_of_document auto the one that all sets
+/// that show one do, if they agree. Sets that show none have it from now on.
+std::optional<int32_t> agree_on_end_token(std::vector<Documents>& sets);
 
 }  // namespace retain

@@ -3,7 +3,6 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <bit>
 #include <span>
 
 #include "kernels/core/error.h"
@@ -50,11 +49,11 @@ BatchOrder make_order(const std::vector<Documents>& sets, const DataConfig& data
   return {std::move(windows), weights, seed};
 }
 
-uint64_t hash_contents(const std::vector<Documents>& sets, const DataConfig& data) {
+uint64_t hash_contents(const std::vector<Documents>& sets, const std::vector<int64_t>& shares) {
   std::vector<uint64_t> facts;
   for (size_t i = 0; i < sets.size(); ++i) {
     facts.push_back(sets[i].set().fingerprint());
-    facts.push_back(std::bit_cast<uint64_t>(data.train[i].weight));
+    facts.push_back(static_cast<uint64_t>(shares[i]));
   }
   return XXH3_64bits(facts.data(), facts.size() * sizeof(uint64_t));
 }
@@ -91,10 +90,11 @@ TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64
       shape_(shape),
       at_(at),
       sets_(open_sets(data, vocab_size)),
+      end_token_(agree_on_end_token(sets_)),
       order_(make_order(sets_, data, seed)),
       micro_batches_(whole_quotient(train.batch_tokens, shape.dp * train.micro_batch_tokens,
                                     "batch_tokens / (dp * micro_batch_tokens)")),
-      contents_(hash_contents(sets_, data)),
+      contents_(hash_contents(sets_, order_.shares())),
       prefetcher_([this](int64_t sample) { return make(sample); }, micro_batches_, shape.dp * layout_.sequences) {}
 
 HostBatch TrainLoader::load(int64_t step, int64_t micro_batch) { return load_from(step * samples(), micro_batch); }
@@ -125,8 +125,9 @@ HostBatch TrainLoader::make(int64_t sample) const {
 }
 
 EvalWindows::EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences,
-                         const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens)
-    : documents_(std::move(set), data),
+                         const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens,
+                         std::optional<int32_t> end_token_of_run)
+    : documents_(std::move(set), data, end_token_of_run),
       layout_(make_layout(data, vocab_size, sequences, shape, at)),
       shape_(shape),
       at_(at) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "parallel/topology.h"
@@ -32,10 +33,12 @@ class TrainLoader {
   HostBatch load(int64_t step, int64_t micro_batch);
   int64_t samples() const { return micro_batches_ * shape_.dp * layout_.sequences; }  ///< of a step, on all ranks
 
+  /// With which documents end and begin, unless a set shows another.
+  std::optional<int32_t> end_token() const { return end_token_; }
   /// What Documents::look_at() finds in the sets. Throws Error(kData) besides when one has nothing to predict.
   std::vector<SetNote> look_at() const;
 
-  /// A hash of what the sets hold and of their weights, and of nothing else.
+  /// A hash of what the sets hold and of the proportions of their weights, and of nothing else.
   uint64_t contents() const { return contents_; }
 
  private:
@@ -45,6 +48,7 @@ class TrainLoader {
   MeshShape shape_;
   MeshCoordinate at_;
   std::vector<Documents> sets_;
+  std::optional<int32_t> end_token_;
   BatchOrder order_;
   int64_t micro_batches_ = 0;
   uint64_t contents_ = 0;
@@ -55,9 +59,10 @@ class TrainLoader {
 /// the dp replicas. All batches have one shape: what is missing is padded with ignored targets.
 class EvalWindows {
  public:
-  /// Reads about max_tokens (rounded up to whole windows); 0 = all. `sequences` is B of a batch.
+  /// Reads about max_tokens (rounded up to whole windows); 0 = all. `sequences` is B of a batch. end_token_of_run: see
+  /// Documents.
   EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences, const MeshShape& shape,
-              const MeshCoordinate& at, int64_t max_tokens = 0);
+              const MeshCoordinate& at, int64_t max_tokens = 0, std::optional<int32_t> end_token_of_run = std::nullopt);
 
   const Documents& documents() const { return documents_; }
   /// What Documents::look_at() finds. Throws Error(kData) besides when nothing that is read can be predicted.

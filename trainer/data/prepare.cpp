@@ -19,6 +19,7 @@ namespace {
 
 constexpr size_t kMostNamed = 8;  // of what is left out
 constexpr int64_t kTokenBlock = 1 << 18;
+constexpr const char* kSkipsBad = "--skip-bad N leaves up to N such lines out";
 
 void create_parent_folder(const std::string& prefix) {
   const auto folder = std::filesystem::path(prefix).parent_path();
@@ -43,12 +44,12 @@ std::string complaint(const nlohmann::json::parse_error& error) {
 }
 
 /// The text in a line of JSONL; the line is number `number` of the file `name`.
-std::string text_of_line(const std::string& line, const std::string& text_key, const std::string& name,
-                         int64_t number) {
+std::string text_of_line(const std::string& line, const std::string& text_key, const std::string& name, int64_t number,
+                         Utf8Checker& utf8) {
   const auto refuse = [&](const auto&... why) {
     return Error(ErrorKind::kData, concat(name, ":", number, ": ", why...));
   };
-  check_utf8(line, name, number, 0, "--skip-bad N leaves up to N such lines out");
+  utf8.check(line, number, 0);
   nlohmann::json object;
   try {
     object = nlohmann::json::parse(line);
@@ -84,7 +85,7 @@ class Preparation {
   void add_json_lines(std::istream& stream, const std::string& name);  ///< a document a line
 
  private:
-  void add_json_line(const std::string& line, const std::string& name, int64_t number);
+  void add_json_line(const std::string& line, const std::string& name, int64_t number, Utf8Checker& utf8);
   void end_document() {
     const int32_t end = tokenizer_.end_of_document();
     writer_.append(std::span(&end, 1));
@@ -122,26 +123,27 @@ void Preparation::add_json_lines(std::istream& stream, const std::string& name) 
     throw Error(ErrorKind::kUsage,
                 concat(name, ": is JSONL, whose text has an encoding; --encoding bytes is for plain text"));
   TextReader reader(stream, name, options_.encoding, Utf8Check::kLater);  // a line at a time
+  Utf8Checker utf8(name, kSkipsBad, kSkipsBad);
   int64_t number = 0;
   std::string text;
   size_t searched = 0;  // bytes without a newline
   while (reader.read(text)) {
     size_t begin = 0;
     for (size_t end = text.find('\n', searched); end != std::string::npos; end = text.find('\n', begin)) {
-      add_json_line(text.substr(begin, end - begin), name, ++number);
+      add_json_line(text.substr(begin, end - begin), name, ++number, utf8);
       begin = end + 1;
     }
     text.erase(0, begin);
     searched = text.size();
   }
-  add_json_line(text, name, ++number);
+  add_json_line(text, name, ++number, utf8);
 }
 
-void Preparation::add_json_line(const std::string& line, const std::string& name, int64_t number) {
+void Preparation::add_json_line(const std::string& line, const std::string& name, int64_t number, Utf8Checker& utf8) {
   if (line.find_first_not_of(" \t\r") == std::string::npos) return;
   std::string text;
   try {
-    text = text_of_line(line, options_.text_key.value_or("text"), name, number);
+    text = text_of_line(line, options_.text_key.value_or("text"), name, number, utf8);
   } catch (const Error& error) {
     if (options_.skip_bad == 0) throw;
     if (summary_.bad_lines.count == options_.skip_bad) {

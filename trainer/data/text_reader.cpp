@@ -17,6 +17,8 @@ namespace {
 constexpr size_t kBlockBytes = 1 << 20;
 constexpr size_t kLongestCharacter = 4;
 constexpr std::string_view kMark = "\xef\xbb\xbf";  // the byte order mark in UTF-8
+constexpr std::string_view kNotWindows1252 = "\x81\x8d\x8f\x90\x9d";
+constexpr const char* kAsItIs = "--encoding bytes takes it as it is";
 
 bool is_utf8(const std::string& encoding) { return encoding.empty() || encoding == "utf-8" || encoding == "bytes"; }
 
@@ -68,6 +70,12 @@ size_t whole_characters(std::string_view text) {
   return text.size();
 }
 
+/// Whether the text begins with U+D800 to U+DFFF as UTF-8 would write it.
+bool is_surrogate(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  return text.size() >= 3 && byte(0) == 0xed && byte(1) >= 0xa0 && byte(1) <= 0xbf && (byte(2) & 0xc0) == 0x80;
+}
+
 }  // namespace
 
 class TextReader::Converter {
@@ -107,7 +115,11 @@ class TextReader::Converter {
 };
 
 TextReader::TextReader(std::istream& stream, std::string name, const std::string& encoding, Utf8Check check)
-    : stream_(stream), name_(std::move(name)), encoding_(normal_name(encoding)), check_(check) {
+    : stream_(stream),
+      name_(std::move(name)),
+      encoding_(normal_name(encoding)),
+      check_(check),
+      utf8_(name_, kAsItIs, concat("iconv -c -f utf-8 -t utf-8 leaves such bytes out, ", kAsItIs)) {
   if (!is_utf8(encoding_)) converter_ = std::make_unique<Converter>(encoding_);
 }
 
@@ -141,7 +153,7 @@ std::string TextReader::take_text(bool at_end) {
   const size_t length = checks && !at_end ? whole_characters(raw_) : raw_.size();
   std::string text = raw_.substr(0, length);
   raw_.erase(0, length);
-  if (checks) check_utf8(text, name_, line_, column_, "--encoding bytes takes it as it is");
+  if (checks) utf8_.check(text, line_, column_);
   return text;
 }
 
@@ -156,29 +168,48 @@ std::string TextReader::convert(bool at_end) {
                             " is no character of ", encoding_));
 }
 
-void check_utf8(std::string_view text, const std::string& name, int64_t line, int64_t column,
-                std::string_view otherwise) {
+Utf8Checker::Utf8Checker(std::string name, std::string otherwise, std::string repair)
+    : name_(std::move(name)), otherwise_(std::move(otherwise)), repair_(std::move(repair)) {}
+
+void Utf8Checker::check(std::string_view text, int64_t line, int64_t column) {
   size_t line_begin = 0;
   for (size_t i = 0; i < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if (byte < 0x80) {
-      if (byte == '\n') {
-        ++line;
-        column = 0;
-        line_begin = i + 1;
-      }
-      ++i;
+    if (static_cast<unsigned char>(text[i]) < 0x80) {
+      if (text[i++] != '\n') continue;
+      ++line;
+      column = 0;
+      line_begin = i;
       continue;
     }
     const size_t length = utf8_length(text, i);
+    if (length == 0) {
+      throw Error(ErrorKind::kData,
+                  concat(name_, ":", line, ": byte ", column + static_cast<int64_t>(i - line_begin) + 1, " (0x",
+                         hex_escape(static_cast<unsigned char>(text[i])).substr(2), ") ", complaint(text.substr(i))));
+    }
+    seen_utf8_ = true;
     i += length;
-    if (length > 0) continue;
-    const bool windows = byte < 0xa0;  // where Latin-1 has only control characters
-    throw Error(ErrorKind::kData,
-                concat(name, ":", line, ": byte ", column + static_cast<int64_t>(i - line_begin) + 1, " (0x",
-                       hex_escape(byte).substr(2), ") is not UTF-8 but perhaps ", windows ? "Windows-1252" : "Latin-1",
-                       "; --encoding ", windows ? "windows-1252" : "latin-1", " converts the text, ", otherwise));
   }
+}
+
+std::string Utf8Checker::complaint(std::string_view rest) const {
+  const auto byte = static_cast<unsigned char>(rest[0]);
+  if (is_surrogate(rest)) return concat("begins half of a surrogate pair, which is no character of UTF-8; ", repair_);
+  if (seen_utf8_) {
+    const bool cut = byte >= 0xc2 && byte <= 0xf4 && whole_characters(rest) == 0;
+    return concat(cut ? "begins a character that is cut off" : "is no character in a text that is UTF-8 so far", "; ",
+                  repair_);
+  }
+  // Latin-1 has only control characters there, Windows-1252 a few gaps.
+  const bool windows = byte < 0xa0;
+  if (windows && kNotWindows1252.find(rest[0]) != std::string_view::npos) {
+    return concat(
+        "is neither UTF-8 nor Latin-1 nor Windows-1252; --encoding NAME converts the text if it has another "
+        "encoding, ",
+        otherwise_);
+  }
+  return concat("is not UTF-8 but perhaps ", windows ? "Windows-1252" : "Latin-1", "; --encoding ",
+                windows ? "windows-1252" : "latin-1", " converts the text, ", otherwise_);
 }
 
 }  // namespace retain

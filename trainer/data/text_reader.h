@@ -12,6 +12,26 @@ namespace retain {
 
 enum class Utf8Check : uint8_t { kAll, kLater };  ///< kLater: what is said to be UTF-8 is not looked at
 
+/// Looks whether the text of one file is UTF-8. What is not is called Latin-1 or Windows-1252 only where nothing before
+/// it shows that the text is UTF-8.
+class Utf8Checker {
+ public:
+  /// What helps is named: `otherwise`, beside converting the text, where it may have another encoding ("--encoding
+  /// bytes takes it as it is"), and `repair` where UTF-8 has a bad byte.
+  Utf8Checker(std::string name, std::string otherwise, std::string repair);
+
+  /// The next text of the file, of whole characters; begins `column` bytes into that line. Throws Error(kData)
+  /// "NAME:LINE: byte N (0xe9) is not UTF-8 …".
+  void check(std::string_view text, int64_t line, int64_t column);
+
+ private:
+  /// What is wrong where `rest` begins.
+  std::string complaint(std::string_view rest) const;
+
+  std::string name_, otherwise_, repair_;
+  bool seen_utf8_ = false;  ///< a character of several bytes
+};
+
 class TextReader {
  public:
   /// `name` is what messages call the stream, which outlives the reader. `encoding`: "" is UTF-8 without a byte order
@@ -35,16 +55,12 @@ class TextReader {
   std::istream& stream_;
   std::string name_, encoding_;
   Utf8Check check_;
+  Utf8Checker utf8_;
   std::unique_ptr<Converter> converter_;  ///< of other encodings than UTF-8
   bool begun_ = false;
   std::string raw_;  ///< read and not yet text
   int64_t bytes_ = 0;
   int64_t line_ = 1, column_ = 0;  ///< of the text's next byte
 };
-
-/// Throws Error(kData) "NAME:LINE: byte N (0xe9) is not UTF-8 …", with what would help, unless the text is UTF-8. It
-/// begins `column` bytes into that line. `otherwise` is what else would help: "--encoding bytes takes it as it is".
-void check_utf8(std::string_view text, const std::string& name, int64_t line, int64_t column,
-                std::string_view otherwise);
 
 }  // namespace retain

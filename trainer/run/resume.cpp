@@ -24,20 +24,23 @@ bool decides_rate(const std::string& key) {
 
 }  // namespace
 
-bool Change::is_warning() const { return resume != Resume::kMayDiffer || key == kDocuments || to.empty(); }
+bool Change::is_warning() const {
+  return resume != Resume::kMayDiffer || key == kDocuments || key == kDataEndToken || to.empty();
+}
 
 std::string Change::describe() const {
   if (key == kDocuments)
     return concat("documents begin ", to, ", no more ", from, ": losses are not comparable with those before");
   if (to.empty()) return concat(key, " was ", from, ", which this release does not know");
-  const bool order = key == "data.seq_len";
-  return concat(key, " was ", from, " and is ", to, order ? ": the samples that follow are drawn in a new order" : "");
+  const bool order = key == "data.seq_len", other_end = key == kDataEndToken;
+  return concat(key, " was ", from, " and is ", to, order ? ": the samples that follow are drawn in a new order" : "",
+                other_end ? ": documents begin with another token" : "");
 }
 
 std::map<std::string, std::string> kept_values(const std::map<std::string, RunKey>& keys) {
   std::map<std::string, std::string> kept = {{kDocuments, kDocumentsBegin}};
   for (const auto& [key, now] : keys)
-    if (now.resume != Resume::kMayDiffer) kept[key] = now.value;
+    if (now.resume != Resume::kMayDiffer || key == kDataEndToken) kept[key] = now.value;
   return kept;
 }
 
@@ -53,8 +56,8 @@ std::vector<Change> changes_since(const RunState& saved, const SavedConfig& conf
   };
   for (const auto& [key, here] : now) {
     const auto then = config.values.find(key);
-    if (key == kDataContents)
-      compare(key, kept(kDataContents, here.value), here.value, here.resume);
+    if (key == kDataContents || key == kDataEndToken)
+      compare(key, kept(key.c_str(), here.value), here.value, here.resume);
     else if (then != config.values.end())
       compare(key, then->second, here.value, here.resume);
   }

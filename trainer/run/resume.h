@@ -23,6 +23,9 @@ enum class Resume : uint8_t {
 /// What the sets of data.train hold, and their weights: no key of a configuration, but --allow-changed may name it.
 inline constexpr const char* kDataContents = "data.contents";
 
+/// The token that ends documents, as TrainLoader::end_token(), or kNoEndToken: it can be another without a key that is.
+inline constexpr const char *kDataEndToken = "data.end_token", *kNoEndToken = "none";
+
 /// A configuration as a checkpoint keeps it, perhaps of another release: what it does not name is at its default.
 struct SavedConfig {
   Config config;

@@ -47,11 +47,13 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
   RETAIN_CHECK(log.directory() == config.run.dir, "a log of ", log.directory(), " for a run in ", config.run.dir);
   identity_.keys[kDataContents] = {fmt::format("{:016x}", trainer_.loader().contents()), Resume::kIfAllowed};
+  const std::optional<int32_t> end_token = trainer_.loader().end_token();
+  identity_.keys[kDataEndToken] = {end_token ? std::to_string(*end_token) : kNoEndToken};
   const auto files = std::make_shared<OpenFiles>();
   for (const auto& [name, path] : config.data.valid) {
-    validation_.emplace(
-        name, EvalWindows(TokenSet(path, config.model.vocab_size, files), config.data, config.model.vocab_size,
-                          trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens));
+    validation_.emplace(name, EvalWindows(TokenSet(path, config.model.vocab_size, files), config.data,
+                                          config.model.vocab_size, trainer_.model().dims().batch.sequences,
+                                          mesh.shape(), mesh.at(), config.eval.tokens, end_token));
   }
   load_tuning();
   if (config.checkpoint.keep == 1)

@@ -115,6 +115,13 @@ TEST(WeightedInterleave, DecimalWeightsMeanWhatTheySay) {
   }
 }
 
+TEST(WeightedInterleave, SharesAreTheProportionAlone) {
+  const std::vector<int64_t> shares = {2, 5, 0, 13};
+  EXPECT_EQ(WeightedInterleave({0.1, 0.25, 0, 0.65}).shares(), shares);
+  EXPECT_EQ(WeightedInterleave({30, 75, 0, 195}).shares(), shares);
+  EXPECT_EQ(WeightedInterleave({5}).shares(), std::vector<int64_t>{1});
+}
+
 TEST(WeightedInterleave, RefusesWeightsThatMeanNothing) {
   EXPECT_THROW(WeightedInterleave({}), Error);
   EXPECT_THROW(WeightedInterleave({0, 0}), Error);

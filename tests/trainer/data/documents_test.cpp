@@ -32,10 +32,13 @@ class DocumentsOf : public testing::Test {
     documents.read(0, tokens, borders);
     return borders;
   }
-  /// The text of the notes on a set, one a line.
+  /// The text of the notes on the one set of a run, one a line.
   std::string notes(const Lists& documents, int64_t end_of_document = kEndOfDocumentAuto) {
     std::string text;
-    for (const SetNote& note : open(documents, end_of_document).look_at(60000, kBudget)) {
+    std::vector<Documents> run;
+    run.push_back(open(documents, end_of_document));
+    agree_on_end_token(run);
+    for (const SetNote& note : run[0].look_at(60000, kBudget)) {
       text += (note.warning ? "warning: " : "") + note.text + "\n";
     }
     return text;
@@ -133,21 +136,20 @@ TEST_F(DocumentsOf, EveryTokenButTheLastHasATargetUnlessTheIndexAloneEndsItsDocu
   }
 }
 
-TEST_F(DocumentsOf, AnEndTokenHasNoTextAndATokenOfAnotherVocabularyAnUnknownOne) {
+TEST_F(DocumentsOf, AnEndTokenThatIsNoTextHasNoneAndATokenOfAnotherVocabularyAnUnknownOne) {
   const Documents documents = open({{1, 2, 300}, {3, 300}, {4, 300}});
   EXPECT_EQ(documents.text_bytes(300), 0);
   EXPECT_EQ(documents.text_bytes(97), 1);
   EXPECT_EQ(documents.text_bytes(301), std::nullopt);
+  EXPECT_EQ(open({{1, 46}, {3, 2, 46}, {4, 46}}).text_bytes(46), 1);  // a full stop is text, whatever else it is
 }
 
 TEST_F(DocumentsOf, SaysWhatIsNotAsTheTokenizerHasIt) {
   EXPECT_EQ(notes({{97, 98, 256}, {99, 256}}), "");
   EXPECT_EQ(notes({{97, 98}, {99, 100}}), "");  // the index has the borders
-  EXPECT_EQ(
-      notes({{97, 300, 50256}, {99, 50256}}),
-      "warning: tokens above 256 are none of data.tokenizer = bytes: what is learned of them has no text\n"
-      "documents end with token 50256, not with 256 as bytes has it; with data.end_of_document: 50256 generate knows "
-      "it, too\n");
+  EXPECT_EQ(notes({{97, 300, 50256}, {99, 50256}}),
+            "warning: tokens above 256 are none of data.tokenizer = bytes: what is learned of them has no text\n"
+            "documents end with token 50256, not with 256 as bytes has it\n");
   EXPECT_EQ(notes({{97, 98}}),
             "the index has one document, and there is no token 256: if there are several, nothing tells where they "
             "begin, and sequences run across them\n");
@@ -155,9 +157,60 @@ TEST_F(DocumentsOf, SaysWhatIsNotAsTheTokenizerHasIt) {
   EXPECT_EQ(notes({{97, 256, 98}}), "");
 }
 
+TEST_F(DocumentsOf, SaysThatAGivenTokenIsNotWhereTheIndexHasBorders) {
+  const Lists documents = {{97, 7, 98, 46}, {99, 46}, {}, {100, 46}, {101, 7}, {102}};
+  EXPECT_EQ(notes(documents, 7),
+            "warning: data.end_of_document is 7, but 1 of 4 borders of the index follow that token; 3 follow token "
+            "46\n");
+  EXPECT_EQ(notes(documents, 46),
+            "warning: data.end_of_document is 46, but 3 of 4 borders of the index follow that token\n");
+  EXPECT_EQ(notes({{97, 46}, {98, 46}}, 46), "");
+  EXPECT_EQ(notes({{97, 7, 98}}, 7), "");  // no border that says anything
+}
+
+TEST_F(DocumentsOf, ARunHasTheEndTokenThatItsSetsShow) {
+  const auto tokens = [&](const std::vector<Lists>& lists, int64_t end_of_document = kEndOfDocumentAuto) {
+    std::vector<Documents> sets;
+    for (const Lists& documents : lists) sets.push_back(open(documents, end_of_document));
+    std::vector<std::optional<int32_t>> tokens = {agree_on_end_token(sets)};
+    for (const Documents& set : sets) tokens.push_back(set.end_token());
+    return tokens;
+  };
+  const Lists shows_46 = {{1, 46}, {3, 2, 46}, {4, 46}}, shows_300 = {{1, 300}, {3, 300}, {4, 300}}, bare = {{1, 2, 3}},
+              own = {{1, 256}, {2, 256}, {3}};
+  EXPECT_THAT(tokens({bare, shows_46, shows_46}), ElementsAre(46, 46, 46, 46));
+  EXPECT_THAT(tokens({bare, bare}), ElementsAre(256, 256, 256));
+  EXPECT_THAT(tokens({shows_46, bare, shows_300}), ElementsAre(256, 46, 256, 300));
+  EXPECT_THAT(tokens({shows_46, bare, own}), ElementsAre(256, 46, 256, 256));
+  EXPECT_THAT(tokens({shows_46, bare}, 7), ElementsAre(7, 7, 7));
+  EXPECT_THAT(tokens({shows_46}, kEndOfDocumentNone), ElementsAre(std::nullopt, std::nullopt));
+}
+
+TEST_F(DocumentsOf, ASetThatShowsAnotherEndTokenThanItsRunKeepsItAndIsWarnedOf) {
+  const auto notes = [&](const Lists& lists) {
+    write_set(folder_.file("a"), lists, 60000);
+    const Documents documents(TokenSet(folder_.file("a"), 60000), {}, 46);
+    return std::pair(documents.end_token(), documents.look_at(60000, kBudget));
+  };
+  const auto [kept, warnings] = notes({{1, 300}, {3, 300}, {4, 300}});
+  EXPECT_EQ(kept, 300);
+  ASSERT_EQ(warnings.size(), 1);
+  EXPECT_TRUE(warnings[0].warning);
+  EXPECT_EQ(warnings[0].text,
+            "documents end with token 300, but the end token of the run is 46, with which generation begins: the sets "
+            "of a run should have one end token");
+  const auto [taken, lines] = notes({{1, 46, 3}});
+  EXPECT_EQ(taken, 46);
+  ASSERT_EQ(lines.size(), 1);
+  EXPECT_FALSE(lines[0].warning);
+}
+
 TEST_F(DocumentsOf, NotesOnSeveralSetsBecomeOne) {
   std::vector<SetNote> notes;
   for (const char* set : {"a", "b", "c", "d", "e", "f"}) notes.push_back({.sets = set, .text = "x"});
+  notes.push_back({.sets = "b", .text = "x"});  // trained on and validated with
+  notes.push_back({.sets = "e", .text = "x"});
+  notes.push_back({.sets = "g", .text = "y"});
   notes.push_back({.sets = "g", .text = "y"});
   const std::vector<SetNote> all = merged(notes);
   ASSERT_EQ(all.size(), 2);

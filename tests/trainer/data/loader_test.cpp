@@ -168,6 +168,11 @@ TEST(TrainLoader, ContentsAreThoseOfTheSetsAndTheirWeights) {
   LoaderCase changed = setup;
   changed.data.train[0].weight = 2;
   EXPECT_NE(original, contents(changed, 7));
+  for (const double scale : {0.1, 0.25, 5.0}) {  // the same order
+    changed.data.train[0].weight = 3 * scale;
+    changed.data.train[1].weight = scale;
+    EXPECT_EQ(original, contents(changed, 7)) << scale;
+  }
   changed = setup;
   std::swap(changed.data.train[0].path, changed.data.train[1].path);
   EXPECT_NE(original, contents(changed, 7));

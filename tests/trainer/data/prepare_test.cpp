@@ -191,6 +191,30 @@ TEST_F(Prepare, TellsOtherEncodingsApartByName) {
   EXPECT_FALSE(std::filesystem::exists(folder_.file("out/set.bin")));
 }
 
+TEST_F(Prepare, DoesNotCallUtf8WithABadByteAnotherEncoding) {
+  const std::string good = "caf\xc3\xa9 na\xc3\xafve\n", place = folder_.file("a.txt") + ":2: byte ",
+                    repair = "; iconv -c -f utf-8 -t utf-8 leaves such bytes out, --encoding bytes takes it as it is";
+  EXPECT_EQ(refusal(good + "ok \xff caf\xc3\xa9"),
+            place + "4 (0xff) is no character in a text that is UTF-8 so far" + repair);
+  EXPECT_THAT(refusal(good + "ok \xff"), HasSubstr("(0xff) is no character"));
+  EXPECT_EQ(refusal(good + "ok \xe2\x82"), place + "4 (0xe2) begins a character that is cut off" + repair);
+  for (const std::string& before : {good, std::string("plain\n")}) {
+    EXPECT_EQ(refusal(before + "ok \xed\xa0\x80 more"),
+              place + "4 (0xed) begins half of a surrogate pair, which is no character of UTF-8" + repair);
+  }
+  // In JSONL what was seen in the lines before counts, too.
+  const std::string lines = "{\"text\": \"caf\xc3\xa9\"}\n{\"text\": \"";
+  EXPECT_EQ(refusal(lines + "\xe9\"}", "", "b.jsonl"),
+            folder_.file("b.jsonl") +
+                ":2: byte 11 (0xe9) is no character in a text that is UTF-8 so far; --skip-bad N "
+                "leaves up to N such lines out");
+  EXPECT_THAT(refusal(lines + "\xe2\x82\n", "", "b.jsonl"), HasSubstr("(0xe2) begins a character that is cut off"));
+  // What Windows-1252 does not have is not converted from it.
+  EXPECT_EQ(refusal("a\n\x81"), place +
+                                    "1 (0x81) is neither UTF-8 nor Latin-1 nor Windows-1252; --encoding NAME converts "
+                                    "the text if it has another encoding, --encoding bytes takes it as it is");
+}
+
 TEST_F(Prepare, ConvertsOnRequest) {
   using namespace std::string_literals;
   const std::string text = "d\xc3\xa9j\xc3\xa0\n";

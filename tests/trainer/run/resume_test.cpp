@@ -64,6 +64,17 @@ TEST(ResumeChanges, NameEveryKeyWithBothValues) {
                                         "\n  run.seed: the checkpoint has 7, this run has 1\na run keeps its model"));
 }
 
+TEST(ResumeChanges, AnotherEndTokenIsToldAndRefusesNothing) {
+  Pair pair;
+  pair.now[kDataEndToken] = {"46"};
+  EXPECT_THAT(pair.changes(), IsEmpty());  // a checkpoint that does not say it
+  EXPECT_EQ(kept_values(pair.now)[kDataEndToken], "46");
+  pair.saved.identity[kDataEndToken] = kNoEndToken;
+  EXPECT_THAT(pair.lines(), ElementsAre("data.end_token was none and is 46: documents begin with another token"));
+  EXPECT_TRUE(pair.changes()[0].is_warning());
+  EXPECT_EQ(pair.refusal(), "");
+}
+
 TEST(ResumeChanges, WhatMayBeAllowedIsRefusedWithTheOptionThatAllowsIt) {
   Pair pair;
   pair.config.values["run.seed"] = "7";
