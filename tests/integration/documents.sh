@@ -78,6 +78,11 @@ text=$("$retain" generate dots-run --prompt '' --max-tokens 1 --temperature 0 2>
 [ "$text" = '#' ] || fail "after the token that ends documents: '$text'"
 "$retain" eval dots-run --data v=one >/dev/null 2>eval.log
 grep -q 'one: documents end with token 46' eval.log || fail "eval does not know the token of the run: $(cat eval.log)"
+expect_code 0 "$retain" train tiny.yaml --set run.dir=dots-run --set 'data.train=[{path: docs, weight: 5}]' --set 'data.valid={}' $learn \
+  --set train.tokens=41Ki --set optimizer.lr=1e-2 --allow-changed data.contents
+grep -q '"event":"changed","from":"46","key":"data.end_token","to":"256"' dots-run/events.jsonl || fail "another end token is no event: $(cat out.txt)"
+expect_code 0 "$retain" train tiny.yaml --set run.dir=dots-run --set 'data.train=[{path: docs}]' --set 'data.valid={}' $learn \
+  --set train.tokens=42Ki --set optimizer.lr=1e-2
 "$retain" train tiny.yaml --set run.dir=two --set 'data.train=[{path: dots}, {path: docs}]' $small >/dev/null 2>two.log
 grep -q 'warning: .*dots: documents end with token 46, but the end token of the run is 256' two.log || fail "two end tokens: $(cat two.log)"
 "$retain" train tiny.yaml --set run.dir=wrong --set 'data.train=[{path: dots}]' --set data.end_of_document=7 $small >/dev/null 2>wrong.log
