@@ -4,6 +4,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <array>
+#include <thread>
+#include <vector>
+
 #include "tests/trainer/checkpoint/fixture.h"
 
 namespace retain::test {
@@ -129,24 +133,43 @@ TEST(RunLock, IsRenewedWhileHeld) {
 }
 
 TEST(RunLock, ExactlyOneOfManyNewcomersTakesAStaleLock) {
+  constexpr int kNewcomers = 8;
   for (int round = 0; round < 5; ++round) {
     const TemporaryDirectory run;
     leave_lock_of_a_dead_process(run.path());
+    std::array<int, 2> answers{}, all_answered{};  // pipes: '1' of whoever has the lock, which it keeps until the end
+    ASSERT_TRUE(::pipe(answers.data()) == 0 && ::pipe(all_answered.data()) == 0);
     std::vector<pid_t> processes;
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < kNewcomers; ++i) {
       processes.push_back(start_process([&] {
-        const RunLock lock(run.path());
-        ::usleep(300'000);
-        lock.check_held();
+        ::close(all_answered[1]);
+        char end = 0;
+        try {
+          const RunLock lock(run.path());
+          if (::write(answers[1], "1", 1) != 1 || ::read(all_answered[0], &end, 1) != 0) ::_exit(1);
+          lock.check_held();
+        } catch (const Error&) {
+          if (::write(answers[1], "0", 1) != 1) ::_exit(1);
+          throw;
+        }
       }));
     }
+    int holders = 0;
+    for (int i = 0; i < kNewcomers; ++i) {
+      char answer = 0;
+      ASSERT_EQ(::read(answers[0], &answer, 1), 1);
+      holders += answer == '1' ? 1 : 0;
+    }
+    ::close(all_answered[1]);
     int winners = 0;
     for (const pid_t pid : processes) {
       const int code = exit_code_of(pid);
       EXPECT_TRUE(code == 0 || code == 73) << code;
       winners += code == 0 ? 1 : 0;
     }
+    EXPECT_EQ(holders, 1);
     EXPECT_EQ(winners, 1);
+    for (const int descriptor : {answers[0], answers[1], all_answered[0]}) ::close(descriptor);
   }
 }
 
