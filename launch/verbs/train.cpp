@@ -58,9 +58,6 @@ void keep_older_values(const RunDirectory& directory, const RunIdentity& now, in
   directory.write(kept, resolved);
 }
 
-/// Whoever lost the directory to another run, or could not begin in it, leaves nothing there.
-bool leaves_marks(const Failure& failure) { return failure.exit_code != static_cast<int>(ErrorKind::kCannotCreate); }
-
 /// Names what helps where this rank ran out of memory.
 int with_advice(const std::function<int()>& work) {
   try {
@@ -73,31 +70,51 @@ int with_advice(const std::function<int()>& work) {
   }
 }
 
-/// How the start before this one ended, unless it ended well and said so.
-void tell_previous_end(Log& log, const RunDirectory& directory) {
+/// How the start before this one ended; "" where it ended well and said so.
+std::string find_bad_end(const RunDirectory& directory) {
   const std::vector<std::string> failed = directory.last_lines("FAILED"), events = directory.last_lines("events.jsonl");
-  if (!failed.empty()) return log.warn("the start before this one failed: ", failed.front());
-  std::error_code error;
-  if (events.empty() || std::filesystem::exists(directory.file("DONE"), error)) return;
+  std::string reason;
+  for (const std::string& line : failed)
+    reason += concat(reason.empty() ? "" : "; ", line.substr(std::min(line.find_first_not_of(' '), line.size())));
+  if (!reason.empty()) return concat("the start before this one failed: ", reason);
+  if (events.empty() || directory.has("DONE")) return "";
   const auto event = nlohmann::json::parse(events.back(), nullptr, false);
-  if (!event.is_object() || !event.contains("event") || !event.contains("step")) return;
+  if (!event.is_object() || !event.contains("event") || !event.contains("step")) return "";
   for (const char* const end : {"done", "stop", "error"}) {
-    if (event["event"] == end) return;
+    if (event["event"] == end) return "";
   }
-  log.warn("the start before this one ended without a word, as a killed one does; its last event was ",
-           event["event"].dump(), " at step ", event["step"].dump());
+  return concat("the start before this one ended without a word, as a killed one does; its last event was ",
+                event["event"].dump(), " at step ", event["step"].dump());
+}
+
+/// An error goes the way of all that the run says.
+Farewell farewell_of(Log& log) {
+  return {.say = [&log](const std::string& line) {
+    log.say_end(line);
+    log.flush(kPatienceAfterAnError);
+  }};
+}
+
+/// Why a run that had begun failed stays where its other files are. Whoever lost the directory to another run leaves
+/// nothing there.
+void leave_marks(Log& log, const RunDirectory& directory, int64_t step, const Failure& failure,
+                 const std::string& line) {
+  if (failure.exit_code == static_cast<int>(ErrorKind::kCannotCreate)) return;
+  log.event(step, "error", {{"code", std::to_string(failure.exit_code)}, {"reason", failure.message}});
+  log.record_end(line);
+  log.flush(kPatienceAfterAnError);
+  directory.write("FAILED", line + "\n");
 }
 
 int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi,
                  const ParsedConfig& parsed, const Target& target, std::unique_ptr<Communicator> host,
-                 const RunDirectory& directory, const RunLock* lock, Log& log, Farewell farewell) {
+                 const RunDirectory& directory, const RunLock* lock, Log& log) {
   const bool first = host->rank() == 0;
   const int ranks = host->size();
   const Config& config = parsed.config;
-  if (first) {
-    tell_previous_end(log, directory);
-    for (const char* mark : {"FAILED", "STOP"}) directory.remove(mark);
-  }
+  // What a refused start finds there it leaves there.
+  const std::string bad_end = first ? find_bad_end(directory) : "";
+  const bool was_to_stop = first && directory.has("STOP");
 
   Session session(target, config.mesh(ranks), mpi, std::move(host));
   const RunIdentity identity{.resolved_config = parsed.resolved,
@@ -109,13 +126,19 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
       .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
   TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start, lock);
   const auto poll_wishes = [&] {
-    return Wishes{.stop = signals.stop_requested() || (first && directory.stop_file_exists()),
+    return Wishes{.stop = signals.stop_requested() || (first && directory.has("STOP")),
                   .save = signals.take_save_request()};
   };
+  bool begun = false;
   const auto train = [&]() -> int {
     training.begin();
-    if (first) {  // not before a resume is accepted
-      keep_older_values(directory, identity, training.begun_at_step());
+    begun = true;
+    log.release();
+    if (!bad_end.empty()) log.warn(bad_end);
+    if (first) directory.remove("FAILED");
+    if (was_to_stop) directory.remove("STOP");
+    if (first && !training.finished()) {
+      keep_older_values(directory, identity, training.older_values_held_until());
       directory.write("config.yaml", parsed.source);
       directory.write("resolved.yaml", identity.resolved_config);
       directory.write("environment.json", environment_json(mpi, session.backend()));
@@ -125,35 +148,17 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
         training.run(poll_wishes, {.first = options.profile.first, .last = options.profile.last});
     if (first) {
       directory.remove("STOP");
-      if (outcome == RunOutcome::kFinished) directory.write("DONE", "");
+      if (outcome == RunOutcome::kFinished && !directory.has("DONE")) directory.write("DONE", "");
     }
     return outcome == RunOutcome::kFinished ? 0 : kStoppedOnRequest;
   };
+  Farewell farewell = farewell_of(log);
   farewell.let_go = [&] { session.mesh().abort(); };
-  farewell.record = [&, record = farewell.record](const Failure& failure, const std::string& line) {
-    if (leaves_marks(failure)) {
-      log.event(training.step(), "error", {{"code", std::to_string(failure.exit_code)}, {"reason", failure.message}});
-    }
-    record(failure, line);
+  farewell.record = [&](const Failure& failure, const std::string& line) {
+    if (begun) leave_marks(log, directory, training.step(), failure, line);
   };
   return run_to_exit_code(
       mpi, [&] { return with_advice(train); }, farewell);
-}
-
-/// An error goes the way of all that the run says; its reason stays where the run's other files are.
-Farewell farewell_of(Log& log, const RunDirectory& directory) {
-  Farewell farewell;
-  farewell.say = [&log](const std::string& line) {
-    log.say_end(line);
-    log.flush(kPatienceAfterAnError);
-  };
-  farewell.record = [&log, &directory](const Failure& failure, const std::string& line) {
-    if (!leaves_marks(failure)) return;
-    log.record_end(line);
-    log.flush(kPatienceAfterAnError);
-    directory.write("FAILED", line + "\n");
-  };
-  return farewell;
 }
 
 /// What could not be written of all that the run said changes the code of a run that ended well.
@@ -188,19 +193,18 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
     directory.create();
     if (!lock) lock.emplace(directory.path(), LockTiming{}, say);
   }
-  Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .directory = directory.path()});
+  Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .directory = directory.path(), .held = true});
   for (const std::string& doubt : parsed.doubts) log.warn(doubt);
   for (const SetNote& note : notes) {
     const std::string text = concat(note.sets, ": ", note.text);
     note.warning ? log.warn(text) : log.info(text);
   }
-  const Farewell farewell = farewell_of(log, directory);
   const auto run = [&]() -> int {
-    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr, log,
-                        farewell);
+    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr,
+                        log);
   };
   return code_after_reports(log, run_to_exit_code(
-                                     mpi, [&] { return with_advice(run); }, farewell));
+                                     mpi, [&] { return with_advice(run); }, farewell_of(log)));
 }
 
 }  // namespace retain

@@ -26,15 +26,23 @@ expect_code 0 ranks 2 train tiny.yaml --set run.dir=runs/demo --set log.every=1
 expect_code 65 ranks 4 train tiny.yaml --set run.dir=runs/demo --set run.seed=4
 [ "$(grep -c 'of another run' out.txt)" = 1 ] || fail "told by every rank: $(cat out.txt)"
 [ "$(wc -l <out.txt)" -le 5 ] || fail "an error of all ranks takes $(wc -l <out.txt) lines: $(cat out.txt)"
-grep -q 'of another run' runs/demo/FAILED && tail -n 1 runs/demo/log.txt | grep -q 'error: .*of another run' || fail "not written down"
-tail -n 1 runs/demo/events.jsonl | grep -q '"event":"error","code":"65"' || fail "no event: $(tail -n 1 runs/demo/events.jsonl)"
+! grep -q 'of another run' runs/demo/log.txt && [ ! -e runs/demo/FAILED ] || fail "a refused start leaves marks"
+
+# ---- why a run that had begun failed is written down ----
+cp -r runs/demo failed
+rm failed/environment.json && mkdir failed/environment.json
+expect_code 74 ranks 2 train tiny.yaml --set run.dir=failed --set train.tokens=20480
+grep -q 'environment.json' failed/FAILED && tail -n 1 failed/log.txt | grep -q 'error: .*environment.json' || fail "not written down"
+tail -n 1 failed/events.jsonl | grep -q '"step":40,"event":"error","code":"74"' || fail "no event: $(tail -n 1 failed/events.jsonl)"
 
 # The next start tells how this one ended; and where one ended without a word, that.
-expect_code 0 "$retain" train tiny.yaml --set run.dir=runs/demo
-grep -q 'the start before this one failed: retain: the checkpoint is of another run' out.txt || fail "$(cat out.txt)"
+rmdir failed/environment.json
+expect_code 0 "$retain" train tiny.yaml --set run.dir=failed
+grep -q 'the start before this one failed: retain: .*environment.json' out.txt || fail "$(cat out.txt)"
 rm runs/demo/DONE
+sed -i '/"event":"done"/d' runs/demo/events.jsonl
 expect_code 0 "$retain" train tiny.yaml --set run.dir=runs/demo
-grep -q 'the start before this one ended without a word.*its last event was "resume" at step 40' out.txt || fail "$(cat out.txt)"
+grep -q 'the start before this one ended without a word.*its last event was "checkpoint" at step 40' out.txt || fail "$(cat out.txt)"
 
 # ---- back to an older step: each step once, by the filter of README.md as it is printed ----
 "$retain" train tiny.yaml --set run.dir=runs/demo --resume runs/demo/checkpoints/step-00000020 >/dev/null 2>&1

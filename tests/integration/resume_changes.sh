@@ -16,6 +16,45 @@ done
 diff <(losses whole) <(losses same) || fail "a resume changes losses"
 if grep 'learning rate' same/log.txt || ls same/*-2.yaml 2>/dev/null; then fail "more is said than changed"; fi
 
+# ---- what is refused changes no file of a run that is finished ----
+sums() { (cd "$1" && find . -type f ! -name LOCK -exec sha256sum {} + | sort -k 2); }
+cp -r whole untouched
+sums untouched >before.txt
+expect_code 65 "$retain" train tiny.yaml --set run.dir=untouched --set run.seed=8
+sums untouched | diff before.txt - || fail "a refused resume leaves marks in a finished run"
+printf 'retain: one\n  two\n' >untouched/FAILED
+touch untouched/STOP
+sums untouched >before.txt
+expect_code 65 "$retain" train tiny.yaml --set run.dir=untouched --set run.seed=8
+sums untouched | diff before.txt - || fail "a refused resume leaves marks in a failed run"
+expect_code 0 "$retain" train tiny.yaml --set run.dir=untouched
+says out.txt 'the start before this one failed: retain: one; two'
+[ ! -e untouched/FAILED ] && [ ! -e untouched/STOP ] || fail "older marks are left"
+
+# ---- a finished run has nothing to change: no values, no files, no room for a checkpoint ----
+checked() (ulimit -f 64 && "$retain" train tiny.yaml "$@")  # of 1 KiB: a shard is larger
+of_others() { sums "$1" | grep -v ' ./log.txt$'; }
+of_others untouched >before.txt
+expect_code 0 checked --set run.dir=untouched --set optimizer.lr=1e-2
+says out.txt 'this run is finished (20 of 20 steps): nothing to train; raise train.tokens'
+of_others untouched | diff before.txt - || fail "a finished run is written as if it had been trained with other values"
+expect_code 0 checked --set run.dir=untouched --set train.tokens=1280
+says out.txt '20 steps are done, more than the 10 that train.tokens asks for: nothing to train; raise train.tokens'
+! grep -q 'learning rate jumps' out.txt || fail "a rate of which no step is made is told"
+of_others untouched | diff before.txt - || fail "fewer tokens change a finished run"
+rm untouched/DONE
+sed -i '$d' untouched/events.jsonl
+expect_code 0 ranks 2 train tiny.yaml --set run.dir=untouched
+[ -e untouched/DONE ] || fail "what was killed before it could say so is not done"
+mv untouched/checkpoints elsewhere
+ln -s ../elsewhere untouched/checkpoints
+expect_code 73 "$retain" train tiny.yaml --set run.dir=untouched
+
+# ---- begun anew, the older values held until the newest step that is set aside ----
+cp -r whole anew
+expect_code 0 "$retain" train tiny.yaml --set run.dir=anew --set optimizer.lr=1e-2 --resume never
+grep -q 'lr: 0.003 ' anew/resolved-until-step-00000020.yaml || fail "the older values are kept as $(ls anew | grep until)"
+
 # ---- every key, both values, the older ones kept, and the jump of the learning rate ----
 "$retain" train tiny.yaml --set optimizer.lr=1e-2 --set 'optimizer.betas=[0.5, 0.6]' --set optimizer.weight_decay=0 \
   --set optimizer.clip=0 --set schedule.kind=constant --set train.tokens=5120 >/dev/null 2>out.txt
@@ -51,7 +90,7 @@ says out.txt 'data.seq_len was 32 and is 64: the samples that follow are drawn i
 # ---- in another precision, and back ----
 expect_code 0 "$retain" train tiny.yaml --set run.dir=same --set train.tokens=3840 --set precision=fp64
 expect_code 0 "$retain" train tiny.yaml --set run.dir=same --set train.tokens=5120
-says out.txt 'precision was fp64 and is auto'
+says out.txt 'precision was fp64 and is fp32'
 
 # ---- another seed does not hide other data; the model stays; a refusal changes no file ----
 before=$(cat refused/resolved.yaml)

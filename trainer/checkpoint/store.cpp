@@ -231,14 +231,16 @@ StepVerdict judge_step(const Path& step_directory, Depth depth) {
   return verdict;
 }
 
+void refuse_link(const Path& checkpoints) {
+  if (!is_link(checkpoints)) return;
+  throw Error(ErrorKind::kCannotCreate,
+              concat(describe_link(checkpoints), find_dangling_link(checkpoints).empty() ? "" : ", where nothing is",
+                     ": a run reads checkpoints through a link but does not write through one; name the folder there "
+                     "as run.dir, or put a folder in place of the link"));
+}
+
 Path create_temporary(const Path& checkpoints, int64_t step) {
-  if (is_link(checkpoints)) {
-    throw Error(
-        ErrorKind::kCannotCreate,
-        concat(describe_link(checkpoints), find_dangling_link(checkpoints).empty() ? "" : ", where nothing is",
-               ": a run reads checkpoints through a link but does not write through one; name the folder there as "
-               "run.dir, or put a folder in place of the link"));
-  }
+  refuse_link(checkpoints);
   std::error_code error;
   std::filesystem::create_directories(checkpoints, error);
   if (error) throw Error(ErrorKind::kCannotCreate, concat("create ", checkpoints.string(), ": ", error.message()));

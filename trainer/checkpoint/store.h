@@ -82,6 +82,9 @@ enum class Depth : uint8_t { kManifest, kFiles };
 /// Judges a step by its manifest alone, or by the sizes of all its files too; nothing else is read.
 StepVerdict judge_step(const Path& step_directory, Depth depth);
 
+/// Throws Error(kCannotCreate) where run/checkpoints is a symbolic link: nothing is written through one.
+void refuse_link(const Path& checkpoints);
+
 /// A new directory to write a step into: ".tmp-step-…"; durable. Creates run/checkpoints if need be. Throws
 /// Error(kCannotCreate), also where run/checkpoints is a symbolic link.
 Path create_temporary(const Path& checkpoints, int64_t step);

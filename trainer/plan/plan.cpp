@@ -34,6 +34,14 @@ int64_t sum(const std::vector<PlanPart>& parts) {
 
 const int64_t kCudaContextBytes = 550 * kMebibyte;
 
+const char* precision_name(DType compute) {
+  switch (compute) {
+    case DType::kBfloat16: return "bf16";
+    case DType::kFloat64: return "fp64";
+    default: return "fp32";
+  }
+}
+
 Target resolve_target(const Config& config, bool gpu_available, int threads) {
   Target target;
   target.threads = threads;

@@ -16,6 +16,9 @@ struct Target {
   int threads = 1;  ///< of the CPU backend, a rank
 };
 
+/// The type as the key `precision` names it: "bf16", "fp32", "fp64".
+const char* precision_name(DType compute);
+
 /// device: auto takes the GPU when there is one; precision: auto is bf16 on cuda, fp32 on cpu.
 Target resolve_target(const Config& config, bool gpu_available, int threads);
 

@@ -36,6 +36,7 @@ Log::Log(const LogOptions& options)
     : first_(options.world_rank == 0),
       signature_(first_ ? "" : concat("rank ", options.world_rank, " host ", options.host, ": ")),
       directory_(options.directory),
+      held_(options.held),
       terminal_([this](const ReportSink& sink, const std::string& text) {
         if (!closing_) say(LogLevel::kWarn, text, &sink);
       }),
@@ -55,7 +56,24 @@ Log::~Log() {
 void Log::say(LogLevel level, const std::string& text, const ReportSink* failing) {
   const std::string line = stamped(level, signature_ + text);
   if (failing != &stderr_) terminal_.write(stderr_, line);
-  if (log_ && failing != log_) files_.write(*log_, line);
+  if (log_ && failing != log_ && !hold(line)) files_.write(*log_, line);
+}
+
+bool Log::hold(const std::string& line) {
+  const std::lock_guard lock(held_mutex_);
+  if (held_) held_lines_.push_back(line);
+  return held_;
+}
+
+void Log::release() {
+  std::vector<std::string> lines;
+  {
+    const std::lock_guard lock(held_mutex_);
+    held_ = false;
+    lines.swap(held_lines_);
+  }
+  for (const std::string& line : lines)
+    if (log_) files_.write(*log_, line);
 }
 
 void Log::say_end(const std::string& line) { terminal_.write(stderr_, line + "\n"); }

@@ -9,7 +9,9 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "kernels/core/error.h"
 #include "trainer/run/report_writer.h"
@@ -22,6 +24,7 @@ struct LogOptions {
   int world_rank = 0;
   std::string host = {};
   std::string directory = {};  ///< of the run; empty: nothing but stdout and stderr
+  bool held = false;           ///< log.txt says nothing before release(): a start may yet be refused
 };
 
 class Log {
@@ -46,6 +49,8 @@ class Log {
     if (first_) say(LogLevel::kError, concat(parts...));
   }
 
+  /// What was said stands in log.txt too from here on.
+  void release();
   /// A line on stdout; rank 0 alone calls it.
   void print(const std::string& line);
   /// Why the program ends: the line as it is on stderr, any rank …
@@ -70,11 +75,15 @@ class Log {
 
  private:
   void say(LogLevel level, const std::string& text, const ReportSink* failing = nullptr);
+  bool hold(const std::string& line);  ///< false where it is to be written
 
   bool first_;
   std::string signature_;  ///< of ranks other than 0
   std::string directory_;
   std::atomic<bool> closing_{false};
+  std::mutex held_mutex_;  ///< the writing threads have a word too
+  bool held_;
+  std::vector<std::string> held_lines_;
   ReportWriter terminal_, files_;
   ReportSink &stdout_, &stderr_;
   std::map<std::string, ReportSink*> sinks_;       ///< the files, by their names

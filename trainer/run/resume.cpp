@@ -40,7 +40,10 @@ std::string Change::describe() const {
 std::map<std::string, std::string> kept_values(const std::map<std::string, RunKey>& keys) {
   std::map<std::string, std::string> kept = {{kDocuments, kDocumentsBegin}};
   for (const auto& [key, now] : keys)
-    if (now.resume != Resume::kMayDiffer || key == kDataEndToken) kept[key] = now.value;
+    if (!now.resolved.empty())
+      kept[key] = now.resolved;
+    else if (now.resume != Resume::kMayDiffer || key == kDataEndToken)
+      kept[key] = now.value;
   return kept;
 }
 
@@ -50,14 +53,16 @@ std::vector<Change> changes_since(const RunState& saved, const SavedConfig& conf
   const auto compare = [&](const std::string& key, const std::string& then, const std::string& here, Resume resume) {
     if (then != here) changes.push_back({key, then, here, resume});
   };
-  const auto kept = [&](const char* key, const std::string& otherwise) {
+  const auto kept = [&](const std::string& key, const std::string& otherwise) {
     const auto found = saved.identity.find(key);
     return found == saved.identity.end() ? otherwise : found->second;
   };
   for (const auto& [key, here] : now) {
     const auto then = config.values.find(key);
     if (key == kDataContents || key == kDataEndToken)
-      compare(key, kept(key.c_str(), here.value), here.value, here.resume);
+      compare(key, kept(key, here.value), here.value, here.resume);
+    else if (!here.resolved.empty() && kept(key, here.resolved) != here.resolved)  // though it may be written alike
+      compare(key, kept(key, ""), here.resolved, here.resume);
     else if (then != config.values.end())
       compare(key, then->second, here.value, here.resume);
   }

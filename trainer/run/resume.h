@@ -1,5 +1,6 @@
 // What a run that goes on compares with its checkpoint: every key, and beside the configuration what the training data
-// holds, where documents begin, and the mesh. Which may differ is said by the table of keys (launch/config/schema.h).
+// holds, where documents begin, the mesh, and what device and precision came to. Which may differ is said by the table
+// of keys (launch/config/schema.h).
 #pragma once
 
 #include <cstdint>
@@ -36,6 +37,7 @@ struct SavedConfig {
 struct RunKey {
   std::string value;
   Resume resume = Resume::kMayDiffer;
+  std::string resolved = {};  ///< what the value came to here, where that is not always the same: "auto" -> "bf16"
 };
 
 /// What the launcher knows about a run and its checkpoints keep.
@@ -62,7 +64,7 @@ struct Change {
 std::map<std::string, std::string> kept_values(const std::map<std::string, RunKey>& keys);
 
 /// What is not as it was when `saved` was written. An older release's checkpoint that does not say what its training
-/// data held is not compared in that.
+/// data held, or what a value came to, is not compared in that.
 std::vector<Change> changes_since(const RunState& saved, const SavedConfig& config,
                                   const std::map<std::string, RunKey>& now, const MeshShape& mesh);
 

@@ -78,9 +78,9 @@ void RunDirectory::refuse_lost_checkpoints() const {
                      "--resume never"));
 }
 
-bool RunDirectory::stop_file_exists() const {
+bool RunDirectory::has(const std::string& name) const {
   std::error_code error;
-  return fs::exists(file("STOP"), error);
+  return fs::exists(file(name), error);
 }
 
 void RunDirectory::remove(const std::string& name) const {

@@ -23,8 +23,8 @@ class RunDirectory {
   /// For a run without a checkpoint: throws Error(kData) when its own records (`latest`, events.jsonl since the run
   /// last began, DONE) speak of some.
   void refuse_lost_checkpoints() const;
-  /// Somebody asked the run to checkpoint and stop by creating the file STOP.
-  bool stop_file_exists() const;
+  /// A file of that name is known to be there.
+  bool has(const std::string& name) const;
   void remove(const std::string& name) const;
   /// The last lines of a file, of 64 KiB at most; none where it cannot be read.
   std::vector<std::string> last_lines(const std::string& name) const;

@@ -49,6 +49,8 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
   identity_.keys[kDataContents] = {fmt::format("{:016x}", trainer_.loader().contents()), Resume::kIfAllowed};
   const std::optional<int32_t> end_token = trainer_.loader().end_token();
   identity_.keys[kDataEndToken] = {end_token ? std::to_string(*end_token) : kNoEndToken};
+  identity_.keys["device"].resolved = device_name(target.device);
+  identity_.keys["precision"].resolved = precision_name(target.compute);
   const auto files = std::make_shared<OpenFiles>();
   for (const auto& [name, path] : config.data.valid) {
     validation_.emplace(name, EvalWindows(TokenSet(path, config.model.vocab_size, files), config.data,
@@ -61,40 +63,67 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
 }
 
 void TrainingRun::begin() {
-  check_can_save(mesh_.host(), directory_.path(), host_state_.bytes());
+  refuse_linked_checkpoints();
   const std::optional<Checkpoint> checkpoint = open_checkpoint();
-  std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
   if (checkpoint) {
+    set_origin(checkpoint->state());
     if (!start_.init_from.empty())
       log_.warn("--init-from ", start_.init_from, " is not used: ", directory_.path(),
                 " holds this run already, which goes on (--resume never would begin it anew)");
-    continue_from(*checkpoint);
-    about["from"] = checkpoint->path().string();
-  } else {
-    if (mesh_.world_rank() == 0 && !list_steps(checkpoints_directory(directory_.path())).empty())
-      log_.warn("starting anew: the checkpoints in ", directory_.checkpoints(), " are set aside");
-    if (!start_.init_from.empty()) {
-      take_weights_from(start_.init_from);
-      about["weights"] = start_.init_from;
-    }
   }
-  // A run that goes on from an older step, or from the start, makes its own future.
+  begun_ = true;
+  if (finished()) return tell_finished();
+  check_can_save(mesh_.host(), directory_.path(), host_state_.bytes());
+  std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
+  if (checkpoint) {
+    log_.info("resumed from ", checkpoint->path().string(), ": ", step_, " of ", steps(), " steps done");
+    tell_changes(checkpoint->state());
+    about["from"] = checkpoint->path().string();
+  } else if (!start_.init_from.empty()) {
+    take_weights_from(start_.init_from);
+    about["weights"] = start_.init_from;
+  }
+  set_newer_aside(checkpoint.has_value());
+  event(checkpoint ? "resume" : "start", about);
+  log_.files().flush(kPatienceWithReports);
+}
+
+void TrainingRun::refuse_linked_checkpoints() {
+  Outcome outcome;
+  if (mesh_.world_rank() == 0) outcome = attempt([&] { refuse_link(checkpoints_directory(directory_.path())); });
+  broadcast_outcome(mesh_.host(), outcome, 0).throw_if_failed();
+}
+
+void TrainingRun::tell_finished() {
+  const std::string done =
+      step_ == steps() ? concat("this run is finished (", step_, " of ", steps(), " steps)")
+                       : concat(step_, " steps are done, more than the ", steps(), " that train.tokens asks for");
+  log_.info(done, ": nothing to train; raise train.tokens, or choose another run.dir for another run");
+}
+
+void TrainingRun::set_newer_aside(bool resumed) {
   if (mesh_.world_rank() == 0) {
-    const std::vector<StepEntry> steps = list_steps(checkpoints_directory(directory_.path()));
-    if (checkpoint && !steps.empty() && steps.front().step > step_)
+    const Path checkpoints = checkpoints_directory(directory_.path());
+    const std::vector<StepEntry> steps = list_steps(checkpoints);
+    const int64_t newest = steps.empty() ? 0 : steps.front().step;
+    if (!resumed && !steps.empty()) {
+      log_.warn("starting anew: the checkpoints in ", directory_.checkpoints(), " are set aside");
+    } else if (newest > step_) {
       log_.warn("going back to step ", step_, ": newer checkpoints in ", directory_.checkpoints(), " are set aside");
-    set_aside_newer(checkpoints_directory(directory_.path()), step_);
+    }
+    older_values_held_until_ = resumed ? step_ : newest;
+    set_aside_newer(checkpoints, step_);
     metrics_.emplace(log_, step_);
   }
   mesh_.host().barrier();
-  event(checkpoint ? "resume" : "start", about);
-  log_.files().flush(kPatienceWithReports);
-  begun_ = true;
 }
 
 std::optional<Checkpoint> TrainingRun::open_checkpoint() {
   if (start_.resume == "never") return std::nullopt;
-  const auto say = [this](const std::string& line) { log_.warn(line); };
+  const auto say = [this](const std::string& line) {
+    log_.release();  // the directory says what was set aside in it, though the start may yet be refused
+    log_.warn(line);
+  };
   StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_);
   const LoadTarget target = load.target([&](const RunState& state) {
     refuse_changes(changes_since(state, identity_.read_config(state.config_text), identity_.keys, plan_.mesh),
@@ -138,23 +167,20 @@ void TrainingRun::refuse_lost_checkpoints() {
   broadcast_outcome(mesh_.host(), outcome, 0).throw_if_failed();
 }
 
-void TrainingRun::continue_from(const Checkpoint& checkpoint) {
-  const RunState& saved = checkpoint.state();
-  const SavedConfig config = identity_.read_config(saved.config_text);
+void TrainingRun::set_origin(const RunState& saved) {
   // Samples of another length are counted anew.
-  const bool same_samples = config.config.data.seq_len == config_.data.seq_len;
+  const bool same_samples = identity_.read_config(saved.config_text).config.data.seq_len == config_.data.seq_len;
   origin_ = {.steps = saved.step,
              .tokens = saved.tokens,
              .samples = same_samples ? saved.next_sample : saved.tokens / config_.data.seq_len};
   step_ = saved_step_ = saved.step;
-  log_.info("resumed from ", checkpoint.path().string(), ": ", step_, " of ", steps(), " steps done");
-  tell_changes(saved, config);
 }
 
-void TrainingRun::tell_changes(const RunState& saved, const SavedConfig& config) {
+void TrainingRun::tell_changes(const RunState& saved) {
   if (mesh_.world_rank() != 0) return;  // all ranks know the same
   if (!saved.identity.contains(kDataContents))
     log_.info("this checkpoint of an older release does not say what its training data held: that is not compared");
+  const SavedConfig config = identity_.read_config(saved.config_text);
   const std::vector<Change> changes = changes_since(saved, config, identity_.keys, plan_.mesh);
   for (const Change& change : changes) {
     const std::string line = concat("from step ", saved.step, " on ", change.describe());
@@ -186,11 +212,7 @@ void TrainingRun::take_weights_from(const std::string& path) {
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
   if (!begun_) begin();
-  if (step_ >= steps()) {
-    log_.info("this run is finished (", step_, " of ", steps(),
-              " steps): nothing to train; raise train.tokens, or choose another run.dir for another run");
-    return RunOutcome::kFinished;
-  }
+  if (finished()) return RunOutcome::kFinished;
   log_.info("training ", plan_.parameters.all, " parameters for ", steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
             fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");

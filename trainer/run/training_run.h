@@ -44,7 +44,8 @@ class TrainingRun {
               const RunIdentity& identity, const RunStart& start, const RunLock* lock);
 
   /// Finds what RunStart says and goes on from there. Throws Error(kData) when there are checkpoints, or were, and none
-  /// can be used, or when the one to continue is of another model or other data. Collective.
+  /// can be used, or when the one to continue is of another model or other data. Where nothing is left to train, says
+  /// so and writes nothing. Collective.
   void begin();
   /// Begins, where begin() was not called, and trains to the end. Collective. Throws Error(kDiverged) after ten updates
   /// in a row whose gradient was not finite, Error(kCannotCreate) when another job took the run over, Error(kDevice)
@@ -52,19 +53,28 @@ class TrainingRun {
   /// cannot end without or that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
-  int64_t begun_at_step() const { return origin_.steps; }  ///< finished updates when it began or was continued
-  int64_t step() const { return step_; }                   ///< finished updates
+  int64_t step() const { return step_; }              ///< finished updates
+  bool finished() const { return step_ >= steps(); }  ///< nothing is left to train
+  /// After begin(): the step until which the run had the values that it had before this start. Rank 0's.
+  int64_t older_values_held_until() const { return older_values_held_until_; }
 
  private:
   /// Where the run goes on from, if anywhere; its state is loaded. Collective.
   std::optional<Checkpoint> open_checkpoint();
   /// Did this run go on from the checkpoint that is to be resumed before? Sets resumed_from_. Collective.
   bool resumes_again();
+  /// A run does not write its checkpoints through a link. Collective.
+  void refuse_linked_checkpoints();
   /// A run whose records speak of checkpoints does not begin anew because they are not there. Collective.
   void refuse_lost_checkpoints();
-  void continue_from(const Checkpoint& checkpoint);
+  void set_origin(const RunState& saved);
+  /// Why nothing is left to train, and what would make the run go on.
+  void tell_finished();
+  /// Newer steps than the origin are set aside: a run that goes on from an older step, or from the start, makes its own
+  /// future.
+  void set_newer_aside(bool resumed);
   /// What changed since the checkpoint, as lines and events.
-  void tell_changes(const RunState& saved, const SavedConfig& config);
+  void tell_changes(const RunState& saved);
   Progress progress() const { return advance(origin_, config_, step_ - origin_.steps); }
   /// Of the whole run, those of other batches before the checkpoint included.
   int64_t steps() const;
@@ -101,12 +111,13 @@ class TrainingRun {
   const RunLock* lock_;
   RunStart start_;
   bool begun_ = false;
-  std::string resumed_from_;  ///< RunState::resumed_from
-  Progress origin_;           ///< where this life of the run began
-  int64_t step_ = 0;          ///< finished updates
-  int64_t saved_step_ = -1;   ///< of the newest save begun, or resumed from
-  double stall_seconds_ = 0;  ///< of the host alone, which queued no step because of the newest save
-  double valid_loss_;         ///< after this step, the mean of all sets; NaN when it was not validated
+  std::string resumed_from_;             ///< RunState::resumed_from
+  Progress origin_;                      ///< where this life of the run began
+  int64_t step_ = 0;                     ///< finished updates
+  int64_t older_values_held_until_ = 0;  ///< a step
+  int64_t saved_step_ = -1;              ///< of the newest save begun, or resumed from
+  double stall_seconds_ = 0;             ///< of the host alone, which queued no step because of the newest save
+  double valid_loss_;                    ///< after this step, the mean of all sets; NaN when it was not validated
 };
 
 }  // namespace retain

@@ -92,6 +92,20 @@ TEST(ResumeChanges, AnotherSeedDoesNotHideOtherData) {
   EXPECT_THAT(pair.refusal({"run.seed"}), HasSubstr("data.contents: the checkpoint has bb, this run has aa"));
 }
 
+TEST(ResumeChanges, WhatAutoCameToIsComparedWhereItIsKept) {
+  Pair pair;
+  pair.now["precision"] = {"auto", Resume::kMayDiffer, "fp32"};
+  pair.config.values["precision"] = "auto";
+  EXPECT_THAT(pair.lines(), IsEmpty()) << "an older release does not keep it";
+  pair.saved.identity["precision"] = "bf16";
+  EXPECT_THAT(pair.lines(), ElementsAre("precision was bf16 and is fp32"));
+  EXPECT_EQ(pair.refusal(), "");
+  pair.saved.identity = kept_values(pair.now);
+  EXPECT_THAT(pair.lines(), IsEmpty());
+  pair.config.values["precision"] = "fp32";  // which is the same
+  EXPECT_THAT(pair.lines(), ElementsAre("precision was fp32 and is auto"));
+}
+
 TEST(ResumeChanges, AnOlderReleaseIsNotComparedInWhatItDoesNotKeep) {
   Pair pair;
   pair.saved.identity = {{"model.layers", "2"}, {"data.fingerprint", "cc"}};

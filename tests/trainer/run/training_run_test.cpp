@@ -368,13 +368,13 @@ class ContinuedRun : public Run {
     return read_manifest(list_steps(checkpoints_directory(config.run.dir)).front().path).state;
   }
   /// Goes on from the newest checkpoint, which was written under `before`.
-  void go_on(const Config& before, const Config& now) {
+  void go_on(const Config& before, const Config& now, const Target& target = kTarget) {
     const auto backend = make_cpu_backend(1);
     const auto mesh = make_single_mesh();
     Log log({.directory = now.run.dir});
     RunIdentity identity = identity_of(now);
     identity.read_config = identity_of(before).read_config;
-    TrainingRun run(*backend, *mesh, log, now, kTarget, identity, {}, nullptr);
+    TrainingRun run(*backend, *mesh, log, now, target, identity, {}, nullptr);
     run.run([] { return Wishes{}; });
   }
 };
@@ -393,6 +393,19 @@ TEST_F(ContinuedRun, WithAnotherBatchGoesOnFromItsTokensAndItsNextSample) {
   EXPECT_EQ(state.next_sample, 40 + 3 * 6);
   go_on(now, before);  // whose tokens are all trained
   EXPECT_EQ(newest(before).step, kSteps + 3);
+}
+
+TEST_F(ContinuedRun, WhereAutoIsAnotherPrecisionHasChanged) {
+  const Config before = config("run");
+  train(*make_cpu_backend(1), before);
+  EXPECT_EQ(newest(before).identity.at("device"), "cpu");
+  EXPECT_EQ(newest(before).identity.at("precision"), "fp32");
+  Config now = before;
+  now.train.tokens += now.train.batch_tokens;
+  go_on(before, now, {.device = DeviceKind::kCpu, .compute = DType::kFloat64, .threads = 1});
+  EXPECT_EQ(newest(now).identity.at("precision"), "fp64");
+  const std::string events = read_text(File::open_input(now.run.dir + "/events.jsonl"), 1 << 20);
+  EXPECT_NE(events.find(R"("event":"changed","from":"fp32","key":"precision","to":"fp64")"), std::string::npos);
 }
 
 TEST_F(ContinuedRun, WithLongerSequencesCountsItsSamplesAnew) {
