@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kStoppedOnRequest = 75;
 // For what is still to be written when a run ends well, or by an error that must not wait for a sick disk.
-constexpr std::chrono::seconds kPatienceAtTheEnd{60}, kPatienceAfterAnError{2};
+constexpr std::chrono::seconds kPatienceAtTheEnd{60}, kPatienceAfterAnError{1};
 
 std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) {
   const nlohmann::ordered_json json = {{"version", version()},
@@ -90,8 +90,7 @@ std::string find_bad_end(const RunDirectory& directory) {
 /// An error goes the way of all that the run says.
 Farewell farewell_of(Log& log) {
   return {.say = [&log](const std::string& line) {
-    log.say_end(line);
-    log.flush(kPatienceAfterAnError);
+    log.say_end(line, kPatienceAfterAnError);
   }};
 }
 
@@ -163,7 +162,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
 
 /// What could not be written of all that the run said changes the code of a run that ended well.
 int code_after_reports(Log& log, int code) {
-  log.flush(code == 0 ? kPatienceAtTheEnd : kPatienceAfterAnError);
+  log.flush(code == 0 || code == kStoppedOnRequest ? kPatienceAtTheEnd : kPatienceAfterAnError);
   const bool all = log.all_written();
   return all || code != 0 ? code : static_cast<int>(ErrorKind::kIo);
 }

@@ -2,8 +2,10 @@
 
 #include <fmt/chrono.h>
 #include <fmt/core.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -30,6 +32,14 @@ std::string stamped(LogLevel level, const std::string& text) {
                      ms % 1000, name_of(level), escape_lines(text));
 }
 
+/// Is there one terminal, file or pipe for both, which takes either or neither?
+bool stdout_is_stderr() {
+  struct stat out {
+  }, err{};
+  return ::fstat(STDOUT_FILENO, &out) == 0 && ::fstat(STDERR_FILENO, &err) == 0 && out.st_dev == err.st_dev &&
+         out.st_ino == err.st_ino;
+}
+
 }  // namespace
 
 Log::Log(const LogOptions& options)
@@ -37,12 +47,16 @@ Log::Log(const LogOptions& options)
       signature_(first_ ? "" : concat("rank ", options.world_rank, " host ", options.host, ": ")),
       directory_(options.directory),
       held_(options.held),
-      terminal_([this](const ReportSink& sink, const std::string& text) {
+      err_([this](const ReportSink& sink, const std::string& text) {
+        if (!closing_) say(LogLevel::kWarn, text, &sink);
+      }),
+      out_([this](const ReportSink& sink, const std::string& text) {
         if (!closing_) say(LogLevel::kWarn, text, &sink);
       }),
       files_([this](const ReportSink& sink, const std::string& text) { say(LogLevel::kWarn, text, &sink); }),
-      stdout_(terminal_.add(std::make_unique<StandardStream>("stdout", STDOUT_FILENO))),
-      stderr_(terminal_.add(std::make_unique<StandardStream>("stderr", STDERR_FILENO))) {
+      errors_(stdout_is_stderr() ? out_ : err_),
+      stdout_(out_.add(std::make_unique<StandardStream>("stdout", STDOUT_FILENO))),
+      stderr_(errors_.add(std::make_unique<StandardStream>("stderr", STDERR_FILENO))) {
   if (!first_ || directory_.empty()) return;
   log_ = &append_to("log.txt");
   events_ = &append_to("events.jsonl");
@@ -50,12 +64,12 @@ Log::Log(const LogOptions& options)
 
 Log::~Log() {
   flush(std::chrono::seconds{2});
-  closing_ = true;  // what the terminal's thread finds from here on has nowhere to go
+  closing_ = true;  // what their threads find from here on has nowhere to go
 }
 
 void Log::say(LogLevel level, const std::string& text, const ReportSink* failing) {
   const std::string line = stamped(level, signature_ + text);
-  if (failing != &stderr_) terminal_.write(stderr_, line);
+  if (failing != &stderr_) errors_.write(stderr_, line);
   if (log_ && failing != log_ && !hold(line)) files_.write(*log_, line);
 }
 
@@ -76,13 +90,16 @@ void Log::release() {
     if (log_) files_.write(*log_, line);
 }
 
-void Log::say_end(const std::string& line) { terminal_.write(stderr_, line + "\n"); }
+void Log::say_end(const std::string& line, std::chrono::milliseconds patience) {
+  errors_.write(stderr_, line + "\n");
+  errors_.flush(patience);
+}
 
 void Log::record_end(const std::string& line) {
   if (log_) files_.write(*log_, stamped(LogLevel::kError, line));
 }
 
-void Log::print(const std::string& line) { terminal_.write(stdout_, line + "\n"); }
+void Log::print(const std::string& line) { out_.write(stdout_, line + "\n"); }
 
 void Log::event(int64_t step, const std::string& kind, const std::map<std::string, std::string>& values) {
   if (!events_) return;
@@ -93,8 +110,8 @@ void Log::event(int64_t step, const std::string& kind, const std::map<std::strin
   files_.write(*events_, json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
-ReportSink& Log::append_to(const std::string& name, const std::string& opening) {
-  ReportSink& sink = files_.add(std::make_unique<AppendedFile>(name, Path(directory_) / name, opening));
+ReportSink& Log::append_to(const std::string& name, const std::string& opening, AppendedFile::Records records) {
+  ReportSink& sink = files_.add(std::make_unique<AppendedFile>(name, Path(directory_) / name, opening, records));
   sinks_[name] = &sink;
   return sink;
 }
@@ -106,13 +123,19 @@ void Log::replace(const std::string& name, const std::string& text) {
 }
 
 bool Log::flush(std::chrono::milliseconds patience) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point end = Clock::now() + patience;
+  bool all = true;
   // A file that fails is told of on the terminal, and the other way round.
-  const bool files = files_.flush(patience), terminal = terminal_.flush(patience);
-  return files && terminal && files_.flush(patience);
+  for (ReportWriter* const writer : {&files_, &out_, &err_, &files_}) {
+    const auto rest = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
+    all = writer->flush(std::max(rest, std::chrono::milliseconds{0})) && all;
+  }
+  return all;
 }
 
 bool Log::all_written() {
-  std::vector<std::pair<const ReportSink*, std::string>> lost = {{&stdout_, terminal_.losses(stdout_)}};
+  std::vector<std::pair<const ReportSink*, std::string>> lost = {{&stdout_, out_.losses(stdout_)}};
   for (const auto& [name, sink] : sinks_) lost.emplace_back(sink, files_.losses(*sink));
   std::erase_if(lost, [](const auto& entry) { return entry.second.empty(); });
   for (const auto& [sink, losses] : lost) say(LogLevel::kError, concat(sink->name(), ": ", losses), sink);

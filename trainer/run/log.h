@@ -1,8 +1,8 @@
 // What a run says: lines for people on stderr and in log.txt, step lines on stdout, records for tools in files of the
 // run directory. Rank 0 says what all ranks know; the others only what they alone know, signed with rank and host. All
-// of it is written by threads, one for the terminal and one for the files, in the order in which it was said on each:
-// training waits for neither and ends because of neither. Bytes that could steer a terminal or forge a line are written
-// as escapes.
+// of it is written by threads, for the files, for stdout and for stderr, in the order in which it was said on each:
+// training waits for none and ends because of none, and one that stands holds no other back. Bytes that could steer a
+// terminal or forge a line are written as escapes.
 #pragma once
 
 #include <atomic>
@@ -53,15 +53,17 @@ class Log {
   void release();
   /// A line on stdout; rank 0 alone calls it.
   void print(const std::string& line);
-  /// Why the program ends: the line as it is on stderr, any rank …
-  void say_end(const std::string& line);
+  /// Why the program ends: the line as it is on stderr, any rank. Waits until it is there, though not longer than
+  /// given, nor for any disk …
+  void say_end(const std::string& line, std::chrono::milliseconds patience);
   /// … and in log.txt, where rank 0 says it.
   void record_end(const std::string& line);
   /// Appends {"time", "step", "event", values…} to events.jsonl, on rank 0.
   void event(int64_t step, const std::string& kind, const std::map<std::string, std::string>& values);
 
   /// A file of the run directory, to which files() writes (AppendedFile).
-  ReportSink& append_to(const std::string& name, const std::string& opening = {});
+  ReportSink& append_to(const std::string& name, const std::string& opening = {},
+                        AppendedFile::Records records = AppendedFile::Records::kLines);
   /// Replaces a small file of the run directory, durably. Any rank, its own files.
   void replace(const std::string& name, const std::string& text);
   ReportWriter& files() { return files_; }
@@ -84,7 +86,8 @@ class Log {
   std::mutex held_mutex_;  ///< the writing threads have a word too
   bool held_;
   std::vector<std::string> held_lines_;
-  ReportWriter terminal_, files_;
+  ReportWriter err_, out_, files_;
+  ReportWriter& errors_;  ///< writes to stderr: out_ where both are one terminal, which keeps their order
   ReportSink &stdout_, &stderr_;
   std::map<std::string, ReportSink*> sinks_;       ///< the files, by their names
   ReportSink *log_ = nullptr, *events_ = nullptr;  ///< rank 0's

@@ -49,7 +49,7 @@ ReportSink& new_tensorboard_file(Log& log, int64_t step) {
   const double now = wall_time();
   const std::string folder = "tensorboard";
   return log.append_to(folder + "/" + tensorboard_file_name(Path(log.directory()) / folder, now),
-                       tensorboard_version(now) + tensorboard_start(now, step + 1));
+                       tensorboard_version(now) + tensorboard_start(now, step + 1), AppendedFile::Records::kBytes);
 }
 
 }  // namespace

@@ -53,20 +53,23 @@ bool ends_inside_a_line(int descriptor, int64_t bytes) {
 
 }  // namespace
 
-AppendedFile::AppendedFile(std::string name, Path path, std::string opening)
-    : ReportSink(std::move(name)), path_(std::move(path)), opening_(std::move(opening)) {}
+AppendedFile::AppendedFile(std::string name, Path path, std::string opening, Records records)
+    : ReportSink(std::move(name)), path_(std::move(path)), opening_(std::move(opening)), records_(records) {}
 
 void AppendedFile::open() {
   const int descriptor = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (descriptor < 0) throw_errno(ErrorKind::kCannotCreate, "open", path_, errno);
   file_ = File(descriptor, path_);
-  before_ = opening_;
-  cut_at_bytes_ = -1;
   struct stat info {};
-  if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) return;
+  const bool known = ::fstat(descriptor, &info) == 0 && S_ISREG(info.st_mode);
+  if (!opened_ || (known && info.st_size == 0)) before_ = opening_;
+  opened_ = true;
+  torn_ = false;
+  if (!known || cut_at_bytes_ > info.st_size) cut_at_bytes_ = -1;  // another file
+  if (!known || cut_at_bytes_ >= 0 || records_ != Records::kLines) return;
   const int64_t whole = bytes_of_whole_lines(descriptor, info.st_size);
   if (whole < info.st_size) cut_at_bytes_ = whole;
-  if (whole == info.st_size && ends_inside_a_line(descriptor, whole)) before_ = "\n" + opening_;
+  torn_ = whole == info.st_size && ends_inside_a_line(descriptor, whole);
 }
 
 void AppendedFile::write(std::string_view record) {
@@ -75,10 +78,13 @@ void AppendedFile::write(std::string_view record) {
   if (cut_at_bytes_ >= 0) file_.resize(cut_at_bytes_);
   cut_at_bytes_ = -1;
   const int64_t end = ::lseek(file_.descriptor(), 0, SEEK_END);
-  const std::string whole = before_ + std::string(record);
+  const std::string whole = concat(torn_ ? "\n" : "", before_, record);
   std::string_view rest = whole;
   const int error = write_all(file_.descriptor(), rest);
-  if (error == 0) return before_.clear();
+  if (error == 0) {
+    torn_ = false;
+    return before_.clear();
+  }
   if (rest.size() < whole.size() && end >= 0 && ::ftruncate(file_.descriptor(), end) != 0) cut_at_bytes_ = end;
   throw_errno(ErrorKind::kIo, "write", path_, error);
 }

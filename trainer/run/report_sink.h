@@ -2,8 +2,10 @@
 // took of it is cut off again, so that no reader meets half a line. Used by the thread of a ReportWriter alone.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "trainer/file.h"
 
@@ -26,12 +28,14 @@ class ReportSink {
   std::string name_;
 };
 
-/// Records at the end of a file, which the first one opens; the next one opens it again when somebody has removed it.
-/// What a crash left of a last line is removed.
+/// Records at the end of a file, which the first one opens; the next one opens it again when somebody has removed it or
+/// its descriptor has become useless. What a crash left of a last line is removed from files of lines.
 class AppendedFile final : public ReportSink {
  public:
-  /// The first record after opening has `opening` before it.
-  AppendedFile(std::string name, Path path, std::string opening = {});
+  enum class Records : uint8_t { kLines, kBytes };
+
+  /// The first record has `opening` before it, and so has the first one in a file that was made again.
+  AppendedFile(std::string name, Path path, std::string opening = {}, Records records = Records::kLines);
 
   void write(std::string_view record) override;
   void sync() override;
@@ -41,8 +45,11 @@ class AppendedFile final : public ReportSink {
 
   Path path_;
   std::string opening_;
+  Records records_;
   File file_;
+  bool opened_ = false;        ///< at some time
   int64_t cut_at_bytes_ = -1;  ///< where half a record begins that could not be cut off yet; -1: there is none
+  bool torn_ = false;          ///< the last line there lacks its end: the next record begins on a line of its own
   std::string before_;         ///< what comes before the next record
 };
 

@@ -1,10 +1,12 @@
 #include "trainer/run/log.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "tests/trainer/data/token_files.h"
@@ -73,6 +75,49 @@ TEST(Log, AMessageCannotForgeALineOrSteerATerminal) {
   const std::string text = said({}, [](Log& log) { log.warn("name \x1b[2J\nerror: all is lost {}"); });
   EXPECT_THAT(text, HasSubstr("warning: name \\x1b[2J\\nerror: all is lost {}\n"));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+}
+
+/// stdout is a pipe that nobody reads and that takes nothing more.
+class StalledStdout {
+ public:
+  StalledStdout() : stdout_(::dup(STDOUT_FILENO)) {
+    EXPECT_EQ(::pipe2(ends_.data(), O_NONBLOCK), 0);
+    const std::string zeros(4096, '\0');
+    while (::write(ends_[1], zeros.data(), zeros.size()) > 0) continue;
+    ::dup2(ends_[1], STDOUT_FILENO);
+  }
+  ~StalledStdout() {
+    ::dup2(stdout_, STDOUT_FILENO);
+    for (const int descriptor : {stdout_, ends_[0], ends_[1]}) ::close(descriptor);
+  }
+  StalledStdout(const StalledStdout&) = delete;
+  StalledStdout& operator=(const StalledStdout&) = delete;
+  void read() const {
+    std::array<char, 4096> some{};
+    while (::read(ends_[0], some.data(), some.size()) > 0) continue;
+  }
+
+ private:
+  int stdout_;
+  std::array<int, 2> ends_{};
+};
+
+TEST(Log, StderrIsToldWhileStdoutTakesNothing) {
+  const StalledStdout stalled;
+  ::testing::internal::CaptureStderr();
+  std::string text;
+  {
+    Log log({});
+    log.print("step=1/2");
+    log.say_end("retain: shard 7 is damaged", std::chrono::seconds{60});
+    EXPECT_FALSE(log.flush(std::chrono::milliseconds{1}));
+    EXPECT_FALSE(log.all_written());
+    log.say_end("retain: the end", std::chrono::seconds{60});
+    text = ::testing::internal::GetCapturedStderr();
+    stalled.read();
+  }
+  EXPECT_THAT(text, HasSubstr("retain: shard 7 is damaged\n"));
+  EXPECT_THAT(text, HasSubstr(" error: stdout: 1 record is lost (they still wait to be written)\n"));
 }
 
 TEST(Log, WhatCannotBeWrittenEndsNothingAndIsToldWithItsCause) {

@@ -1,9 +1,11 @@
 // Reports on files that fail: nothing ends, nothing is torn, what is lost is counted and told.
 #include "trainer/run/report_writer.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
@@ -141,6 +143,39 @@ TEST(AppendedFile, IsMadeAgainWhenSomebodyRemovesIt) {
   file.write("2\n");
   file.write("3\n");
   EXPECT_EQ(read_file(folder.file("a")), "opening\n2\n3\n");
+}
+
+/// What a server that forgot an open file does to `path`: its descriptor is good for nothing any more.
+void lose_descriptor(const std::string& path) {
+  for (int descriptor = 3; descriptor < 1024; ++descriptor) {
+    std::error_code none;
+    if (std::filesystem::read_symlink(concat("/proc/self/fd/", descriptor), none) != path) continue;
+    ::close(descriptor);
+    return;
+  }
+  FAIL() << path << " is not open";
+}
+
+TEST(AppendedFile, GoesOnWhereTheDescriptorIsLost) {
+  const TestFolder folder;
+  for (const auto records : {AppendedFile::Records::kLines, AppendedFile::Records::kBytes}) {
+    const int lower =
+        ::open("/dev/null", O_RDONLY | O_CLOEXEC);  // what is opened next takes its place, not the lost one's
+    AppendedFile file("a", folder.file("a"), "opening\n", records);
+    file.write("1\n");
+    lose_descriptor(folder.file("a"));
+    ::close(lower);
+    file.write("2\n");
+    EXPECT_EQ(read_file(folder.file("a")), "opening\n1\n2\n");
+    std::filesystem::remove(folder.file("a"));
+  }
+}
+
+TEST(AppendedFile, CutsNothingFromAFileOfBytes) {
+  const TestFolder folder;
+  write_file(folder.file("a"), "x\nyz");
+  AppendedFile("a", folder.file("a"), "", AppendedFile::Records::kBytes).write("1");
+  EXPECT_EQ(read_file(folder.file("a")), "x\nyz1");
 }
 
 /// Files of this process may not become larger.
