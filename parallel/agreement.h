@@ -53,10 +53,11 @@ Outcome attempt(Work&& work) {
 }
 
 /// Work that every rank does with the same outcome, on values that all have: what it throws becomes a SharedError.
+/// Memory is each rank's own: that it ran out here says nothing of the others.
 template <std::invocable Work>
 void do_alike(Work&& work) {
   Outcome outcome = attempt(std::forward<Work>(work));
-  outcome.shared = true;
+  outcome.shared = outcome.kind != ErrorKind::kOutOfMemory;
   outcome.throw_if_failed();
 }
 

@@ -14,6 +14,8 @@ Mesh::Mesh(MeshShape shape, std::unique_ptr<Communicator> host, std::unique_ptr<
 }
 
 void Mesh::abort() noexcept {
+  // One after the other: where a kernel of a later group holds the device, aborting an earlier one may wait for it.
+  // Which one that is nobody knows here; whoever ends a job gives the whole a limit (launch/failure.cpp).
   for (Communicator* const group : {tp_.get(), cp_.get(), replicas_.get(), world_.get(), host_.get()}) group->abort();
 }
 

@@ -46,6 +46,18 @@ TEST(Agreement, WhatFailsOnOneRankFailsOnAllWithItsWords) {
   });
 }
 
+TEST(Agreement, WhatIsDoneAlikeFailsAlikeUnlessMemoryRanOutHere) {
+  EXPECT_THROW(do_alike([] { throw Error(ErrorKind::kData, "x"); }), SharedError);
+  try {
+    do_alike([] { throw std::bad_alloc(); });
+    FAIL();
+  } catch (const SharedError&) {
+    FAIL() << "another rank has memory";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kOutOfMemory);
+  }
+}
+
 TEST(Agreement, AnAttemptKeepsTheKindOfEveryException) {
   EXPECT_EQ(attempt([] { throw Error(ErrorKind::kData, "x"); }).kind, ErrorKind::kData);
   EXPECT_EQ(attempt([] { throw std::bad_alloc(); }).kind, ErrorKind::kOutOfMemory);
