@@ -22,12 +22,13 @@ using std::chrono::milliseconds;
 
 // What may hang is given so long before the job ends without it.
 constexpr milliseconds kPatience{2000};
-// Another rank is about to say the same.
-constexpr milliseconds kTurnOfRank0{15000};
+// Ranks that fail alike without knowing of each other speak one after the other, until the first has ended the job: the
+// others leave rank 0 the time for a whole farewell on a slow disk, and then come half a second apart.
+constexpr milliseconds kTurnOfOthers = 3 * kPatience, kTurnOfARank{500}, kTurnOfTheLast{9000};
 // What this rank sees may follow from what another one is about to say.
-constexpr milliseconds kTurnOfPeers{5000};
-// Ranks that fail alike without knowing of each other speak one after the other, until the first has ended the job.
-constexpr milliseconds kTurnOfARank{50}, kTurnOfTheLast{1000};
+constexpr milliseconds kTurnOfPeers{11000};
+// Another rank is about to say the same.
+constexpr milliseconds kTurnOfRank0{20000};
 
 /// Of the exception that is being handled.
 Failure failure_in_flight() {
@@ -53,7 +54,8 @@ milliseconds turn_of(const Failure& failure, int world_rank) {
   switch (failure.reach) {
     case Failure::Reach::kAllRanks: return world_rank == 0 ? milliseconds{0} : kTurnOfRank0;
     case Failure::Reach::kPeers: return kTurnOfPeers;
-    case Failure::Reach::kThisRank: return std::min(world_rank * kTurnOfARank, kTurnOfTheLast);
+    case Failure::Reach::kThisRank:
+      return world_rank == 0 ? milliseconds{0} : std::min(kTurnOfOthers + world_rank * kTurnOfARank, kTurnOfTheLast);
   }
   return {};
 }
@@ -73,12 +75,12 @@ bool ended_by_another(milliseconds patience) {
   return signal == SIGTERM;
 }
 
-/// Does what may never return, and is then left behind: this process ends without it.
-void try_within(milliseconds patience, const std::function<void()>& work) {
+/// Does what may never return, and is then left behind, false: this process ends without it.
+bool try_within(milliseconds patience, const std::function<void()>& work) {
   std::packaged_task<void()> task(work);
   const std::future<void> end = task.get_future();
   const Outcome started = attempt([&] { std::thread(std::move(task)).detach(); });
-  if (started.ok) end.wait_for(patience);
+  return !started.ok || end.wait_for(patience) == std::future_status::ready;
 }
 
 void say(const Farewell& farewell, const std::string& line) {
@@ -109,10 +111,17 @@ int run_to_exit_code(const MpiEnvironment* mpi, const std::function<int()>& work
     if (!alone && (!shared || farewell.let_go)) end_job(*mpi, failure, farewell, line);
     if (alone || mpi->world_rank() == 0) {
       say(farewell, line);
-      if (farewell.record) attempt([&] { farewell.record(failure, line); });
+      const bool recorded = !farewell.record || try_within(kPatience, [&] { farewell.record(failure, line); });
+      if (!recorded) std::_Exit(failure.exit_code);  // what unwinds would wait for the same disk
     }
     return failure.exit_code;
   }
+}
+
+int run_alike_before_mpi(const std::function<int()>& work) {
+  if (MpiEnvironment::first_of_launch()) return run_to_exit_code(nullptr, work);
+  // The launcher ends all where one ends with an error: that the first has said why.
+  return run_to_exit_code(nullptr, work, {.say = [](const std::string&) { ended_by_another(kPatience); }});
 }
 
 }  // namespace retain

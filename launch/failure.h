@@ -38,5 +38,7 @@ struct Farewell {
 /// after an error that all have, where nothing has to be let go. Otherwise this ends all ranks of the job at once,
 /// while everything that surrounds the call is alive, and does not return.
 int run_to_exit_code(const MpiEnvironment* mpi, const std::function<int()>& work, const Farewell& farewell = {});
+/// The same for what every process of a launch does alike before MPI is there: of an error only the first speaks.
+int run_alike_before_mpi(const std::function<int()>& work);
 
 }  // namespace retain

@@ -26,13 +26,18 @@ int finish(int code) {
 }  // namespace
 
 int run_program(const std::vector<std::string>& arguments, const CommandRunner& runner) {
+  Command command;
+  const int parsed = run_alike_before_mpi([&] {
+    command = parse_command_line(arguments);
+    return 0;
+  });
+  if (parsed != 0) return finish(parsed);
+  if (const auto* show = std::get_if<ShowText>(&command)) {
+    if (MpiEnvironment::first_of_launch()) std::cout << show->text;
+    return finish(0);
+  }
   std::optional<MpiEnvironment> mpi;  // outside of what may throw: no exception is in flight when it finalizes
   const auto run = [&] {
-    Command command = parse_command_line(arguments);
-    if (const auto* show = std::get_if<ShowText>(&command)) {
-      std::cout << show->text;
-      return 0;
-    }
     const bool on_ranks = std::visit([]<class Options>(const Options&) { return kRunsOnRanks<Options>; }, command);
     if (on_ranks && MpiEnvironment::launched()) mpi.emplace();
     const MpiEnvironment* const here = mpi ? &*mpi : nullptr;

@@ -74,6 +74,13 @@ bool MpiEnvironment::launched() {
   return false;
 }
 
+bool MpiEnvironment::first_of_launch() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const char* rank = std::getenv(name)) return std::strcmp(rank, "0") == 0;
+  }
+  return true;
+}
+
 void MpiEnvironment::abort(int exit_code) noexcept {
   int initialized = 0, finalized = 0;
   if (MPI_Initialized(&initialized) == MPI_SUCCESS && MPI_Finalized(&finalized) == MPI_SUCCESS && initialized &&

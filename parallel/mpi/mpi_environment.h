@@ -25,6 +25,8 @@ class MpiEnvironment {
 
   /// True when mpirun or srun started this process; without a launcher a run needs no MPI at all.
   static bool launched();
+  /// False in all but the first of the processes that a launcher started, as far as its variables tell.
+  static bool first_of_launch();
   /// Ends all ranks of the job at once with this exit code; this process too when MPI is not (or no longer) there.
   [[noreturn]] static void abort(int exit_code) noexcept;
 

@@ -2,6 +2,7 @@
 //   config  all alike, in the configuration; nothing has begun yet
 //   all     all alike, while each has a save under way on a disk that hangs
 //   alike   all in the same way, without knowing of each other
+//   sick    like alike, where the reason is written down on a disk that hangs
 //   one     rank 1 while the others wait for it
 //   saving  rank 1 while its save is under way on a disk that hangs, and the others wait for it
 //   peers   rank 1, and the others see that it is gone
@@ -29,7 +30,7 @@ int run(const std::string& mode, const MpiEnvironment& mpi) {
   const int rank = mpi.world_rank();
   const Error damaged(ErrorKind::kData, "shard 7 is damaged");
   if (mode == "config") throw ConfigError(ErrorKind::kConfig, "run.yaml:1:1: wrong");
-  if (mode == "alike") throw damaged;
+  if (mode == "alike" || mode == "sick") throw damaged;
   if (mode == "peers") make_mpi_communicator(mpi)->barrier();
   if (mode == "peers" && rank != 1) throw CommunicationError("rank 1 is gone");
   if (mode == "all") throw SharedError(damaged.kind(), damaged.what());
@@ -59,6 +60,10 @@ int main(int argc, char** argv) {
   return run_program({argv + 1, argv + argc}, [](const Command& command, const MpiEnvironment* mpi) {
     const std::string mode = std::get<TrainOptions>(command).config;
     RETAIN_CHECK(mpi != nullptr, "started without a launcher");
+    if (mode == "sick") {
+      const auto record = [](const Failure&, const std::string&) { test::hang(); };
+      return run_to_exit_code(mpi, [&] { return test::run(mode, *mpi); }, {.record = record});
+    }
     return mode == "saving" || mode == "all" ? test::run_while_saving(mode, *mpi) : test::run(mode, *mpi);
   });
 }
