@@ -123,13 +123,14 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
 
   const RunStart start{
       .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
-  TrainingRun training(session.backend(), session.mesh(), log, config, target, identity, start, lock);
+  std::optional<TrainingRun> made;  // in the reach of let_go: making it waits for devices and ranks too
   const auto poll_wishes = [&] {
     return Wishes{.stop = signals.stop_requested() || (first && directory.has("STOP")),
                   .save = signals.take_save_request()};
   };
   bool begun = false;
   const auto train = [&]() -> int {
+    TrainingRun& training = made.emplace(session.backend(), session.mesh(), log, config, target, identity, start, lock);
     training.begin();
     begun = true;
     log.release();
@@ -154,7 +155,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   Farewell farewell = farewell_of(log);
   farewell.let_go = [&] { session.mesh().abort(); };
   farewell.record = [&](const Failure& failure, const std::string& line) {
-    if (begun) leave_marks(log, directory, training.step(), failure, line);
+    if (begun) leave_marks(log, directory, made->step(), failure, line);
   };
   return run_to_exit_code(
       mpi, [&] { return with_advice(train); }, farewell);
