@@ -80,6 +80,7 @@ bool try_within(milliseconds patience, const std::function<void()>& work) {
   std::packaged_task<void()> task(work);
   const std::future<void> end = task.get_future();
   const Outcome started = attempt([&] { std::thread(std::move(task)).detach(); });
+  if (!started.ok) attempt(work);  // there is no thread to be had
   return !started.ok || end.wait_for(patience) == std::future_status::ready;
 }
 

@@ -34,8 +34,8 @@ std::string stamped(LogLevel level, const std::string& text) {
 
 /// Is there one terminal, file or pipe for both, which takes either or neither?
 bool stdout_is_stderr() {
-  struct stat out {
-  }, err{};
+  struct stat out {};
+  struct stat err {};
   return ::fstat(STDOUT_FILENO, &out) == 0 && ::fstat(STDERR_FILENO, &err) == 0 && out.st_dev == err.st_dev &&
          out.st_ino == err.st_ino;
 }

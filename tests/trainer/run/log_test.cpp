@@ -16,7 +16,6 @@ namespace {
 
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 /// What `body` says to a log of these options, on stderr and stdout.
 template <class Body>
