@@ -89,9 +89,7 @@ std::string find_bad_end(const RunDirectory& directory) {
 
 /// An error goes the way of all that the run says.
 Farewell farewell_of(Log& log) {
-  return {.say = [&log](const std::string& line) {
-    log.say_end(line, kPatienceAfterAnError);
-  }};
+  return {.say = [&log](const std::string& line) { log.say_end(line, kPatienceAfterAnError); }};
 }
 
 /// Why a run that had begun failed stays where its other files are. Whoever lost the directory to another run leaves
