@@ -91,8 +91,10 @@ void check_memory(Communicator& host, const Config& config, const Target& target
 void check_beginning(Communicator& host, const TrainOptions& options, const RunConfig& run) {
   const auto look = [&] {
     if (options.init_from.empty() || options.resume == "never") return;
-    const auto of = std::filesystem::weakly_canonical(options.init_from),
-               dir = std::filesystem::weakly_canonical(run.dir);
+    std::error_code error;  // of a path that cannot be followed: whoever opens it names that
+    const auto of = std::filesystem::weakly_canonical(options.init_from, error),
+               dir = error ? of : std::filesystem::weakly_canonical(run.dir, error);
+    if (error) return;
     if (std::mismatch(dir.begin(), dir.end(), of.begin(), of.end()).first != dir.end()) return;
     throw Error(ErrorKind::kUsage,
                 concat("--init-from: ", options.init_from, " is of the run in run.dir itself, which the same command ",

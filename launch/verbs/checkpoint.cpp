@@ -43,7 +43,9 @@ auto on_step(const Path& path, Work&& work) {
 }  // namespace
 
 int checkpoint_list(const CheckpointListOptions& options) {
-  if (!std::filesystem::is_directory(options.run)) {
+  refuse_dangling_link(options.run);
+  std::error_code error;
+  if (!std::filesystem::is_directory(options.run, error)) {
     throw Error(ErrorKind::kMissingInput, concat(options.run, ": no such run directory"));
   }
   Json json = Json::array();

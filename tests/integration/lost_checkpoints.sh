@@ -13,6 +13,35 @@ done
 expect_code 0 "$retain" train tiny.yaml --set run.dir=purged --resume never
 [ "$(digest purged)" = "$(digest run)" ] || fail "another run than the one that was purged"
 
+# ---- begun by --resume PATH: lost as much, and not begun once more from there ----
+branch() { "$retain" train tiny.yaml --set run.dir=branch --set checkpoint.keep=2 --resume run/checkpoints/step-00000020; }
+flip() { for file in "$@"; do printf 'XXXX' | dd of="$file" bs=1 seek=$(($(stat -c %s "$file") / 2)) conv=notrunc status=none; done; }
+expect_code 0 branch
+cp -r branch whole_branch
+rm -r branch/checkpoints/step-*
+for attempt in 1 2; do
+  expect_code 65 branch
+  grep -q 'branch/checkpoints/latest names step-00000040' out.txt || { cat out.txt; fail "purged: the records are not named"; }
+done
+rm -r branch && cp -r whole_branch branch
+flip branch/checkpoints/step-*/shard-*
+expect_code 65 branch
+expect_code 65 branch
+grep -q '\.bad-step-00000040\.[0-9a-f]* was found damaged' out.txt || { cat out.txt; fail "what was found damaged is not named"; }
+rm -r branch && cp -r whole_branch branch
+flip branch/checkpoints/step-*/manifest.json
+expect_code 65 branch
+grep -q 'no checkpoint in .*branch/checkpoints can be read' out.txt || { cat out.txt; fail "unreadable manifests"; }
+[ "$(ls branch/checkpoints)" = "$(printf 'latest\nstep-00000030\nstep-00000040')" ] || fail "left: $(ls -A branch/checkpoints)"
+# A step of the run itself is a word of its own, and so is one of another where nothing was saved since.
+cp -r branch/checkpoints/step-00000040 branch/elsewhere
+cp whole_branch/checkpoints/step-00000040/manifest.json branch/elsewhere/
+expect_code 0 "$retain" train tiny.yaml --set run.dir=branch --resume branch/elsewhere --set train.tokens=12800
+cp -r whole_branch killed
+rm -r killed/checkpoints killed/DONE
+echo '{"event":"resume","step":10,"from":"run/checkpoints/step-00000010"}' >>killed/events.jsonl
+expect_code 0 "$retain" train tiny.yaml --set run.dir=killed --resume run/checkpoints/step-00000010
+
 # ---- links to the steps of another run: gone on from, written beside, the other stays as it is ----
 mkdir -p linked/checkpoints
 for step in run/checkpoints/step-*; do ln -s "../../$step" linked/checkpoints/; done
@@ -31,6 +60,23 @@ expect_code 65 "$retain" train tiny.yaml --set run.dir=dangling
 grep -q 'step-00000040 is a symbolic link to ../../nowhere/step-00000040, where nothing is' out.txt || { cat out.txt; fail "the link is not named"; }
 "$retain" checkpoint list dangling >out.txt
 grep -q 'step=40 unknown .*where nothing is' out.txt && grep -q '^step=30 tokens=' out.txt || { cat out.txt; fail "list"; }
+
+# ---- so is one that is named, wherever on the path it is, and one that leads to itself ----
+ln -s nowhere dang
+ln -s loop loop
+expect_named() {  # CODE LINK COMMAND…
+  expect_code "$1" "${@:3}"
+  grep -q "$2 is a symbolic link to .*, where nothing is" out.txt || { cat out.txt; fail "the link is not named: ${*:3}"; }
+}
+for link in dang loop; do
+  expect_named 65 $link "$retain" train tiny.yaml --set run.dir=unborn --resume $link
+  expect_named 65 $link "$retain" train tiny.yaml --set run.dir=unborn --init-from $link/checkpoints/step-00000040
+  expect_named 65 $link "$retain" checkpoint list $link
+  expect_named 65 $link "$retain" checkpoint verify $link/checkpoints/step-00000040
+  expect_named 65 $link "$retain" eval $link --data held=text_valid
+  expect_named 73 $link "$retain" train tiny.yaml --set run.dir=$link
+done
+expect_named 65 loop ranks 2 train tiny.yaml --set run.dir=unborn --resume loop
 
 # ---- checkpoints/ as a link: read, not written ----
 mkdir folder

@@ -72,11 +72,12 @@ Checkpoint open_unverified(const Path& path) {
 }
 
 std::vector<StepEntry> find_steps(const Path& path) {
-  refuse_dangling_link(path.filename().empty() ? path.parent_path() : path);
+  refuse_dangling_link(path);
   const Path step = (path.filename().empty() ? path.parent_path() : path).filename();
-  if (const auto number = parse_step_name(step); number && std::filesystem::is_directory(path))
+  std::error_code error;
+  if (const auto number = parse_step_name(step); number && std::filesystem::is_directory(path, error))
     return {{*number, path}};
-  if (std::filesystem::exists(path / kManifestFileName)) return {{read_manifest(path).state.step, path}};
+  if (!is_gone(path / kManifestFileName)) return {{read_manifest(path).state.step, path}};
   std::vector<StepEntry> steps = list_steps(checkpoints_directory(path));
   if (steps.empty())
     throw Error(ErrorKind::kMissingInput, concat(path.string(), " is neither a checkpoint nor a run that has one"));

@@ -355,8 +355,14 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
 
 Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log, const LoadTarget* target) {
   int32_t is_run = 0;
-  if (host.rank() == 0)
-    is_run = parse_step_name(path.filename()) || std::filesystem::exists(path / kManifestFileName) ? 0 : 1;
+  Outcome outcome;
+  if (host.rank() == 0) {
+    outcome = attempt([&] {
+      refuse_dangling_link(path);
+      is_run = parse_step_name(path.filename()) || !is_gone(path / kManifestFileName) ? 0 : 1;
+    });
+  }
+  broadcast_outcome(host, outcome, 0).throw_if_failed();
   host.broadcast(TensorView(&is_run, DType::kInt32, {1}), 0).wait();
   if (is_run) {
     std::optional<Checkpoint> newest = open_newest(host, path, false, log, target);

@@ -32,6 +32,7 @@ FileType type_of(const Path& path, bool through_links) {
   const auto status =
       through_links ? std::filesystem::status(path, error) : std::filesystem::symlink_status(path, error);
   if (status.type() == FileType::not_found) return FileType::not_found;
+  if (through_links && error == std::errc::too_many_symbolic_link_levels) return FileType::not_found;  // in a circle
   if (error) throw Error(ErrorKind::kIo, concat("look at ", path.string(), ": ", error.message()));
   return status.type();
 }
@@ -149,8 +150,12 @@ std::string find_dangling_link(const Path& path) {
 }
 
 void refuse_dangling_link(const Path& path) {
-  const std::string dangling = find_dangling_link(path);
-  if (!dangling.empty()) throw Error(ErrorKind::kData, dangling + "; bring that back, or remove the link");
+  Path part;
+  for (const Path& name : path) {
+    part /= name;
+    const std::string dangling = find_dangling_link(part);
+    if (!dangling.empty()) throw Error(ErrorKind::kData, dangling + "; bring that back, or remove the link");
+  }
 }
 
 bool means_damage(const Error& error) {

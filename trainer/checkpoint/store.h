@@ -51,9 +51,10 @@ std::vector<SetAsideStep> list_set_aside(const Path& checkpoints);
 
 /// Is there nothing of that name, not even a link? Throws Error(kIo).
 bool is_gone(const Path& path);
-/// "PATH is a symbolic link to TARGET, where nothing is"; empty when PATH is anything else. Throws Error(kIo).
+/// "PATH is a symbolic link to TARGET, where nothing is", also of one that leads back to itself; empty when PATH is
+/// anything else. Throws Error(kIo).
 std::string find_dangling_link(const Path& path);
-/// Throws Error(kData) when the path is such a link.
+/// Throws Error(kData) when the path, or a folder on the way there, is such a link. Throws Error(kIo).
 void refuse_dangling_link(const Path& path);
 
 /// A file of a step. One that is missing is looked for a second time, a second later and in its folder's list: a client

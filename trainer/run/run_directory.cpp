@@ -25,6 +25,10 @@ constexpr int64_t kEventsLimitBytes = int64_t{1} << 30;
 }  // namespace
 
 void RunDirectory::create() const {
+  for (const std::string& folder : {path_, file("ranks"), file("tensorboard")}) {
+    const Outcome led = attempt([&] { refuse_dangling_link(folder); });
+    if (!led.ok) throw Error(ErrorKind::kCannotCreate, fmt::format("cannot create {}: {}", folder, led.message));
+  }
   std::error_code error;
   fs::create_directories(path_, error);
   if (error || !fs::is_directory(path_)) {
@@ -58,6 +62,12 @@ std::optional<int64_t> RunDirectory::newest_saved_event() const {
     const auto json = nlohmann::json::parse(line, nullptr, false);  // a crash may have torn it
     if (!json.is_object() || !json.contains("event") || !json.contains("step")) continue;
     if (json["event"] == "start") saved.reset();
+    if (json["event"] == "resume" && json["step"].is_number_integer() && saved > json["step"].get<int64_t>()) {
+      // What was newer was set aside; where it went on from another run's step, nothing of its own need be left.
+      const bool own = json.contains("from") && json["from"].is_string() && holds(json["from"].get<std::string>());
+      saved.reset();
+      if (own) saved = json["step"].get<int64_t>();
+    }
     if (json["event"] == "checkpoint" && json["step"].is_number_integer()) saved = json["step"].get<int64_t>();
   }
   return saved;
@@ -71,11 +81,19 @@ void RunDirectory::refuse_lost_checkpoints() const {
   if (const auto step = read_latest(checkpoints())) add("checkpoints/latest", "names " + step_name(*step));
   if (const auto step = newest_saved_event()) add("events.jsonl", concat("says that step ", *step, " was saved"));
   if (!is_gone(file("DONE"))) add("DONE", "says that the run came to its end");
+  for (const SetAsideStep& aside : list_set_aside(checkpoints()))
+    if (aside.kind == kFoundDamaged) add("checkpoints/" + aside.path.filename().string(), "was found damaged");
   if (records.empty()) return;
   throw Error(ErrorKind::kData,
               concat("there is no checkpoint in ", checkpoints(), ", and there was:", records,
                      "\nbring them back (is a disk not mounted? were they purged?), or begin anew with "
-                     "--resume never"));
+                     "--resume never or in another run.dir"));
+}
+
+bool RunDirectory::holds(const std::string& path) const {
+  std::error_code error;
+  const fs::path mine = fs::weakly_canonical(path_, error), other = fs::weakly_canonical(path, error);
+  return !error && std::mismatch(mine.begin(), mine.end(), other.begin(), other.end()).first == mine.end();
 }
 
 bool RunDirectory::has(const std::string& name) const {

@@ -21,8 +21,10 @@ class RunDirectory {
   /// Writes a small text file whole and durably (replace_file). Throws Error(kIo).
   void write(const std::string& name, const std::string& text) const;
   /// For a run without a checkpoint: throws Error(kData) when its own records (`latest`, events.jsonl since the run
-  /// last began, DONE) speak of some.
+  /// last began, DONE, steps found damaged) speak of some.
   void refuse_lost_checkpoints() const;
+  /// Does the path lead to the run directory, or to something in it?
+  bool holds(const std::string& path) const;
   /// A file of that name is known to be there.
   bool has(const std::string& name) const;
   void remove(const std::string& name) const;

@@ -142,23 +142,39 @@ std::optional<Checkpoint> TrainingRun::open_checkpoint() {
 }
 
 bool TrainingRun::resumes_again() {
-  const std::string& path = start_.resume;
   int32_t again = 0;
-  if (mesh_.world_rank() == 0) {
-    resumed_from_ = std::filesystem::weakly_canonical(path).string();
-    for (const StepEntry& entry : list_steps(checkpoints_directory(directory_.path()))) {
-      const Outcome known = attempt([&] { again = read_manifest(entry.path).state.resumed_from == resumed_from_; });
-      if (known.ok) break;
-      if (known.kind != ErrorKind::kData) known.throw_if_failed();  // a damaged one says nothing: the next older does
-    }
-    if (again != 0) {
-      log_.info("--resume ", path, " began this run, which goes on from its own newest checkpoint; to go back to ",
-                path, " once more, choose another run.dir");
-    }
-  }
+  Outcome outcome;
+  if (mesh_.world_rank() == 0) outcome = attempt([&] { again = went_on_from(start_.resume) ? 1 : 0; });
+  broadcast_outcome(mesh_.host(), outcome, 0).throw_if_failed();
   resumed_from_ = broadcast_text(mesh_.host(), resumed_from_, 0);
   mesh_.host().broadcast(TensorView(&again, DType::kInt32, {1}), 0).wait();
   return again != 0;
+}
+
+bool TrainingRun::went_on_from(const std::string& path) {
+  refuse_dangling_link(path);
+  resumed_from_ = std::filesystem::weakly_canonical(path).string();
+  const std::vector<StepEntry> steps = list_steps(checkpoints_directory(directory_.path()));
+  std::string damage;
+  for (const StepEntry& entry : steps) {
+    std::string before;
+    const Outcome known = attempt([&] { before = read_manifest(entry.path).state.resumed_from; });
+    if (known.ok && before == resumed_from_) {
+      log_.info("--resume ", path, " began this run, which goes on from its own newest checkpoint; to go back to ",
+                path, " once more, choose another run.dir");
+    }
+    if (known.ok) return before == resumed_from_;
+    if (known.kind != ErrorKind::kData) known.throw_if_failed();  // a damaged one says nothing: the next older does
+    damage += "\n  " + known.message;
+  }
+  if (directory_.holds(resumed_from_)) return false;  // told to go back
+  if (!steps.empty()) {
+    throw Error(ErrorKind::kData,
+                concat("no checkpoint in ", directory_.checkpoints(), " can be read, so --resume ", path,
+                       " may have begun this run before; to begin there, choose another run.dir:", damage));
+  }
+  directory_.refuse_lost_checkpoints();
+  return false;
 }
 
 void TrainingRun::refuse_lost_checkpoints() {

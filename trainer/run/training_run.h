@@ -63,6 +63,9 @@ class TrainingRun {
   std::optional<Checkpoint> open_checkpoint();
   /// Did this run go on from the checkpoint that is to be resumed before? Sets resumed_from_. Collective.
   bool resumes_again();
+  /// The same, on rank 0. Throws Error(kData) where this run had checkpoints of its own and none can be read, unless
+  /// `path` is of this run itself, which is told to go back.
+  bool went_on_from(const std::string& path);
   /// A run does not write its checkpoints through a link. Collective.
   void refuse_linked_checkpoints();
   /// A run whose records speak of checkpoints does not begin anew because they are not there. Collective.
