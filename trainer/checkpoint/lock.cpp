@@ -26,6 +26,8 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kLockLimitBytes = 64 << 10;
 constexpr std::chrono::milliseconds kPoll{50};
 constexpr std::chrono::seconds kSecondLook{1};
+// Of the time between two looks no more counts as watched: a file system that stood still did so for the holder too.
+constexpr double kLongestWatchSeconds = 1;
 
 // One line of a small system file; empty when it cannot be read.
 std::string line_of(const Path& path) {
@@ -196,33 +198,39 @@ RunLock::RunLock(const Path& run_directory, LockTiming timing, const Say& say)
 void RunLock::take(const Path& claim, const Say& say) {
   const std::string run = path_.parent_path().string();
   std::optional<Sighting> first;
-  Clock::time_point first_seen;
+  Clock::time_point last_look;
+  double watched = 0;  // seconds
   while (!link_new(claim, path_)) {
     const Sighting now = look_at(path_);
     if (!now.text.empty()) {  // else it has gone since
       const Holder holder = find_holder(now.text, path_.parent_path());
       const double age = age_seconds(now, claim);
-      const bool watched = first.has_value();
-      if (!watched) {
+      const Clock::time_point this_look = Clock::now();
+      const bool begins = !first.has_value();
+      if (begins) {
         first = now;
-        first_seen = Clock::now();
+      } else {
+        watched += std::min(std::chrono::duration<double>(this_look - last_look).count(), kLongestWatchSeconds);
       }
+      last_look = this_look;
       // By this clock too, for a file system whose clock was set back.
-      const double quiet = std::max(age, std::chrono::duration<double>(Clock::now() - first_seen).count());
+      const double quiet = std::max(age, watched);
       const double limit = holder == Holder::kHere ? timing_.stale_seconds : timing_.quiet_seconds;
-      if (holder == Holder::kGone || (now == *first && quiet > limit)) {
+      const bool moved = now != *first, silent = !moved && quiet > limit;
+      // An old stamp alone may be that of a holder that stood still for a while and lives.
+      if (holder == Holder::kGone || (silent && watched >= timing_.watch_seconds)) {
         if (take_over(path_, now.text, claim, timing_.quiet_seconds)) return;
-      } else if (holder == Holder::kHere || now != *first) {
+      } else if (moved || (holder == Holder::kHere && !silent)) {
         throw Error(
             ErrorKind::kCannotCreate,
             fmt::format("{} is in use by {}, which gave a sign of life {:.0f} s ago: wait for its end, stop it, or "
                         "choose another run.dir",
                         run, describe_holder(now.text), std::max(age, 0.0)));
-      } else if (!watched) {
+      } else if (begins) {
         say(fmt::format(
             "{} was taken by {}, whose last sign of life is {:.0f} s old; if there is none for {:.0f} s, this "
             "run takes it over",
-            run, describe_holder(now.text), std::max(age, 0.0), limit - quiet));
+            run, describe_holder(now.text), std::max(age, 0.0), std::max(limit - quiet, timing_.watch_seconds)));
       }
     }
     std::this_thread::sleep_for(kPoll);

@@ -18,6 +18,7 @@ namespace retain {
 
 struct LockTiming {
   double renew_seconds = 4;
+  double watch_seconds = 5;   ///< longer than a renewal takes: so long a newcomer itself must have seen no new stamp
   double quiet_seconds = 12;  ///< without a new stamp, after which a holder that cannot be seen counts as gone
   double stale_seconds = 60;  ///< the same for one of this machine that is there: it may be stopped, or busy
 };

@@ -105,21 +105,35 @@ TEST(RunLock, OfAnotherHostIsRefusedWhenItsStampMoves) {
   holder.join();
 }
 
+TEST(RunLock, StaysWithAHolderThatStoodStillLongAndLives) {
+  const TemporaryDirectory elsewhere, here;
+  write_all(elsewhere.path() / "LOCK", kElsewhere);
+  const RunLock held(here.path(), {.renew_seconds = 1000});
+  for (const Path& run : {elsewhere.path(), here.path()}) {
+    age(run / "LOCK", 1000);
+    const auto wake_the_holder = [&](const std::string&) { age(run / "LOCK", 0); };
+    EXPECT_THAT(error_of(ErrorKind::kCannotCreate, [&] { const RunLock lock(run, {}, wake_the_holder); }),
+                HasSubstr("in use by process"));
+  }
+  held.check_held();
+}
+
 TEST(RunLock, OfAFolderThatThisOneWasCopiedFromIsNotInUse) {
   const TemporaryDirectory original, copy;
   const RunLock lock(original.path());
   std::filesystem::copy_file(original.path() / "LOCK", copy.path() / "LOCK");
-  const RunLock second(copy.path(), {.quiet_seconds = 0.1});
+  const RunLock second(copy.path(), {.watch_seconds = 0, .quiet_seconds = 0.1});
   second.check_held();
   lock.check_held();
-  error_of(ErrorKind::kCannotCreate, [&] { const RunLock third(original.path(), {.quiet_seconds = 0}); });
+  error_of(ErrorKind::kCannotCreate,
+           [&] { const RunLock third(original.path(), {.watch_seconds = 0, .quiet_seconds = 0}); });
 }
 
 TEST(RunLock, TellsItsOldHolderThatItWasTakenOver) {
   const TemporaryDirectory run;
   const RunLock old(run.path(), {.renew_seconds = 1000});
   age(run.path() / "LOCK", 61);  // as if the holder had been stopped for a minute
-  const RunLock lock(run.path());
+  const RunLock lock(run.path(), {.watch_seconds = 0.1});
   lock.check_held();
   EXPECT_THAT(error_of(ErrorKind::kCannotCreate, [&] { old.check_held(); }), HasSubstr("taken over by process"));
 }
