@@ -53,7 +53,8 @@ std::string find_violation(const Path& run, int64_t acknowledged, int64_t attemp
   std::string problem;
   try {
     run_ranks(1, [&](Communicator& host) {
-      const RunLock lock(run, {.quiet_seconds = 0});  // a torn one of a wrong writer needs no patience here
+      const RunLock lock(
+          run, {.watch_seconds = 0, .quiet_seconds = 0});  // a torn one of a wrong writer needs no patience here
       const std::optional<Checkpoint> checkpoint = open_newest(host, run, true, ignore_log);
       const int64_t step = checkpoint ? checkpoint->state().step : 0;
       if (step < acknowledged || step > attempted) {
@@ -220,7 +221,7 @@ TEST_F(LiveFault, FailureOfEveryReadingCallCostsNoCheckpoint) {
   const int64_t reads = std::atoll(read_all(count).c_str());
   ASSERT_GT(reads, 50);
   const std::vector<std::string> modes = {"eio", "estale", "emfile", "eacces", "enoent"};
-  int reported = 0;
+  int reported = 0, failed_lists = 0;
   for (int64_t at = 1; at <= reads; ++at) {
     for (size_t i = 0; i < modes.size(); ++i) {
       if (!full() && static_cast<size_t>(at) % modes.size() != i) continue;
@@ -230,6 +231,7 @@ TEST_F(LiveFault, FailureOfEveryReadingCallCostsNoCheckpoint) {
           run_program(run(), kTarget, 1, concat("FAULT_CALLS=read FAULT_AT=", at, " FAULT_MODE=", modes[i]));
       EXPECT_THAT(code, ::testing::AnyOf(0, 73, 74)) << output_of(run());
       reported += code != 0 ? 1 : 0;
+      failed_lists += output_of(run()).find("list " + run().string()) != std::string::npos ? 1 : 0;
       EXPECT_THAT(output_of(run()), ::testing::Not(::testing::AnyOf(::testing::HasSubstr("resumed 0"),
                                                                     ::testing::HasSubstr("is damaged"))));
       EXPECT_THAT(list_set_aside(checkpoints_directory(run())), ::testing::IsEmpty()) << "nothing is damaged";
@@ -243,6 +245,7 @@ TEST_F(LiveFault, FailureOfEveryReadingCallCostsNoCheckpoint) {
     }
   }
   EXPECT_GT(4 * reported, reads) << "many calls matter";
+  EXPECT_GT(failed_lists, 0) << "the lists of folders are among them";
 }
 
 TEST_F(LiveFault, ADiskThatCannotAllocateTakesASaveWithNoMoreWrites) {

@@ -1,9 +1,8 @@
 // Preloaded into a process, it sits between the process and every call that changes or reads files below FAULT_DIR.
 //   FAULT_DIR         the watched directory; without it nothing is done
 //   FAULT_RANK        only this rank's calls are counted for FAULT_AT (default: any)
-//   FAULT_CALLS       "read": those that read are counted (open, openat, opendir, readdir, read, pread, fstat, stat,
-//   lstat);
-//                     else those that change something
+//   FAULT_CALLS       "read": those that read are counted (open, openat, opendir, fdopendir, readdir, read, pread,
+//                     fstat, stat, lstat); else those that change something
 //   FAULT_AT=n        at the n-th call (from 1) of such a rank …
 //   FAULT_MODE        kill: the process dies before it; torn: half of a write is done, other calls whole, then it dies;
 //                     eio, enospc, estale, emfile, eacces, enoent: the call fails (a failed fsync or close of the same
@@ -213,6 +212,19 @@ int open_file(const char* function, const char* path, int flags, mode_t mode) {
   return descriptor;
 }
 
+// Relative to an open folder nothing is watched.
+int open_file_at(const char* function, int folder, const char* path, int flags, mode_t mode) {
+  if (folder == AT_FDCWD || (path && path[0] == '/'))
+    return open_file(function == std::string_view("openat") ? "open" : "open64", path, flags, mode);
+  return next<int(int, const char*, int, ...)>(function)(folder, path, flags, mode);
+}
+
+struct dirent* read_list(const char* function, DIR* list) {
+  Shim& shim = Shim::instance();
+  if (shim.watches(list) && shim.fails_to_read()) return nullptr;
+  return next<struct dirent*(DIR*)>(function)(list);
+}
+
 mode_t mode_argument(int flags, va_list arguments) {
   return (flags & O_CREAT) != 0 ? static_cast<mode_t>(va_arg(arguments, int)) : 0;
 }
@@ -288,6 +300,22 @@ int open64(const char* path, int flags, ...) {
   return open_file("open64", path, flags, mode);
 }
 
+int openat(int folder, const char* path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const mode_t mode = mode_argument(flags, arguments);
+  va_end(arguments);
+  return open_file_at("openat", folder, path, flags, mode);
+}
+
+int openat64(int folder, const char* path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const mode_t mode = mode_argument(flags, arguments);
+  va_end(arguments);
+  return open_file_at("openat64", folder, path, flags, mode);
+}
+
 int close(int descriptor) {
   Shim::instance().forget(descriptor);
   return next<int(int)>("close")(descriptor);
@@ -341,10 +369,21 @@ DIR* opendir(const char* path) {
   if (list) shim.remember(list);
   return list;
 }
-struct dirent* readdir(DIR* list) {
+DIR* fdopendir(int descriptor) {
   Shim& shim = Shim::instance();
-  if (shim.watches(list) && shim.fails_to_read()) return nullptr;
-  return next<struct dirent*(DIR*)>("readdir")(list);
+  if (!shim.path_of(descriptor)) return next<DIR*(int)>("fdopendir")(descriptor);
+  if (shim.fails_to_read()) return nullptr;
+  DIR* list = next<DIR*(int)>("fdopendir")(descriptor);
+  if (!list) return nullptr;
+  shim.remember(list);
+  shim.forget(descriptor);  // closedir() closes it
+  return list;
+}
+struct dirent* readdir(DIR* list) {
+  return read_list("readdir", list);
+}
+struct dirent64* readdir64(DIR* list) {
+  return reinterpret_cast<struct dirent64*>(read_list("readdir64", list));
 }
 int closedir(DIR* list) {
   Shim::instance().forget(list);
