@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <system_error>
 
 #include "launch/host_memory.h"
 #include "parallel/agreement.h"
