@@ -315,6 +315,11 @@ int openat64(int folder, const char* path, int flags, ...) {
   va_end(arguments);
   return open_file_at("openat64", folder, path, flags, mode);
 }
+// The same in libraries that were built with _FORTIFY_SOURCE, as libstdc++ is on Ubuntu.
+int __open_2(const char* path, int flags) { return open_file("open", path, flags, 0); }
+int __open64_2(const char* path, int flags) { return open_file("open64", path, flags, 0); }
+int __openat_2(int folder, const char* path, int flags) { return open_file_at("openat", folder, path, flags, 0); }
+int __openat64_2(int folder, const char* path, int flags) { return open_file_at("openat64", folder, path, flags, 0); }
 
 int close(int descriptor) {
   Shim::instance().forget(descriptor);

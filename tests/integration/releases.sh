@@ -2,6 +2,7 @@
 # that it gave, and goes on along the losses that followed, alone and on two ranks; it generates, and its weights begin
 # new runs. See tests/releases/.
 . "$(dirname "$0")/common.sh"
+export CUDA_VISIBLE_DEVICES=  # the figures are those of CPUs
 # follows TOLERANCE FILE WANTED: "step loss" lines are all there, and near
 follows() {
   [ -s "$2" ] && [ "$(lines "$2")" = "$(lines "$3")" ] || { paste "$2" "$3"; fail "other steps than were recorded"; }
