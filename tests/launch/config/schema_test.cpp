@@ -122,7 +122,8 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
 TEST(ConfigSchema, AResumeMayChangeEverythingButTheModelAndWhatDecidesWhichTokensAreSeenIfAllowed) {
   std::string keys;
   for (const std::string& key : changeable_keys()) keys += key + " ";
-  EXPECT_EQ(keys, "run.seed data.tokenizer data.contents data.seq_len data.end_of_document data.reset_state_at_documents ");
+  EXPECT_EQ(keys,
+            "run.seed data.tokenizer data.contents data.seq_len data.end_of_document data.reset_state_at_documents ");
   for (const auto& [key, about] : run_keys(Config()))
     EXPECT_EQ(about.resume, key.starts_with("model.")                   ? Resume::kMustAgree
                             : keys.find(key + " ") != std::string::npos ? Resume::kIfAllowed
