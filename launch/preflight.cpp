@@ -2,14 +2,11 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <filesystem>
-#include <system_error>
-
 #include "launch/host_memory.h"
 #include "parallel/agreement.h"
 #include "trainer/data/loader.h"
 #include "trainer/plan/memory_advice.h"
+#include "trainer/run/run_directory.h"
 
 namespace retain {
 
@@ -92,11 +89,7 @@ void check_memory(Communicator& host, const Config& config, const Target& target
 void check_beginning(Communicator& host, const TrainOptions& options, const RunConfig& run) {
   const auto look = [&] {
     if (options.init_from.empty() || options.resume == "never") return;
-    std::error_code error;  // of a path that cannot be followed: whoever opens it names that
-    const auto of = std::filesystem::weakly_canonical(options.init_from, error),
-               dir = error ? of : std::filesystem::weakly_canonical(run.dir, error);
-    if (error) return;
-    if (std::mismatch(dir.begin(), dir.end(), of.begin(), of.end()).first != dir.end()) return;
+    if (!RunDirectory(run.dir).holds(options.init_from)) return;
     throw Error(ErrorKind::kUsage,
                 concat("--init-from: ", options.init_from, " is of the run in run.dir itself, which the same command ",
                        "continues: choose another run.dir for a new run, or --resume never to begin this one anew"));

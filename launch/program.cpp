@@ -11,15 +11,12 @@
 namespace retain {
 namespace {
 
-/// One write, so that messages of several ranks do not mix.
-void print_error(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stderr); }
-
 /// stdout may have failed long ago (a full disk); only now does anybody look.
 int finish(int code) {
   std::cout.flush();
   const bool written = std::cout.good() && std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
   if (written || code != 0) return code;
-  print_error("retain: stdout could not be written\n");
+  std::fputs("retain: stdout could not be written\n", stderr);
   return static_cast<int>(ErrorKind::kIo);
 }
 

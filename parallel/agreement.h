@@ -73,5 +73,11 @@ std::vector<std::string> gather_texts(Communicator& host, const std::string& min
 Outcome agree(Communicator& host, const Outcome& mine);
 /// root's outcome on every rank.
 Outcome broadcast_outcome(Communicator& host, const Outcome& mine, int root);
+/// Work that rank 0 does for all: what it throws there, every rank throws as a SharedError.
+template <std::invocable Work>
+void do_on_rank_0(Communicator& host, Work&& work) {
+  const Outcome mine = host.rank() == 0 ? attempt(std::forward<Work>(work)) : Outcome{};
+  broadcast_outcome(host, mine, 0).throw_if_failed();
+}
 
 }  // namespace retain

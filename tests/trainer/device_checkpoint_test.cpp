@@ -96,6 +96,7 @@ void train(const Device& device, const Config& config, int64_t steps) {
   const auto mesh = make_single_mesh();
   Log log({.directory = config.run.dir});
   TrainingRun run(*backend, *mesh, log, config, device.target(), identity_of(config), {}, nullptr);
+  run.begin();
   auto done = static_cast<int64_t>(losses_of(config).size());
   const RunOutcome outcome = run.run([&] { return Wishes{.stop = ++done == steps}; });
   EXPECT_EQ(outcome, steps < config.steps() ? RunOutcome::kStopped : RunOutcome::kFinished);

@@ -255,9 +255,8 @@ class OtherPrecision {
 // The verified step, or why it is damaged, alike on all ranks. Throws what says nothing about the data (kIo).
 std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directory, std::string& damage,
                                     const LogLine& log, const LoadTarget* target) {
+  do_on_rank_0(host, [&] { refuse_dangling_link(step_directory); });  // no damage: what was there may come back
   Outcome outcome;
-  if (host.rank() == 0) outcome = attempt([&] { refuse_dangling_link(step_directory); });
-  broadcast_outcome(host, outcome, 0).throw_if_failed();  // no damage: what was there may come back
   std::string text;
   if (host.rank() == 0) {
     outcome = attempt([&] { text = to_text(read_manifest(step_directory)); });
@@ -319,16 +318,12 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
                                       const LogLine& log, const LoadTarget* target) {
   const Path checkpoints = checkpoints_directory(run_directory);
   std::vector<Path> steps, damaged;
-  Outcome outcome;
-  if (host.rank() == 0) {
-    outcome = attempt([&] {
-      for (const StepEntry& entry : list_steps(checkpoints)) steps.push_back(entry.path);
-      for (const SetAsideStep& aside : list_set_aside(checkpoints)) {
-        if (aside.kind == kFoundDamaged) damaged.push_back(aside.path);
-      }
-    });
-  }
-  broadcast_outcome(host, outcome, 0).throw_if_failed();
+  do_on_rank_0(host, [&] {
+    for (const StepEntry& entry : list_steps(checkpoints)) steps.push_back(entry.path);
+    for (const SetAsideStep& aside : list_set_aside(checkpoints)) {
+      if (aside.kind == kFoundDamaged) damaged.push_back(aside.path);
+    }
+  });
   steps = broadcast_paths(host, steps);
   damaged = broadcast_paths(host, damaged);
   if (steps.empty() && damaged.empty()) return std::nullopt;
@@ -339,13 +334,10 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
     std::optional<Checkpoint> checkpoint = open_step(host, step, damage, log, target);
     if (checkpoint) return checkpoint;
     reasons += "\n  " + damage;
-    if (host.rank() == 0) {
+    do_on_rank_0(host, [&] {
       log(concat(step.string(), " is damaged and not used: ", damage));
-      outcome = attempt([&] {
-        if (set_aside_damaged) set_aside(step, kFoundDamaged);
-      });
-    }
-    broadcast_outcome(host, outcome, 0).throw_if_failed();
+      if (set_aside_damaged) set_aside(step, kFoundDamaged);
+    });
   }
   for (const Path& path : damaged) reasons += concat("\n  ", path.string(), " was found damaged before");
   throw SharedError(ErrorKind::kData,
@@ -355,14 +347,10 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
 
 Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log, const LoadTarget* target) {
   int32_t is_run = 0;
-  Outcome outcome;
-  if (host.rank() == 0) {
-    outcome = attempt([&] {
-      refuse_dangling_link(path);
-      is_run = parse_step_name(path.filename()) || !is_gone(path / kManifestFileName) ? 0 : 1;
-    });
-  }
-  broadcast_outcome(host, outcome, 0).throw_if_failed();
+  do_on_rank_0(host, [&] {
+    refuse_dangling_link(path);
+    is_run = parse_step_name(path.filename()) || !is_gone(path / kManifestFileName) ? 0 : 1;
+  });
   host.broadcast(TensorView(&is_run, DType::kInt32, {1}), 0).wait();
   if (is_run) {
     std::optional<Checkpoint> newest = open_newest(host, path, false, log, target);

@@ -200,21 +200,17 @@ SaveResult CheckpointWriter::save(const RunState& run, const std::vector<TensorP
 }
 
 void CheckpointWriter::check_lock() {
-  const Outcome held = attempt([&] {
+  do_on_rank_0(host_, [&] {
     if (lock_) lock_->check_held();
   });
-  broadcast_outcome(host_, held, 0).throw_if_failed();
 }
 
 void check_can_save(Communicator& host, const Path& run_directory, int64_t bytes_on_this_rank) {
   const Path checkpoints = checkpoints_directory(run_directory);
   Path temporary;
-  Outcome outcome;
-  if (host.rank() == 0) outcome = attempt([&] { temporary = create_temporary(checkpoints, 0); });
-  outcome = broadcast_outcome(host, outcome, 0);
-  outcome.throw_if_failed();
+  do_on_rank_0(host, [&] { temporary = create_temporary(checkpoints, 0); });
   temporary = broadcast_text(host, temporary.string(), 0);
-  outcome = attempt([&] {
+  Outcome outcome = attempt([&] {
     File file = File::create(temporary / shard_file_name(host.rank(), host.size()));
     file.preallocate(bytes_on_this_rank);
     file.sync();
@@ -230,7 +226,8 @@ void check_can_save(Communicator& host, const Path& run_directory, int64_t bytes
     if (outcome.ok) outcome = tidy;
   }
   outcome = broadcast_outcome(host, outcome, 0);
-  if (!outcome.ok) throw Error(outcome.kind, concat("cannot save to ", checkpoints.string(), ": ", outcome.message));
+  if (!outcome.ok)
+    throw SharedError(outcome.kind, concat("cannot save to ", checkpoints.string(), ": ", outcome.message));
 }
 
 }  // namespace retain

@@ -63,7 +63,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
 }
 
 void TrainingRun::begin() {
-  refuse_linked_checkpoints();
+  do_on_rank_0(mesh_.host(), [&] { refuse_link(checkpoints_directory(directory_.path())); });
   const std::optional<Checkpoint> checkpoint = open_checkpoint();
   if (checkpoint) {
     set_origin(checkpoint->state());
@@ -71,7 +71,6 @@ void TrainingRun::begin() {
       log_.warn("--init-from ", start_.init_from, " is not used: ", directory_.path(),
                 " holds this run already, which goes on (--resume never would begin it anew)");
   }
-  begun_ = true;
   if (finished()) return tell_finished();
   check_can_save(mesh_.host(), directory_.path(), host_state_.bytes());
   std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
@@ -84,14 +83,9 @@ void TrainingRun::begin() {
     about["weights"] = start_.init_from;
   }
   set_newer_aside(checkpoint.has_value());
+  if (mesh_.world_rank() == 0) metrics_.emplace(log_, step_);
   event(checkpoint ? "resume" : "start", about);
   log_.files().flush(kPatienceWithReports);
-}
-
-void TrainingRun::refuse_linked_checkpoints() {
-  Outcome outcome;
-  if (mesh_.world_rank() == 0) outcome = attempt([&] { refuse_link(checkpoints_directory(directory_.path())); });
-  broadcast_outcome(mesh_.host(), outcome, 0).throw_if_failed();
 }
 
 void TrainingRun::tell_finished() {
@@ -113,7 +107,6 @@ void TrainingRun::set_newer_aside(bool resumed) {
     }
     older_values_held_until_ = resumed ? step_ : newest;
     set_aside_newer(checkpoints, step_);
-    metrics_.emplace(log_, step_);
   }
   mesh_.host().barrier();
 }
@@ -132,7 +125,7 @@ std::optional<Checkpoint> TrainingRun::open_checkpoint() {
   std::optional<Checkpoint> checkpoint;
   if (start_.resume == "auto" || resumes_again()) {
     checkpoint = open_newest(mesh_.host(), directory_.path(), true, say, &target);
-    if (!checkpoint) refuse_lost_checkpoints();
+    if (!checkpoint) do_on_rank_0(mesh_.host(), [&] { directory_.refuse_lost_checkpoints(); });
     if (checkpoint) resumed_from_ = checkpoint->state().resumed_from;
   } else {
     checkpoint = open_verified(mesh_.host(), start_.resume, say, &target);
@@ -143,9 +136,7 @@ std::optional<Checkpoint> TrainingRun::open_checkpoint() {
 
 bool TrainingRun::resumes_again() {
   int32_t again = 0;
-  Outcome outcome;
-  if (mesh_.world_rank() == 0) outcome = attempt([&] { again = went_on_from(start_.resume) ? 1 : 0; });
-  broadcast_outcome(mesh_.host(), outcome, 0).throw_if_failed();
+  do_on_rank_0(mesh_.host(), [&] { again = went_on_from(start_.resume) ? 1 : 0; });
   resumed_from_ = broadcast_text(mesh_.host(), resumed_from_, 0);
   mesh_.host().broadcast(TensorView(&again, DType::kInt32, {1}), 0).wait();
   return again != 0;
@@ -175,12 +166,6 @@ bool TrainingRun::went_on_from(const std::string& path) {
   }
   directory_.refuse_lost_checkpoints();
   return false;
-}
-
-void TrainingRun::refuse_lost_checkpoints() {
-  Outcome outcome;
-  if (mesh_.world_rank() == 0) outcome = attempt([&] { directory_.refuse_lost_checkpoints(); });
-  broadcast_outcome(mesh_.host(), outcome, 0).throw_if_failed();
 }
 
 void TrainingRun::set_origin(const RunState& saved) {
@@ -227,7 +212,6 @@ void TrainingRun::take_weights_from(const std::string& path) {
 }
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
-  if (!begun_) begin();
   if (finished()) return RunOutcome::kFinished;
   log_.info("training ", plan_.parameters.all, " parameters for ", steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",

@@ -47,10 +47,10 @@ class TrainingRun {
   /// can be used, or when the one to continue is of another model or other data. Where nothing is left to train, says
   /// so and writes nothing. Collective.
   void begin();
-  /// Begins, where begin() was not called, and trains to the end. Collective. Throws Error(kDiverged) after ten updates
-  /// in a row whose gradient was not finite, Error(kCannotCreate) when another job took the run over, Error(kDevice)
-  /// when the device fails, under a save too, and the error of a save (Error(kIo) when the disk is full) that the run
-  /// cannot end without or that checkpoint.on_error ends it for.
+  /// Trains to the end, after begin(). Collective. Throws Error(kDiverged) after ten updates in a row whose gradient
+  /// was not finite, Error(kCannotCreate) when another job took the run over, Error(kDevice) when the device fails,
+  /// under a save too, and the error of a save (Error(kIo) when the disk is full) that the run cannot end without or
+  /// that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
   int64_t step() const { return step_; }              ///< finished updates
@@ -66,10 +66,6 @@ class TrainingRun {
   /// The same, on rank 0. Throws Error(kData) where this run had checkpoints of its own and none can be read, unless
   /// `path` is of this run itself, which is told to go back.
   bool went_on_from(const std::string& path);
-  /// A run does not write its checkpoints through a link. Collective.
-  void refuse_linked_checkpoints();
-  /// A run whose records speak of checkpoints does not begin anew because they are not there. Collective.
-  void refuse_lost_checkpoints();
   void set_origin(const RunState& saved);
   /// Why nothing is left to train, and what would make the run go on.
   void tell_finished();
@@ -113,7 +109,6 @@ class TrainingRun {
   CheckpointWriter writer_;
   const RunLock* lock_;
   RunStart start_;
-  bool begun_ = false;
   std::string resumed_from_;             ///< RunState::resumed_from
   Progress origin_;                      ///< where this life of the run began
   int64_t step_ = 0;                     ///< finished updates

@@ -46,6 +46,7 @@ class Run : public ::testing::Test {
     const auto mesh = make_single_mesh();
     Log log({.directory = config.run.dir});
     TrainingRun run(backend, *mesh, log, config, kTarget, identity_of(config), start, nullptr);
+    run.begin();
     return run.run([&] { return wishes; });
   }
 
@@ -375,6 +376,7 @@ class ContinuedRun : public Run {
     RunIdentity identity = identity_of(now);
     identity.read_config = identity_of(before).read_config;
     TrainingRun run(*backend, *mesh, log, now, target, identity, {}, nullptr);
+    run.begin();
     run.run([] { return Wishes{}; });
   }
 };
