@@ -94,10 +94,10 @@ Session::Session(const Target& target, const MeshShape& shape, const MpiEnvironm
                  std::unique_ptr<Communicator> host) {
   const int local_rank = local_place(mpi).rank;
   backend_ = make_backend(target, local_rank);
-  std::unique_ptr<Communicator> tensors = target.device == DeviceKind::kCuda
-                                              ? make_nccl_communicator(*host, device_of(local_rank), backend_->stream())
-                                              : make_host_communicator(mpi);
-  mesh_ = std::make_unique<Mesh>(shape, std::move(host), std::move(tensors));
+  const MakeTensorGroup make = target.device == DeviceKind::kCuda
+                                   ? make_nccl_groups(*host, device_of(local_rank), backend_->stream())
+                                   : same_group;
+  mesh_ = std::make_unique<Mesh>(shape, std::move(host), make);
 }
 
 }  // namespace retain

@@ -70,7 +70,7 @@ class Communicator {
   virtual Pending receive(const TensorView& x, int peer) = 0;
   virtual void barrier() = 0;
 
-  /// The group of those ranks that give the same colour, ordered by (key, rank). Collective.
+  /// The group of those ranks that give the same colour, ordered by (key, rank). Collective. Host memory alone.
   virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
 
   /// Ends what is under way on this rank, whatever the others do: before the process ends because of an error. The

@@ -2,6 +2,7 @@
 // backend, and one over host memory for control messages. Owns its communicators.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "parallel/communicator.h"
@@ -9,11 +10,19 @@
 
 namespace retain {
 
+/// Of a group over host memory makes the group of the same ranks that moves the backend's tensors. Collective over the
+/// group.
+using MakeTensorGroup = std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator> host_group)>;
+
+/// Where the backend's memory is the host's: that group itself.
+std::unique_ptr<Communicator> same_group(std::unique_ptr<Communicator> host_group);
+
 class Mesh {
  public:
-  /// `host` moves host memory (control messages, configuration, votes), `tensors` moves the backend's memory; both span
-  /// the whole world, ranked alike, and are owned by the mesh. Collective. shape.ranks() must be the world's size.
-  Mesh(MeshShape shape, std::unique_ptr<Communicator> host, std::unique_ptr<Communicator> tensors);
+  /// `host` moves host memory (control messages, configuration, votes) and spans the whole world; each axis is a part
+  /// of it, of which `make` makes the axis's group: no group for tensors spans more than an axis. Collective.
+  /// shape.ranks() must be the world's size.
+  Mesh(MeshShape shape, std::unique_ptr<Communicator> host, const MakeTensorGroup& make = same_group);
 
   const MeshShape& shape() const { return shape_; }
   const MeshCoordinate& at() const { return at_; }
@@ -23,14 +32,13 @@ class Mesh {
   void abort() noexcept;
 
   Communicator& host() { return *host_; }
-  Communicator& world() { return *world_; }
   Communicator& tp() { return *tp_; }              ///< ranks that hold other heads of the same tokens
   Communicator& cp() { return *cp_; }              ///< ranks that hold other segments of the same sequences
   Communicator& replicas() { return *replicas_; }  ///< dp × cp: ranks that hold the same parameters
 
  private:
   MeshShape shape_;
-  std::unique_ptr<Communicator> host_, world_;
+  std::unique_ptr<Communicator> host_;
   MeshCoordinate at_;
   std::unique_ptr<Communicator> tp_, cp_, replicas_;
 };

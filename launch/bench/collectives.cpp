@@ -30,7 +30,7 @@ void exchange(Communicator& world, Collective collective, const TensorView& whol
 
 int measure(Session& session, const bench::Operand& operand, const BenchCollectivesOptions& options,
             const Target& target) {
-  Communicator& world = session.mesh().world();
+  Communicator& world = session.mesh().replicas();  // all ranks
   const int ranks = world.size();
 
   Report report("collectives", {{"collective"}, {"bytes"}, {"us", 1}, {"algorithm_gb_per_s", 2}, {"bus_gb_per_s", 2}});

@@ -1,9 +1,7 @@
 #include "parallel/nccl/nccl_communicator.h"
 
-#include <algorithm>
 #include <array>
 #include <thread>
-#include <type_traits>
 #include <vector>
 
 #include "kernels/cuda/handles.h"
@@ -14,9 +12,6 @@
 
 namespace retain {
 namespace {
-
-// Collectives that may be under way with an event each; beyond that, an earlier wait() waits for a later one too.
-constexpr int64_t kEvents = 8;
 
 ncclDataType_t nccl_type(DType dtype) {
   switch (dtype) {
@@ -64,17 +59,11 @@ NcclGroup make_group(const ncclUniqueId& id, int rank, int size, std::chrono::se
 
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(NcclGroup group, int device, cudaStream_t compute)
-      : group_(std::move(group)),
-        device_(device),
-        compute_(compute),
-        stream_(make_urgent_stream()),
-        ready_(cuda::make_event()) {
+  NcclCommunicator(NcclGroup group, cudaStream_t compute)
+      : group_(std::move(group)), compute_(compute), stream_(make_urgent_stream()), ready_(cuda::make_event()) {
     NCCL_CHECK(group_.get(), ncclCommUserRank(group_.get(), &rank_));
     NCCL_CHECK(group_.get(), ncclCommCount(group_.get(), &size_));
-    for (cuda::Event& event : done_) event = cuda::make_event();
-    scratch_ =
-        cuda::allocate_device(size_ * static_cast<int64_t>(sizeof(ncclUniqueId)), "scratch of an NCCL communicator");
+    scratch_ = cuda::allocate_device(int64_t{sizeof(int)}, "scratch of an NCCL communicator");
   }
   // First, because freeing memory waits for the device, and the device may wait for a dead rank.
   ~NcclCommunicator() override { group_.close(); }
@@ -130,31 +119,14 @@ class NcclCommunicator final : public Communicator {
     await_stream("barrier");
   }
 
-  // Every group is set up with an id of its own: ncclCommSplit of a non-blocking group leaves its result unset for a
-  // while without saying for how long (NCCL issues 1472, 1605).
-  std::unique_ptr<Communicator> split(int color, int key) override {
-    RETAIN_CHECK(color >= 0, "split with the colour ", color);
-    const std::vector<Wish> wishes = gather(Wish{color, key});
-    std::vector<int> members;
-    for (int r = 0; r < size_; ++r) {
-      if (wishes[static_cast<std::size_t>(r)].color == color) members.push_back(r);
-    }
-    std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
-      return wishes[static_cast<std::size_t>(a)].key < wishes[static_cast<std::size_t>(b)].key;
-    });
-    ncclUniqueId id{};
-    if (members.size() > 1 && members.front() == rank_) NCCL_CHECK(nullptr, ncclGetUniqueId(&id));
-    id = gather(id)[static_cast<std::size_t>(members.front())];
-    if (members.size() == 1) return make_self_communicator();
-    const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
-    return std::make_unique<NcclCommunicator>(
-        make_group(id, static_cast<int>(place), static_cast<int>(members.size()), group_.deadline()), device_,
-        compute_);
+  // ncclCommSplit of a non-blocking group leaves its result unset for a while without saying for how long (NCCL issues
+  // 1472, 1605), and the group of all ranks, which is the slowest to set up, would serve nothing else.
+  std::unique_ptr<Communicator> split(int, int) override {
+    throw Error(ErrorKind::kInternal, "an NCCL group is made of a part of a host group (make_nccl_groups), not split");
   }
 
  private:
   ncclComm_t comm() const { return group_.get(); }
-  cuda::Event& done(int64_t ticket) { return done_[static_cast<std::size_t>(ticket % kEvents)]; }
 
   /// Queues a collective behind the compute stream. A group that failed stays failed.
   template <class Start>
@@ -164,14 +136,20 @@ class NcclCommunicator final : public Communicator {
     CUDA_CHECK(cudaEventRecord(ready_.get(), compute_));
     CUDA_CHECK(cudaStreamWaitEvent(stream_.get(), ready_.get(), 0));
     group_.settle(start(), call);
-    const int64_t ticket = ++tickets_;
-    CUDA_CHECK(cudaEventRecord(done(ticket).get(), stream_.get()));
+    if (unused_.empty()) {
+      unused_.push_back(std::ssize(done_));
+      done_.push_back(cuda::make_event());
+    }
+    const int64_t ticket = unused_.back();
+    CUDA_CHECK(cudaEventRecord(done_[static_cast<std::size_t>(ticket)].get(), stream_.get()));
+    unused_.pop_back();
     return Pending(this, ticket);
   }
 
   void wait(int64_t ticket) override {
     group_.check_health();
-    CUDA_CHECK(cudaStreamWaitEvent(compute_, done(ticket).get(), 0));
+    CUDA_CHECK(cudaStreamWaitEvent(compute_, done_[static_cast<std::size_t>(ticket)].get(), 0));
+    unused_.push_back(ticket);  // the compute stream waits for what was recorded until now, whatever is recorded next
   }
 
   /// The host waits for the communicator's stream, but not for ever.
@@ -191,35 +169,14 @@ class NcclCommunicator final : public Communicator {
     }
   }
 
-  struct Wish {
-    int color = 0, key = 0;
-  };
-
-  /// One small value of every rank, on the host.
-  template <class T>
-  std::vector<T> gather(const T& own) {
-    static_assert(sizeof(T) <= sizeof(ncclUniqueId) && std::is_trivially_copyable_v<T>);
-    const TensorView all(scratch_.get(), DType::kUint8, {size_, static_cast<int64_t>(sizeof(T))});
-    const TensorView mine = all.slice(0, rank_, 1);
-    CUDA_CHECK(cudaMemcpyAsync(mine.data, &own, sizeof(T), cudaMemcpyHostToDevice, stream_.get()));
-    all_gather(all, mine).wait();
-    await_stream("exchange of a split");
-    std::vector<T> values(static_cast<std::size_t>(size_));
-    CUDA_CHECK(
-        cudaMemcpyAsync(values.data(), all.data, values.size() * sizeof(T), cudaMemcpyDeviceToHost, stream_.get()));
-    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
-    return values;
-  }
-
   NcclGroup group_;
-  int device_;
   cudaStream_t compute_;
   cuda::Stream stream_;
   cuda::Event ready_;
-  std::array<cuda::Event, kEvents> done_;
+  std::vector<cuda::Event> done_;  // a ticket is the place of its event
+  std::vector<int64_t> unused_;    // tickets that were waited for
   cuda::DeviceMemory scratch_;
   int rank_ = 0, size_ = 1;
-  int64_t tickets_ = 0;
 };
 
 /// Throws on all ranks alike when two of them share a GPU.
@@ -230,19 +187,29 @@ void refuse_shared_gpu(Communicator& host, int device) {
   if (!trouble.empty()) throw SharedError(ErrorKind::kDevice, trouble);
 }
 
-}  // namespace
-
-std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, int device, void* compute_stream,
-                                                     const NcclOptions& options) {
+/// The NCCL group of the ranks of `host`, each on a GPU of its own.
+std::unique_ptr<Communicator> join(Communicator& host, int device, void* compute_stream, const NcclOptions& options) {
   if (host.size() == 1) return make_self_communicator();
   CUDA_CHECK(cudaSetDevice(device));
-  refuse_shared_gpu(host, device);
   ncclUniqueId id{};
   if (host.rank() == 0) NCCL_CHECK(nullptr, ncclGetUniqueId(&id));
   host.broadcast(TensorView(id.internal, DType::kUint8, {NCCL_UNIQUE_ID_BYTES}), 0).wait();
 
-  return std::make_unique<NcclCommunicator>(make_group(id, host.rank(), host.size(), options.deadline), device,
+  return std::make_unique<NcclCommunicator>(make_group(id, host.rank(), host.size(), options.deadline),
                                             static_cast<cudaStream_t>(compute_stream));
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, int device, void* compute_stream,
+                                                     const NcclOptions& options) {
+  if (host.size() > 1) refuse_shared_gpu(host, device);
+  return join(host, device, compute_stream, options);
+}
+
+MakeTensorGroup make_nccl_groups(Communicator& world, int device, void* compute_stream, const NcclOptions& options) {
+  if (world.size() > 1) refuse_shared_gpu(world, device);
+  return [=](std::unique_ptr<Communicator> group) { return join(*group, device, compute_stream, options); };
 }
 
 }  // namespace retain

@@ -8,7 +8,7 @@
 #include "parallel/communicator.h"
 
 #if NCCL_VERSION_CODE < NCCL_VERSION(2, 18, 0)
-#error "Retain needs NCCL 2.18 or newer (ncclCommSplit)"
+#error "Retain needs NCCL 2.18 or newer"
 #endif
 
 namespace retain {

@@ -9,4 +9,10 @@ std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, int, vo
               "this build of retain has no NCCL; configure with -DRETAIN_CUDA=ON where nvcc and NCCL are installed");
 }
 
+MakeTensorGroup make_nccl_groups(Communicator&, int device, void* compute_stream, const NcclOptions& options) {
+  return [=](std::unique_ptr<Communicator> group) {
+    return make_nccl_communicator(*group, device, compute_stream, options);
+  };
+}
+
 }  // namespace retain

@@ -12,9 +12,7 @@ namespace {
 
 constexpr int64_t kPerRank = 300;
 
-Mesh mesh_of(Communicator& world, const MeshShape& shape) {
-  return Mesh(shape, world.split(0, world.rank()), world.split(0, world.rank()));
-}
+Mesh mesh_of(Communicator& world, const MeshShape& shape) { return Mesh(shape, world.split(0, world.rank())); }
 
 // A buffer of kPerRank elements a replica as one bucket, and as three uneven ones.
 std::vector<std::vector<Range>> cuts(int replicas) {

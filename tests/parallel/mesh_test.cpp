@@ -19,7 +19,7 @@ std::vector<int32_t> members(Communicator& axis, int world_rank) {
 }
 
 void check_mesh(const MeshShape& shape, Communicator& world) {
-  Mesh mesh(shape, world.split(0, world.rank()), world.split(0, world.rank()));
+  Mesh mesh(shape, world.split(0, world.rank()));
   const MeshCoordinate at = coordinate_of(shape, world.rank());
   std::vector<int32_t> tp, cp, replicas;
   for (int r = 0; r < shape.ranks(); ++r) {
@@ -51,7 +51,7 @@ TEST(Mesh, EachAxisJoinsTheRanksThatDifferInItAlone) {
 TEST(Mesh, AShapeThatDoesNotFitTheWorldIsRefused) {
   test::on_every_group([](Communicator& world) {
     const MeshShape shape{world.size(), 2, 1};
-    EXPECT_THROW(Mesh(shape, world.split(0, 0), world.split(0, 0)), Error);
+    EXPECT_THROW(Mesh(shape, world.split(0, 0)), Error);
   });
 }
 

@@ -168,17 +168,17 @@ TEST_F(Nccl, RepeatsGiveTheSameBitsOnEveryRank) {
   });
 }
 
-TEST_F(Nccl, AMeshSplitsTheGroup) {
+TEST_F(Nccl, AMeshHasAGroupOnEveryAxis) {
   test::on_every_group([](Communicator& world) {
     const auto backend = make_cuda_backend(world.rank());
     Mesh mesh({1, 1, world.size()}, world.split(0, world.rank()),
-              make_nccl_communicator(world, world.rank(), backend->stream()));
+              make_nccl_groups(world, world.rank(), backend->stream()));
     EXPECT_STREQ(mesh.tp().name(), "nccl");
     EXPECT_STREQ(mesh.replicas().name(), "self");
     Device<float> x(*backend, {static_cast<float>(world.rank() + 1)});
     mesh.tp().all_reduce(x.view, ReduceOp::kSum).wait();
     EXPECT_EQ(x.read()[0], static_cast<float>(world.size() * (world.size() + 1) / 2));
-    mesh.world().barrier();
+    mesh.host().barrier();
   });
 }
 

@@ -99,11 +99,10 @@ std::vector<std::vector<double>> gather_whole(Trainer& trainer, const TensorView
   return whole;
 }
 
-TinyResult train_tiny(const Config& config, DType compute, int steps, std::unique_ptr<Communicator> host,
-                      std::unique_ptr<Communicator> tensors) {
+TinyResult train_tiny(const Config& config, DType compute, int steps, std::unique_ptr<Communicator> ranks) {
   const auto backend = make_cpu_backend(1);
-  const MeshShape shape = config.mesh(host->size());
-  Mesh mesh(shape, std::move(host), std::move(tensors));
+  const MeshShape shape = config.mesh(ranks->size());
+  Mesh mesh(shape, std::move(ranks));
   Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1});
   TinyResult result;
   for (int i = 0; i < steps; ++i) {

@@ -40,9 +40,8 @@ struct TinyResult {
   std::vector<std::vector<double>> weights;          ///< after the last step
 };
 
-/// Trains `steps` steps on the CPU over the ranks of the communicators (which it owns).
-TinyResult train_tiny(const Config& config, DType compute, int steps, std::unique_ptr<Communicator> host,
-                      std::unique_ptr<Communicator> tensors);
+/// Trains `steps` steps on the CPU over the ranks of the communicator (which it owns).
+TinyResult train_tiny(const Config& config, DType compute, int steps, std::unique_ptr<Communicator> ranks);
 
 /// The whole tensors of a flat buffer, put together over tp: collective over the mesh.
 std::vector<std::vector<double>> gather_whole(Trainer& trainer, const TensorView& flat);

@@ -58,13 +58,12 @@ void compare_layouts(Communicator& group, const std::string& directory, DType co
   for (const Variant& variant : variants()) {
     Config config = tiny_config(directory);
     variant.change(config);
-    const TinyResult one = train_tiny(config, compute, 20, make_self_communicator(), make_self_communicator());
+    const TinyResult one = train_tiny(config, compute, 20, make_self_communicator());
     ASSERT_LT(one.losses.back(), one.losses.front()) << "nothing was learned: the comparison would be empty";
     for (const MeshShape& mesh : meshes_of(group.size())) {
       config.parallel.cp = mesh.cp;
       config.parallel.tp = mesh.tp;
-      const TinyResult many =
-          train_tiny(config, compute, 20, group.split(0, group.rank()), group.split(0, group.rank()));
+      const TinyResult many = train_tiny(config, compute, 20, group.split(0, group.rank()));
       const std::string where = std::string(variant.name) + " " + mesh.describe();
       for (size_t i = 0; i < one.losses.size(); ++i) {
         EXPECT_NEAR(many.losses[i], one.losses[i], loss_tolerance) << where << " step " << i;

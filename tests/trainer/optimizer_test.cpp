@@ -87,9 +87,9 @@ TEST(Step, DecayLeavesNormWeightsAlone) {
   config.optimizer.lr = 1e-12;  // gradients move nothing
   config.optimizer.weight_decay = 1e11;
   config.schedule.warmup_steps = 0;
-  const auto trained = train_tiny(config, DType::kFloat64, 1, make_self_communicator(), make_self_communicator());
+  const auto trained = train_tiny(config, DType::kFloat64, 1, make_self_communicator());
   config.optimizer.weight_decay = 0;
-  const auto kept = train_tiny(config, DType::kFloat64, 1, make_self_communicator(), make_self_communicator());
+  const auto kept = train_tiny(config, DType::kFloat64, 1, make_self_communicator());
   const ParameterLayout layout(config.model, 0, 1, 1);
   for (size_t p = 0; p < layout.parameters.size(); ++p) {
     const double factor = layout.parameters[p].rank == 2 ? 0.9 : 1.0;
@@ -104,9 +104,9 @@ TEST(Step, ClippingKeepsTheDirectionAndReportsTheWholeNorm) {
   write_tiny_text(directory.path());
   Config config = tiny_config(directory.path());
   config.optimizer.clip = 1e-3;
-  const auto clipped = train_tiny(config, DType::kFloat64, 3, make_self_communicator(), make_self_communicator());
+  const auto clipped = train_tiny(config, DType::kFloat64, 3, make_self_communicator());
   config.optimizer.clip = 0;
-  const auto free_run = train_tiny(config, DType::kFloat64, 3, make_self_communicator(), make_self_communicator());
+  const auto free_run = train_tiny(config, DType::kFloat64, 3, make_self_communicator());
   EXPECT_DOUBLE_EQ(clipped.grad_norms[0], free_run.grad_norms[0]);
   EXPECT_GT(clipped.grad_norms[0], 0.1);
   double sum = 0;
@@ -120,9 +120,9 @@ TEST(Step, AccumulatedMicroBatchesAreOneBatch) {
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());
   Config config = tiny_config(directory.path());
-  const auto four = train_tiny(config, DType::kFloat64, 5, make_self_communicator(), make_self_communicator());
+  const auto four = train_tiny(config, DType::kFloat64, 5, make_self_communicator());
   config.train.micro_batch_tokens = 256;
-  const auto one = train_tiny(config, DType::kFloat64, 5, make_self_communicator(), make_self_communicator());
+  const auto one = train_tiny(config, DType::kFloat64, 5, make_self_communicator());
   for (size_t i = 0; i < one.losses.size(); ++i) EXPECT_NEAR(four.losses[i], one.losses[i], 1e-9);
 }
 

@@ -63,9 +63,8 @@ void reshard(Communicator& world, const Device& device, const MeshShape& both, i
   {
     config.parallel = {.dp = both.dp, .cp = both.cp, .tp = both.tp, .zero = zero};
     const auto backend = device.make(world.rank());
-    Mesh mesh(
-        both, world.split(0, world.rank()),
-        device.cuda ? make_nccl_communicator(world, world.rank(), backend->stream()) : world.split(0, world.rank()));
+    Mesh mesh(both, world.split(0, world.rank()),
+              device.cuda ? make_nccl_groups(world, world.rank(), backend->stream()) : same_group);
     Trainer trainer(*backend, mesh, config, device.target());
     const std::vector<double> losses = go_on(trainer, kSteps, one, two);
     if (world.rank() == 0) {

@@ -42,7 +42,7 @@ Config config_of(const std::string& directory, const Way& way) {
 void train_on(const std::string& directory, const Way& way, DType compute, const std::function<void(Trainer&)>& body) {
   run_ranks(way.mesh.ranks(), [&](Communicator& group) {
     const auto backend = make_cpu_backend(1);
-    Mesh mesh(way.mesh, group.split(0, group.rank()), group.split(0, group.rank()));
+    Mesh mesh(way.mesh, group.split(0, group.rank()));
     const Config config = config_of(directory, way);
     Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1});
     body(trainer);

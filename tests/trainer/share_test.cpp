@@ -36,7 +36,7 @@ struct Replica {
   double norm = 0;
 
   Replica(Communicator& world, bool cut, int zero, DType compute = DType::kFloat32)
-      : mesh({.dp = world.size()}, world.split(0, world.rank()), world.split(0, world.rank())),
+      : mesh({.dp = world.size()}, world.split(0, world.rank())),
         layout(layout_of(world.size(), cut)),
         reducer(mesh, layout.buckets, layout.group_norms, zero),
         parameters(*backend, layout, compute, reducer.updated(), Residency::kTraining) {

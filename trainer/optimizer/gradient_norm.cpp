@@ -16,7 +16,8 @@ void gradient_norm(Backend& backend, Mesh& mesh, const ParameterLayout& layout, 
   };
   add(layout.matrices);
   if (mesh.tp().rank() == 0) add({layout.norms.begin, layout.group_norms.end});
-  mesh.world().all_reduce(sum_of_squares, ReduceOp::kSum).wait();
+  mesh.replicas().all_reduce(sum_of_squares, ReduceOp::kSum).wait();
+  mesh.tp().all_reduce(sum_of_squares, ReduceOp::kSum).wait();
   backend.clip_scale({.sum_of_squares = sum_of_squares, .norm = norm, .scale = scale, .max_norm = max_norm});
 }
 

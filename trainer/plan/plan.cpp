@@ -20,10 +20,8 @@ constexpr int64_t kMebibyte = int64_t{1} << 20;
 constexpr int64_t kKernelsBytes = 50 * kMebibyte;     // of this program and cuBLAS, and handles
 constexpr int64_t kNcclGroupBytes = 700 * kMebibyte;  // NCCL's buffers and channels of one group
 
-// Groups of more than one rank that a Mesh makes: the world's and one for each axis.
-int64_t nccl_groups(const MeshShape& mesh) {
-  return (mesh.ranks() > 1) + (mesh.tp > 1) + (mesh.cp > 1) + (mesh.dp * mesh.cp > 1);
-}
+// Groups of more than one rank that a Mesh makes: one for each axis.
+int64_t nccl_groups(const MeshShape& mesh) { return (mesh.tp > 1) + (mesh.cp > 1) + (mesh.dp * mesh.cp > 1); }
 
 int64_t sum(const std::vector<PlanPart>& parts) {
   return std::accumulate(parts.begin(), parts.end(), int64_t{0},
