@@ -18,12 +18,12 @@ ReplicaShare::ReplicaShare(const std::vector<Range>& ranges) {
 }
 
 std::vector<SharePiece> ReplicaShare::within(Range flat) const {
-  std::vector<SharePiece> common;
+  std::vector<SharePiece> found;
   for (const SharePiece& piece : pieces_) {
-    const int64_t begin = std::max(piece.flat.begin, flat.begin), end = std::min(piece.flat.end, flat.end);
-    if (begin < end) common.push_back({.flat = {begin, end}, .offset = piece.offset + begin - piece.flat.begin});
+    const Range both = common(piece.flat, flat);
+    if (both.size() > 0) found.push_back({.flat = both, .offset = piece.offset + both.begin - piece.flat.begin});
   }
-  return common;
+  return found;
 }
 
 ReplicaShare replica_share(const std::vector<Range>& buckets, int replica, int replicas) {
@@ -33,7 +33,7 @@ ReplicaShare replica_share(const std::vector<Range>& buckets, int replica, int r
 }
 
 ReplicaShare updated_share(const std::vector<Range>& buckets, int replica, int replicas, int zero) {
-  RETAIN_CHECK(zero == 0 || zero == 1, "zero = ", zero);
+  RETAIN_CHECK(zero >= 0 && zero <= 2, "zero = ", zero);
   return zero == 0 ? ReplicaShare(buckets) : replica_share(buckets, replica, replicas);
 }
 

@@ -17,6 +17,12 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
+/// What two ranges have in common; empty where they do not meet.
+inline Range common(Range a, Range b) {
+  const int64_t begin = std::max(a.begin, b.begin);
+  return {begin, std::max(begin, std::min(a.end, b.end))};
+}
+
 /// Part `rank` of `size` equal parts; the caller has validated that size divides extent.
 inline Range even_shard(int64_t extent, int rank, int size) {
   RETAIN_CHECK(extent % size == 0, extent, " does not divide over ", size, " ranks");
@@ -77,8 +83,15 @@ class ReplicaShare {
 /// the replicas divide.
 ReplicaShare replica_share(const std::vector<Range>& buckets, int replica, int replicas);
 
-/// What that replica updates, and keeps master weights and moments of: with zero = 0 everything, with zero = 1 its
-/// share alone (ZeRO-1, Rajbhandari et al. 2020). Throws for other levels.
+/// What that replica updates, and keeps master weights and moments of: with zero = 0 everything, with zero = 1 or 2 its
+/// share alone (ZeRO, Rajbhandari et al. 2020). Throws for other levels.
 ReplicaShare updated_share(const std::vector<Range>& buckets, int replica, int replicas, int zero);
+
+/// Which gradients a replica keeps from one micro-batch to the next: those of its share alone with zero = 2, where
+/// there are others to keep the rest.
+enum class GradientsKept : uint8_t { kAll, kUpdated };
+inline GradientsKept gradients_kept(int replicas, int zero) {
+  return zero == 2 && replicas > 1 ? GradientsKept::kUpdated : GradientsKept::kAll;
+}
 
 }  // namespace retain

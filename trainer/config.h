@@ -99,7 +99,7 @@ struct ScheduleConfig {
 struct ParallelConfig {
   int dp = 0;  ///< 0 = auto: ranks / (cp · tp)
   int cp = 1, tp = 1;
-  int zero = 1;  ///< 1: optimizer state cut over the replicas
+  int zero = 1;  ///< 1: optimizer state cut over the replicas; 2: the gradients too
 };
 
 struct CheckpointConfig {

@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "trainer/optimizer/adamw.h"
-#include "trainer/optimizer/gradient_norm.h"
 #include "trainer/optimizer/schedule.h"
 #include "trainer/trainer.h"
 
@@ -12,7 +11,7 @@ namespace retain {
 
 namespace {
 
-enum Scalar { kLoss, kSumOfSquares, kNorm, kClipScale, kScalars };
+enum Scalar { kLoss, kSumOfSquares, kNorm, kClipScale, kScalars };  // the first two are summed together
 
 }  // namespace
 
@@ -55,27 +54,25 @@ StepResult Trainer::step(const Progress& done, const Wishes& mine, const std::fu
       model_.forward(batch, RetentionForm::kChunkwise);
     }
     const Phase phase(backend_, "loss and backward");
-    const TensorView loss =
-        model_.loss_and_backward(batch, scale, micro == 0 ? GradientWrite::kReplace : GradientWrite::kAdd);
+    const GradientWrite write = exchange_.begin_backward(micro == 0, micro + 1 == batches.size());
+    const TensorView loss = model_.loss_and_backward(batch, scale, write, RetentionForm::kChunkwise,
+                                                     [&](int64_t flat_end) { exchange_.completed(flat_end); });
     backend_.reduce({.kind = ReduceKind::kSum, .x = loss, .out = scalar(kLoss), .accumulate = micro > 0});
   }
 
   {
-    const Phase phase(backend_, "reduce gradients");
-    reducer_.reduce(parameters_.flat_gradients());
-    mesh_.replicas().all_reduce(scalar(kLoss), ReduceOp::kSum).wait();
+    const Phase phase(backend_, "gradient norm");
+    exchange_.finish(config_.optimizer.clip, memory_.scalars.slice(0, kLoss, 2), scalar(kNorm), scalar(kClipScale));
   }
   {
     const Phase phase(backend_, "update");
-    gradient_norm(backend_, mesh_, layout_, parameters_.flat_gradients(), reducer_.share(), config_.optimizer.clip,
-                  scalar(kSumOfSquares), scalar(kNorm), scalar(kClipScale));
     before_update();  // a save may still copy what is changed from here on
-    adamw_update(backend_, parameters_, parameters_.flat_gradients(), scalar(kClipScale), config_.optimizer, result.lr,
-                 done.steps + 1);
-  }
-  {
-    const Phase phase(backend_, "gather weights");
-    parameters_.gather_weights(reducer_);
+    // In the order in which the next forward reads them, so that it can begin while the last are being gathered.
+    for (size_t bucket = layout_.buckets.size(); bucket-- > 0;) {
+      adamw_update(backend_, parameters_, layout_.buckets[bucket], scalar(kClipScale), config_.optimizer, result.lr,
+                   done.steps + 1);
+      parameters_.begin_gather(reducer_, bucket);
+    }
   }
 
   std::array<double, kScalars> scalars{};

@@ -9,16 +9,17 @@ Progress advance(const Progress& progress, const Config& config, int64_t steps) 
           .samples = progress.samples + tokens / config.data.seq_len};
 }
 
-Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target)
+Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target, int64_t bucket_elements)
     : backend_(backend),
       mesh_(mesh),
       config_(config),
       tp_(mesh.tp()),
       cp_(mesh.cp()),
       dims_(make_dimensions(config, mesh.shape(), mesh.at().tp, target)),
-      layout_(config.model, mesh.at().tp, mesh.shape().tp, mesh.replicas().size()),
-      reducer_(mesh, layout_.buckets, layout_.group_norms, config.parallel.zero),
-      parameters_(backend, layout_, target.compute, reducer_.updated(), Residency::kTraining),
+      layout_(config.model, mesh.at().tp, mesh.shape().tp, mesh.replicas().size(), bucket_elements),
+      reducer_(mesh, layout_.buckets, config.parallel.zero),
+      parameters_(backend, layout_, target.compute, reducer_.updated(), Residency::kTraining, reducer_.kept()),
+      exchange_(backend, mesh, reducer_, parameters_),
       model_(backend, tp_, cp_, parameters_, dims_, Residency::kTraining),
       loader_(config.data, config.train, config.model.vocab_size, config.run.seed, mesh.shape(), mesh.at()),
       buffer_(backend, step_memory_bytes(dims_.batch)) {

@@ -9,6 +9,7 @@
 #include "parallel/gradient_reducer.h"
 #include "parallel/tensor_parallel.h"
 #include "trainer/data/loader.h"
+#include "trainer/optimizer/gradient_exchange.h"
 #include "trainer/plan/plan.h"
 
 namespace retain {
@@ -43,8 +44,9 @@ class Trainer {
   static int64_t step_memory_bytes(const BatchShape& shape);
 
   /// Allocates everything (see plan.h) and draws the initial weights. The backend, the mesh and the configuration
-  /// outlive it.
-  Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target);
+  /// outlive it. Tests give small models small buckets.
+  Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target,
+          int64_t bucket_elements = kBucketElements);
 
   /// The update that follows on `done`. All ranks call it together, each with its own wishes. A save may still be
   /// copying master weights, moments and weights: `before_update`, called when all has been queued but what changes
@@ -84,6 +86,7 @@ class Trainer {
   ParameterLayout layout_;
   GradientReducer reducer_;
   ParameterStore parameters_;
+  GradientExchange exchange_;
   RetNet model_;
   TrainLoader loader_;
   Buffer buffer_;

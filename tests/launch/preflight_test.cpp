@@ -68,7 +68,7 @@ TEST(Preflight, ARemedyThatIsNotEnoughIsNamedOnlyWhereNoneIs) {
   config.parallel = {.dp = 2, .cp = 1, .tp = 1, .zero = 0};
   const std::string text = gpu_refusal(config, 2, 2 * kGib, 3 * kGib);
   EXPECT_THAT(text, HasSubstr("would help: train.micro_batch_tokens: 2048 ("));
-  EXPECT_THAT(text, HasSubstr("parallel.zero: 1 ("));
+  EXPECT_THAT(text, HasSubstr("parallel.zero: 2 ("));
   EXPECT_THAT(text, HasSubstr("parallel.tp: 8 on 16 ranks ("));
   EXPECT_THAT(text, HasSubstr("a smaller model"));
   EXPECT_THAT(gpu_refusal(config, 2, 48 * kGib, 80 * kGib), HasSubstr("enough is each of"));

@@ -50,6 +50,13 @@ TEST(Shard, PaddedPartsCoverEveryRowOnce) {
   }
 }
 
+TEST(Shard, RangesThatDoNotMeetHaveNothingInCommon) {
+  EXPECT_EQ(common({2, 7}, {5, 9}), (Range{5, 7}));
+  EXPECT_EQ(common({5, 9}, {2, 7}), (Range{5, 7}));
+  EXPECT_EQ(common({2, 4}, {6, 9}).size(), 0);
+  EXPECT_EQ(common({6, 9}, {2, 4}).size(), 0);
+}
+
 using Places = std::vector<std::pair<int64_t, int64_t>>;  ///< (flat place, place in the share) of each element
 
 Places places_of(const std::vector<SharePiece>& pieces) {
@@ -114,7 +121,8 @@ TEST(ReplicaShare, WithoutZeroEverythingIsUpdated) {
   const std::vector<Range> buckets = {{0, 6}, {6, 20}};
   EXPECT_EQ(updated_share(buckets, 1, 2, 0), ReplicaShare({Range{0, 20}}));
   EXPECT_EQ(updated_share(buckets, 1, 2, 1), replica_share(buckets, 1, 2));
-  EXPECT_THROW(updated_share(buckets, 1, 2, 2), Error);
+  EXPECT_EQ(updated_share(buckets, 1, 2, 2), replica_share(buckets, 1, 2));
+  EXPECT_THROW(updated_share(buckets, 1, 2, 3), Error);
 }
 
 }  // namespace

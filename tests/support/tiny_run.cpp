@@ -103,17 +103,23 @@ TinyResult train_tiny(const Config& config, DType compute, int steps, std::uniqu
   const auto backend = make_cpu_backend(1);
   const MeshShape shape = config.mesh(ranks->size());
   Mesh mesh(shape, std::move(ranks));
-  Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1});
+  Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1}, kTinyBucket);
   TinyResult result;
   for (int i = 0; i < steps; ++i) {
     const StepResult step = trainer.step(i, {}, [] {});
     result.losses.push_back(step.loss);
     result.grad_norms.push_back(step.grad_norm);
     if (i == 0) {
-      // With ZeRO only this replica's part of the gradient is whole.
-      const TensorView gradients = trainer.parameters().flat_gradients();
-      trainer.reducer().gather_shares(gradients);
-      result.first_gradients = gather_whole(trainer, gradients);
+      // With ZeRO only this replica's share of the gradient is there.
+      const ParameterStore& parameters = trainer.parameters();
+      const int64_t elements = parameters.layout().flat_elements;
+      const Buffer buffer(*backend, elements * dtype_bytes(parameters.accumulate_dtype()));
+      const TensorView whole(buffer.data(), parameters.accumulate_dtype(), {elements});
+      for (const SharePiece& piece : trainer.reducer().share().pieces()) {
+        backend->copy(piece.of_flat(whole), parameters.gradient(piece));
+      }
+      trainer.reducer().gather_shares(whole);
+      result.first_gradients = gather_whole(trainer, whole);
     }
   }
   result.weights = gather_whole(trainer, trainer.parameters().flat_weights());

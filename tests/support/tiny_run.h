@@ -33,6 +33,9 @@ Config tiny_config(const std::string& directory);
 /// An identity without keys, whose checkpoints are all said to hold `config`.
 RunIdentity identity_of(const Config& config);
 
+/// Buckets for such a model: one for each part of it.
+inline constexpr int64_t kTinyBucket = 1000;
+
 /// Losses of the first steps and the whole (unsharded) first gradient of every parameter, the same on every rank.
 struct TinyResult {
   std::vector<double> losses, grad_norms;

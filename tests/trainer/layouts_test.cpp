@@ -44,11 +44,12 @@ std::vector<Variant> variants() {
              c.model.embedding_norm = true;
              c.parallel.zero = 0;
            }},
-          {"one_document_a_sequence", [](Config& c) {
+          {"one_document_a_sequence_with_zero_two", [](Config& c) {
              c.data.reset_state_at_documents = false;
              c.model.ffn = FfnKind::kGelu;
              c.model.decay = Decay::kPaperExp;
              c.model.group_norm_affine = false;
+             c.parallel.zero = 2;
            }}};
 }
 
@@ -94,6 +95,60 @@ TEST(Layouts, FollowOneRankInFloat32) {
   on_every_group([&](Communicator& group) {
     if (group.size() == 1 || group.size() == 2 || group.size() == 4) {
       compare_layouts(group, directory.path(), DType::kFloat32, 1e-5, 1e-5);
+    }
+  });
+}
+
+TEST(Layouts, AreAllocatedAsPlannedAtEveryLevelOfZero) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  on_every_group([&](Communicator& group) {
+    if (group.size() != 2 && group.size() != 4) return;
+    for (const int zero : {0, 1, 2}) {
+      Config config = tiny_config(directory.path());
+      config.parallel.zero = zero;
+      const Target target{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
+      const RunPlan plan = make_plan(config, group.size(), target);
+      const auto backend = make_cpu_backend(1);
+      Mesh mesh(plan.mesh, group.split(0, group.rank()));
+      Trainer trainer(*backend, mesh, config, target);
+      trainer.step(0, {}, [] {});
+      EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes()) << "zero " << zero;
+    }
+  });
+}
+
+// Sizes that nothing divides, gradients that are reduced once a micro-batch.
+TEST(Layouts, ZeroTwoFollowsZeroOneAndIsItInOneMicroBatch) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  on_every_group([&](Communicator& group) {
+    if (group.size() != 2 && group.size() != 4) return;
+    for (const MeshShape& mesh : meshes_of(group.size())) {
+      for (const bool tied : {false, true}) {
+        Config config = tiny_config(directory.path());
+        config.model.layers = 3;
+        config.model.hidden_size = 24;
+        config.model.ffn_size = 44;
+        config.model.tie_embeddings = tied;
+        config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp};
+        for (const int64_t micro_batches : {1, 2}) {
+          config.train.micro_batch_tokens = config.train.batch_tokens / mesh.dp / micro_batches;
+          const auto train = [&](int zero) {
+            config.parallel.zero = zero;
+            return train_tiny(config, DType::kFloat32, 8, group.split(0, group.rank()));
+          };
+          const TinyResult one = train(1), two = train(2);
+          SCOPED_TRACE(concat(mesh.describe(), ", tied ", tied, ", ", micro_batches, " micro-batches"));
+          for (size_t i = 0; i < one.losses.size(); ++i)
+            EXPECT_NEAR(two.losses[i], one.losses[i], 1e-5) << "step " << i;
+          if (micro_batches > 1) continue;
+          EXPECT_EQ(two.losses, one.losses);
+          EXPECT_EQ(two.grad_norms, one.grad_norms);
+          EXPECT_EQ(two.first_gradients, one.first_gradients);
+          EXPECT_EQ(two.weights, one.weights);
+        }
+      }
     }
   });
 }

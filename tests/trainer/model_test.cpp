@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -97,9 +98,10 @@ class Fixture {
     alone_.model().forward(batch_, form);
     return total(alone_.model().loss(batch_));
   }
-  double loss_and_backward(GradientWrite gradients = GradientWrite::kReplace) {
+  double loss_and_backward(GradientWrite gradients = GradientWrite::kReplace,
+                           const std::function<void(int64_t flat_end)>& completed = {}) {
     alone_.model().forward(batch_, RetentionForm::kChunkwise);
-    return total(alone_.model().loss_and_backward(batch_, 1.0, gradients));
+    return total(alone_.model().loss_and_backward(batch_, 1.0, gradients, RetentionForm::kChunkwise, completed));
   }
   std::vector<double> logits(int64_t rows) {
     const TensorView z = alone_.model().logits(batch_, 0, rows);
@@ -131,6 +133,34 @@ class Fixture {
 };
 
 class Model : public ::testing::TestWithParam<Variant> {};
+
+// Buckets are reduced as soon as backward reports them.
+TEST_P(Model, EveryGradientBeforeAReportedPlaceHasItsLastTerm) {
+  Fixture fixture(GetParam(), 5);
+  const ParameterLayout& layout = fixture.parameters().layout();
+  const TensorView flat = fixture.parameters().flat_gradients();
+  for (const GradientWrite write : {GradientWrite::kReplace, GradientWrite::kAdd}) {
+    if (write == GradientWrite::kReplace) fixture.backend().fill(flat, std::numeric_limits<double>::quiet_NaN());
+    std::vector<std::vector<double>> reported;
+    fixture.loss_and_backward(write, [&](int64_t flat_end) {
+      EXPECT_TRUE(reported.empty() || std::ssize(reported.back()) <= flat_end);
+      reported.emplace_back(flat.as<double>(), flat.as<double>() + flat_end);
+    });
+    ASSERT_EQ(std::ssize(reported), GetParam().model.layers + 2);
+    ASSERT_EQ(std::ssize(reported.back()), layout.flat_elements);
+    for (size_t part = 1; part < reported.size(); ++part) {
+      EXPECT_GT(reported[part].size(), reported[part - 1].size()) << "nothing is completed with part " << part;
+    }
+    for (const ParameterSpec& spec : layout.parameters) {
+      const double* last = flat.as<double>() + spec.flat_offset;
+      for (const std::vector<double>& then : reported) {
+        if (std::ssize(then) < spec.flat_offset + spec.elements()) continue;
+        EXPECT_TRUE(std::equal(last, last + spec.elements(), then.begin() + spec.flat_offset))
+            << spec.name << " was reported with " << then.size() << " gradients and changed, or was not written";
+      }
+    }
+  }
+}
 
 TEST_P(Model, EveryGradientMatchesDifferences) {
   Fixture fixture(GetParam(), 5);

@@ -65,7 +65,7 @@ void reshard(Communicator& world, const Device& device, const MeshShape& both, i
     const auto backend = device.make(world.rank());
     Mesh mesh(both, world.split(0, world.rank()),
               device.cuda ? make_nccl_groups(world, world.rank(), backend->stream()) : same_group);
-    Trainer trainer(*backend, mesh, config, device.target());
+    Trainer trainer(*backend, mesh, config, device.target(), kTinyBucket);
     const std::vector<double> losses = go_on(trainer, kSteps, one, two);
     if (world.rank() == 0) {
       EXPECT_EQ(digest_of(two), digest_of(one));
@@ -90,7 +90,7 @@ TEST_P(Reshard, FromOneToTwoAndBack) {
   if (!device.are_here(2)) GTEST_SKIP() << "needs 2 GPUs, there are " << cuda_device_count();
   on_every_group([&](Communicator& world) {
     for (const MeshShape& both : {MeshShape{2, 1, 1}, MeshShape{1, 2, 1}, MeshShape{1, 1, 2}}) {
-      for (const int zero : {0, 1}) {
+      for (const int zero : {0, 1, 2}) {
         SCOPED_TRACE(concat(both.describe(), " zero=", zero));
         reshard(world, device, both, zero);
       }

@@ -1,6 +1,6 @@
 // A checkpoint of any mesh continues on any other: the state is the same to the last bit, and the losses follow those
 // of the run that was not interrupted; on the same mesh they are equal. RETAIN_FAULT_FULL=1 continues every pair, where
-// the short form continues one of the two kinds of ZeRO for each pair of meshes.
+// the short form continues one of two levels of ZeRO for each pair of meshes, and loads on all three.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -44,7 +44,9 @@ void train_on(const std::string& directory, const Way& way, DType compute, const
     const auto backend = make_cpu_backend(1);
     Mesh mesh(way.mesh, group.split(0, group.rank()));
     const Config config = config_of(directory, way);
-    Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1});
+    // From large buckets to small ones and back.
+    const int64_t bucket = way.zero == 0 ? kBucketElements : kTinyBucket;
+    Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1}, bucket);
     body(trainer);
   });
 }
@@ -73,7 +75,7 @@ void continue_everywhere(DType compute, double tolerance) {
       take_losses(trainer, kSavedStep, kSavedStep + kStepsAfter, undisturbed);
     });
     const std::string digest = digest_of(saved);
-    for (size_t j = 0; j < 2 * count; ++j) {
+    for (size_t j = 0; j < 3 * count; ++j) {
       const Way to{kMeshes[j % count], static_cast<int>(j / count)};
       SCOPED_TRACE(from.describe() + " -> " + to.describe());
       const bool same = from == to;

@@ -1,6 +1,9 @@
 // A replica's share in several ranges: what the optimizer, saves and loads do does not depend on how the flat order is
-// cut into buckets. Gradients are made up, no model runs.
+// laid out and cut into buckets. Gradients are made up, no model runs.
 #include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
 
 #include "kernels/core/random.h"
 #include "tests/support/ranks.h"
@@ -9,20 +12,49 @@
 #include "trainer/checkpoint/trainer_state.h"
 #include "trainer/checkpoint/writer.h"
 #include "trainer/optimizer/adamw.h"
-#include "trainer/optimizer/gradient_norm.h"
+#include "trainer/optimizer/gradient_exchange.h"
 
 namespace retain::test {
 namespace {
 
 constexpr int64_t kStep = 3;
 
-// The layout of a tiny model, in one bucket or in three uneven ones that begin inside tensors.
-ParameterLayout layout_of(int replicas, bool cut) {
-  ParameterLayout layout(tiny_config("").model, 0, 1, replicas);
-  if (cut) {
-    const int64_t first = 1001 * replicas, second = 4003 * replicas;
-    layout.buckets = {{0, first}, {first, second}, {second, layout.flat_elements}};
+// How the flat order is laid out and cut. None of it is seen outside of a run.
+enum class Cut : uint8_t {
+  kOurs,             ///< as runs have it: in the order in which backward completes it, a bucket for a part or two
+  kDeclared,         ///< as versions before had it: in the order of declaration, matrices in one bucket
+  kInsideOfTensors,  ///< uneven buckets that begin inside tensors
+};
+constexpr std::array<Cut, 3> kCuts = {Cut::kOurs, Cut::kDeclared, Cut::kInsideOfTensors};
+
+void lay_out_as_declared(ParameterLayout& layout, int replicas) {
+  int64_t end = 0;
+  bool norms = false, group_norms = false;
+  for (ParameterSpec& spec : layout.parameters) {
+    if (spec.rank == 1 && !norms) {
+      norms = true;
+      layout.norms.begin = layout.matrices.end = end = align_up(end, 64 * replicas);
+    }
+    if (spec.name.ends_with("group_norm.weight") && !group_norms) {
+      group_norms = true;
+      layout.norms.end = layout.group_norms.begin = end;
+    }
+    spec.flat_offset = end;
+    end = align_up(end + spec.elements(), 64);
   }
+  layout.flat_elements = layout.group_norms.end = align_up(end, 64 * replicas);
+  layout.buckets = {layout.matrices, {layout.norms.begin, layout.flat_elements}};
+}
+
+ParameterLayout layout_of(int replicas, Cut cut) {
+  ParameterLayout layout(tiny_config("").model, 0, 1, replicas, kTinyBucket);
+  if (cut == Cut::kOurs) return layout;
+  if (cut == Cut::kDeclared) lay_out_as_declared(layout, replicas);
+  if (cut == Cut::kInsideOfTensors) {
+    const int64_t first = 1001 * replicas, second = 4003 * replicas, norms = layout.norms.begin;
+    layout.buckets = {{0, first}, {first, second}, {second, norms}, {norms, layout.flat_elements}};
+  }
+  layout.passing_buckets = layout.buckets.size() - 1;
   return layout;
 }
 
@@ -33,28 +65,51 @@ struct Replica {
   ParameterLayout layout;
   GradientReducer reducer;
   ParameterStore parameters;
+  GradientExchange exchange;
   double norm = 0;
 
-  Replica(Communicator& world, bool cut, int zero, DType compute = DType::kFloat32)
+  Replica(Communicator& world, Cut cut, int zero, DType compute = DType::kFloat32)
       : mesh({.dp = world.size()}, world.split(0, world.rank())),
         layout(layout_of(world.size(), cut)),
-        reducer(mesh, layout.buckets, layout.group_norms, zero),
-        parameters(*backend, layout, compute, reducer.updated(), Residency::kTraining) {
+        reducer(mesh, layout.buckets, zero),
+        parameters(*backend, layout, compute, reducer.updated(), Residency::kTraining, reducer.kept()),
+        exchange(*backend, mesh, reducer, parameters) {
     parameters.initialize(1);
   }
 
-  void update(int64_t step) {
-    const TensorView gradients = parameters.flat_gradients();
-    for (int64_t i = 0; i < gradients.elements(); ++i) {
-      const auto key = static_cast<uint64_t>(step * 100 + mesh.world_rank());
-      gradients.as<float>()[i] = static_cast<float>(philox_normal(key, static_cast<uint64_t>(i)));
+  // What a backward would do with one bucket. Gradients are functions of the name, and so coarse that their sums are
+  // exact in any order.
+  void write_gradients(size_t bucket, GradientWrite write, const std::string& batch) {
+    const Range range = layout.buckets[bucket];
+    auto* gradients = parameters.bucket_gradients(bucket).as<float>();
+    for (const ParameterSpec& spec : layout.parameters) {
+      const Range here = common(range, {spec.flat_offset, spec.flat_offset + spec.real_rows * spec.columns});
+      for (int64_t i = here.begin; i < here.end; ++i) {
+        const double normal =
+            philox_normal(stream_key(1, batch + spec.name), static_cast<uint64_t>(i - spec.flat_offset));
+        float& gradient = gradients[i - range.begin];
+        gradient = (write == GradientWrite::kAdd ? gradient : 0) + static_cast<float>(std::round(64 * normal) / 64);
+      }
     }
-    reducer.reduce(gradients);
-    double sum = 0, scale = 0;
+  }
+  void update(int64_t step) {
+    constexpr int kMicroBatches = 3;
+    for (int micro = 0; micro < kMicroBatches; ++micro) {
+      const GradientWrite write = exchange.begin_backward(micro == 0, micro + 1 == kMicroBatches);
+      for (size_t bucket = 0; bucket < layout.buckets.size(); ++bucket) {
+        write_gradients(bucket, write, concat(step, ' ', mesh.world_rank(), ' ', micro, ' '));
+        exchange.completed(layout.buckets[bucket].end);
+      }
+    }
+    std::array<double, 2> sums{};
+    double scale = 0;
     const auto scalar = [](double& value) { return TensorView(&value, DType::kFloat64, {1}); };
-    gradient_norm(*backend, mesh, layout, gradients, reducer.share(), 0, scalar(sum), scalar(norm), scalar(scale));
-    adamw_update(*backend, parameters, gradients, scalar(scale), {.lr = 0.01}, 0.01, step);
-    parameters.gather_weights(reducer);
+    exchange.finish(0, TensorView(sums.data(), DType::kFloat64, {2}), scalar(norm), scalar(scale));
+    for (size_t bucket = layout.buckets.size(); bucket-- > 0;) {
+      adamw_update(*backend, parameters, layout.buckets[bucket], scalar(scale), {.lr = 0.01}, 0.01, step);
+      parameters.begin_gather(reducer, bucket);
+    }
+    parameters.await_weights(0);
   }
   std::vector<float> weights() const {  // without padding
     std::vector<float> values;
@@ -85,21 +140,21 @@ struct Replica {
   }
 };
 
-// Every number of replicas, with and without ZeRO, in one bucket and in three.
-void in_every_way(const std::function<void(Communicator&, bool cut, int zero)>& body) {
+// Every number of replicas, cut and level of ZeRO.
+void in_every_way(const std::function<void(Communicator&, Cut cut, int zero)>& body) {
   for (const int replicas : {1, 2, 3}) {
-    for (const bool cut : {false, true}) {
-      for (const int zero : {0, 1}) {
-        SCOPED_TRACE(concat(replicas, " replicas, ", cut ? "three buckets" : "one bucket", ", zero=", zero));
+    for (const Cut cut : kCuts) {
+      for (const int zero : {0, 1, 2}) {
+        SCOPED_TRACE(concat(replicas, " replicas, cut ", static_cast<int>(cut), ", zero=", zero));
         run_ranks(replicas, [&](Communicator& world) { body(world, cut, zero); });
       }
     }
   }
 }
 
-TEST(Share, UpdatesTheSameWeightsInOneBucketAndInThree) {
-  in_every_way([](Communicator& world, bool cut, int zero) {
-    Replica one(world, false, 0), other(world, cut, zero);
+TEST(Share, UpdatesTheSameWeightsHoweverItIsCut) {
+  in_every_way([](Communicator& world, Cut cut, int zero) {
+    Replica one(world, Cut::kDeclared, 0), other(world, cut, zero);
     for (int64_t step = 1; step <= kStep; ++step) {
       one.update(step);
       other.update(step);
@@ -114,25 +169,28 @@ TEST(Share, IsLoadedOnAnyOtherCutToTheLastBit) {
   const auto path = [&](const char* name) { return directory.path() + "/" + name; };
   std::vector<float> saved;
   const auto digest_of = [](const std::string& run) { return compute_digest(open_unverified(run)).value; };
-  for (const bool from_cut : {false, true}) {
+  std::string first_digest;
+  for (const Cut from : kCuts) {
     run_ranks(2, [&](Communicator& world) {
-      Replica replica(world, from_cut, 1);
+      Replica replica(world, from, 1);
       for (int64_t step = 1; step <= kStep; ++step) replica.update(step);
       replica.save(path("run"));
       if (world.rank() == 0) saved = replica.weights();
     });
-    in_every_way([&](Communicator& world, bool cut, int zero) {
+    if (from == kCuts.front()) first_digest = digest_of(path("run"));
+    ASSERT_EQ(digest_of(path("run")), first_digest);
+    in_every_way([&](Communicator& world, Cut cut, int zero) {
       Replica replica(world, cut, zero);
       replica.load(path("run"));
       EXPECT_EQ(replica.weights(), saved);
       replica.save(path("again"));
-      EXPECT_EQ(digest_of(path("again")), digest_of(path("run")));
+      EXPECT_EQ(digest_of(path("again")), first_digest);
     });
   }
 }
 
 TEST(Share, OfNarrowWeightsKeepsWideMastersOfItsRangesAlone) {
-  in_every_way([](Communicator& world, bool cut, int zero) {
+  in_every_way([](Communicator& world, Cut cut, int zero) {
     Replica wide(world, cut, 0), narrow(world, cut, zero, DType::kBfloat16);
     for (const SharePiece& piece : narrow.reducer.updated().pieces()) {
       const auto* master = narrow.parameters.master(piece).as<float>();
@@ -149,6 +207,25 @@ TEST(Share, OfNarrowWeightsKeepsWideMastersOfItsRangesAlone) {
       const TensorView norm = narrow.parameters.norm_weight(spec.name);
       for (int64_t i = 0; i < norm.elements(); ++i) ASSERT_EQ(norm.as<float>()[i], 1.0F + 0x1p-12F) << spec.name;
     }
+  });
+}
+
+TEST(Share, KeepsTheGradientsOfItsRangesAloneInZeroTwo) {
+  run_ranks(2, [](Communicator& world) {
+    const Replica all(world, Cut::kOurs, 1), share(world, Cut::kOurs, 2);
+    const auto bytes = [](const Replica& replica) {
+      return ParameterStore::plan(replica.layout, DType::kFloat32, replica.reducer.updated(), Residency::kTraining,
+                                  replica.reducer.kept())
+          .gradients_bytes;
+    };
+    EXPECT_EQ(bytes(all), 4 * all.layout.flat_elements);
+    int64_t largest = 0;
+    for (size_t i = 0; i < share.layout.passing_buckets; ++i) {
+      largest = std::max(largest, share.layout.buckets[i].size());
+    }
+    const int64_t norms = share.layout.buckets.back().size();
+    EXPECT_EQ(bytes(share), 4 * (share.reducer.share().size() + 2 * largest + norms));
+    EXPECT_THROW(static_cast<void>(share.parameters.flat_gradients()), Error);
   });
 }
 

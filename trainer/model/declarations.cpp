@@ -10,9 +10,21 @@ Declarations Declarations::within(const std::string& name) const {
   return inner;
 }
 
+Declarations Declarations::in_part(int64_t part) const {
+  Declarations other = *this;
+  other.part_ = part;
+  return other;
+}
+
 Parameter Declarations::matrix(const std::string& name, TpCut cut, int64_t rows, int64_t columns, double init_std,
                                ParameterUse use) const {
-  declared_.parameters.push_back({prefix_ + name, use, cut, rows, columns, init_std});
+  declared_.parameters.push_back({.name = prefix_ + name,
+                                  .use = use,
+                                  .cut = cut,
+                                  .part = part_,
+                                  .rows = rows,
+                                  .columns = columns,
+                                  .init_std = init_std});
   return views(prefix_ + name, prefix_ + name);
 }
 
@@ -25,7 +37,7 @@ Parameter Declarations::adjacent_matrices(const std::vector<Rows>& parts, int64_
 }
 
 Parameter Declarations::norm(const std::string& name, int64_t size, ParameterUse use) const {
-  declared_.parameters.push_back({.name = prefix_ + name, .use = use, .rows = size});
+  declared_.parameters.push_back({.name = prefix_ + name, .use = use, .part = part_, .rows = size});
   return views(prefix_ + name, prefix_ + name, true);
 }
 
@@ -34,6 +46,7 @@ Parameter Declarations::product_with(const std::string& name) const {
                                   [&](const DeclaredParameter& p) { return p.name == name; });
   RETAIN_CHECK(found != declared_.parameters.end(), "no layer declared ", name);
   found->use = ParameterUse::kProduct;
+  found->shared = true;
   return views(name, name);
 }
 

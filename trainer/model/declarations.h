@@ -27,6 +27,8 @@ class Declarations {
 
   /// The same with a longer prefix of the names ("layers.0.").
   Declarations within(const std::string& name) const;
+  /// The same for another part of the model (DeclaredParameter::part).
+  Declarations in_part(int64_t part) const;
 
   /// Matrices [out, in], so that y = x Wᵀ.
   Parameter matrix(const std::string& name, TpCut cut, int64_t rows, int64_t columns, double init_std,
@@ -51,6 +53,7 @@ class Declarations {
   const ParameterStore* store_ = nullptr;
   Residency residency_ = Residency::kInference;
   std::string prefix_;
+  int64_t part_ = 0;
 };
 
 }  // namespace retain

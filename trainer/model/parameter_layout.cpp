@@ -1,6 +1,7 @@
 #include "trainer/model/parameter_layout.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "trainer/model/retnet.h"
 
@@ -32,34 +33,73 @@ ParameterSpec box_of(const DeclaredParameter& p, int tp_rank, int tp_size) {
           .init_std = p.init_std};
 }
 
+int64_t last_part(const DeclaredModel& declared) {
+  int64_t last = 0;
+  for (const DeclaredParameter& parameter : declared.parameters) last = std::max(last, parameter.part);
+  return last;
+}
+
+bool is_shared(const DeclaredModel& declared, int64_t part) {
+  return std::any_of(declared.parameters.begin(), declared.parameters.end(),
+                     [&](const DeclaredParameter& p) { return p.part == part && p.shared; });
+}
+
 }  // namespace
 
 int64_t vocab_rows(const ModelConfig& model, int tp_size) {
   return padded_shard_size(model.vocab_size, tp_size, kVocabAlignment);
 }
 
-ParameterLayout::ParameterLayout(const ModelConfig& model, int tp_rank, int tp_size, int replicas)
-    : ParameterLayout(RetNet::declare(model), tp_rank, tp_size, replicas) {}
+ParameterLayout::ParameterLayout(const ModelConfig& model, int tp_rank, int tp_size, int replicas,
+                                 int64_t bucket_elements)
+    : ParameterLayout(RetNet::declare(model), tp_rank, tp_size, replicas, bucket_elements) {}
 
-ParameterLayout::ParameterLayout(const DeclaredModel& declared, int tp_rank, int tp_size, int replicas) {
-  int64_t end = 0;
-  const auto place = [&](std::initializer_list<ParameterUse> uses) -> Range {
-    const int64_t begin = end;
+ParameterLayout::ParameterLayout(const DeclaredModel& declared, int tp_rank, int tp_size, int replicas,
+                                 int64_t bucket_elements) {
+  std::vector<const DeclaredParameter*> listed;  // in the order of `parameters`
+  const auto list = [&](const auto& belongs) {
     for (const DeclaredParameter& parameter : declared.parameters) {
-      if (std::find(uses.begin(), uses.end(), parameter.use) == uses.end()) continue;
-      if (!parameter.adjacent) end = align_up(end, kTensorAlignment);
+      if (!belongs(parameter)) continue;
+      listed.push_back(&parameter);
       parameters.push_back(box_of(parameter, tp_rank, tp_size));
-      parameters.back().flat_offset = end;
-      end += parameters.back().elements();
+    }
+  };
+  const auto is_matrix = [](const DeclaredParameter& p) { return p.is_matrix(); };
+  const auto is_norm = [](const DeclaredParameter& p) { return p.use == ParameterUse::kNorm; };
+  const auto is_group_norm = [](const DeclaredParameter& p) { return p.use == ParameterUse::kGroupNorm; };
+  list(is_matrix);
+  list(is_norm);
+  list(is_group_norm);
+
+  int64_t end = 0;
+  const auto place = [&](const auto& belongs) -> Range {
+    const int64_t begin = end;
+    for (size_t i = 0; i < listed.size(); ++i) {
+      if (!belongs(*listed[i])) continue;
+      if (!listed[i]->adjacent) end = align_up(end, kTensorAlignment);
+      parameters[i].flat_offset = end;
+      end += parameters[i].elements();
     }
     end = align_up(end, kTensorAlignment);
     return {begin, end};
   };
-  matrices = place({ParameterUse::kLookUp, ParameterUse::kProduct});
-  norms = place({ParameterUse::kNorm});
-  group_norms = place({ParameterUse::kGroupNorm});
+  if (replicas == 1) bucket_elements = std::numeric_limits<int64_t>::max();  // nothing is exchanged
+  int64_t begin = 0;
+  for (int64_t part = last_part(declared); part >= 0; --part) {
+    Range range = place([&](const DeclaredParameter& p) { return is_matrix(p) && p.part == part; });
+    if (part == 0 || end - begin >= bucket_elements || is_shared(declared, part) || is_shared(declared, part - 1)) {
+      range.end = end = align_up(end, kTensorAlignment * replicas);
+      if (end > begin) buckets.push_back({begin, end});
+      if (end > begin && !is_shared(declared, part)) passing_buckets = buckets.size();
+      begin = end;
+    }
+    parts.insert(parts.begin(), range);
+  }
+  matrices = {0, end};
+  norms = place(is_norm);
+  group_norms = place(is_group_norm);
   flat_elements = group_norms.end = align_up(end, kTensorAlignment * replicas);
-  buckets = {{0, flat_elements}};
+  buckets.push_back({norms.begin, flat_elements});
 }
 
 const ParameterSpec& ParameterLayout::find(const std::string& name) const {

@@ -8,24 +8,36 @@
 
 namespace retain {
 
+namespace {
+
+TensorView part_of(const TensorView& flat, Range range) { return flat.slice(0, range.begin, range.size()); }
+
+// A flat piece that begins with this parameter as [rows, its columns], or as it is for a norm's weight.
+TensorView shaped(const TensorView& piece, const ParameterSpec& spec) {
+  return spec.rank == 1 ? piece : piece.reshaped({piece.elements() / spec.columns, spec.columns});
+}
+
+}  // namespace
+
 ParameterStore::Plan ParameterStore::plan(const ParameterLayout& layout, DType compute, const ReplicaShare& updated,
-                                          Residency residency) {
+                                          Residency residency, GradientsKept kept) {
   const int64_t wide = dtype_bytes(accumulate_of(compute));
   const bool own_master = compute != accumulate_of(compute);
   Plan plan;
   plan.weights_bytes = layout.flat_elements * dtype_bytes(compute);
   if (own_master) plan.weights_bytes += (layout.flat_elements - layout.norms.begin) * wide;  // the norms' wide copy
   if (residency == Residency::kInference) return plan;
-  plan.gradients_bytes = layout.flat_elements * wide;
+  plan.gradients_bytes = GradientMemory::bytes(layout, accumulate_of(compute), updated, kept);
   plan.master_bytes = own_master ? updated.size() * wide : 0;
   plan.moments_bytes = 2 * updated.size() * wide;
   return plan;
 }
 
 ParameterStore::ParameterStore(Backend& backend, const ParameterLayout& layout, DType compute,
-                               const ReplicaShare& updated, Residency residency)
+                               const ReplicaShare& updated, Residency residency, GradientsKept kept)
     : backend_(backend), layout_(layout), compute_(compute), accumulate_(accumulate_of(compute)), updated_(updated) {
-  const int64_t n = layout_.flat_elements, kept = updated_.size(), wide = dtype_bytes(accumulate_);
+  RETAIN_CHECK(layout_.buckets.back() == wide_norms(), "the last bucket is not that of the norms");
+  const int64_t n = layout_.flat_elements, updated_elements = updated_.size(), wide = dtype_bytes(accumulate_);
   weights_buffer_ = Buffer(backend_, n * dtype_bytes(compute_));
   weights_ = TensorView(weights_buffer_.data(), compute_, {n});
   const int64_t norm_elements = n - layout_.norms.begin;
@@ -38,32 +50,34 @@ ParameterStore::ParameterStore(Backend& backend, const ParameterLayout& layout, 
   backend_.fill(weights_, 0);
   if (residency == Residency::kInference) return;
 
-  gradients_buffer_ = Buffer(backend_, n * wide);
-  gradients_ = TensorView(gradients_buffer_.data(), accumulate_, {n});
+  gradients_ = GradientMemory(backend_, layout_, accumulate_, updated_, kept);
   if (own_master()) {
-    master_buffer_ = Buffer(backend_, kept * wide);
-    master_ = TensorView(master_buffer_.data(), accumulate_, {kept});
+    master_buffer_ = Buffer(backend_, updated_elements * wide);
+    master_ = TensorView(master_buffer_.data(), accumulate_, {updated_elements});
     backend_.fill(master_, 0);
   }
-  moments_buffer_ = Buffer(backend_, 2 * kept * wide);
-  const TensorView moments(moments_buffer_.data(), accumulate_, {2, kept});
-  moment1_ = moments.slice(0, 0, 1).reshaped({kept});
-  moment2_ = moments.slice(0, 1, 1).reshaped({kept});
-  backend_.fill(gradients_, 0);
+  moments_buffer_ = Buffer(backend_, 2 * updated_elements * wide);
+  const TensorView moments(moments_buffer_.data(), accumulate_, {2, updated_elements});
+  moment1_ = moments.slice(0, 0, 1).reshaped({updated_elements});
+  moment2_ = moments.slice(0, 1, 1).reshaped({updated_elements});
   backend_.fill(moments, 0);
 }
 
-TensorView ParameterStore::view(const TensorView& flat, const std::string& name) const {
-  const ParameterSpec& spec = layout_.find(name);
-  const TensorView part = flat.slice(0, spec.flat_offset, spec.elements());
-  return spec.rank == 1 ? part : part.reshaped({spec.rows, spec.columns});
+TensorView ParameterStore::weight(const std::string& name) const { return fused_weight(name, name); }
+
+TensorView ParameterStore::gradient(const std::string& name) const { return fused_gradient(name, name); }
+
+TensorView ParameterStore::fused_weight(const std::string& first, const std::string& last) const {
+  return shaped(part_of(weights_, span_of(first, last)), layout_.find(first));
 }
 
-TensorView ParameterStore::fused(const TensorView& flat, const std::string& first, const std::string& last) const {
-  const ParameterSpec& a = layout_.find(first);
-  const ParameterSpec& b = layout_.find(last);
-  const int64_t elements = b.flat_offset + b.elements() - a.flat_offset;
-  return flat.slice(0, a.flat_offset, elements).reshaped({elements / a.columns, a.columns});
+TensorView ParameterStore::fused_gradient(const std::string& first, const std::string& last) const {
+  return shaped(gradients_.part(span_of(first, last)), layout_.find(first));
+}
+
+Range ParameterStore::span_of(const std::string& first, const std::string& last) const {
+  const ParameterSpec& end = layout_.find(last);
+  return {layout_.find(first).flat_offset, end.flat_offset + end.elements()};
 }
 
 TensorView ParameterStore::norm_weight(const std::string& name) const {
@@ -135,14 +149,27 @@ void ParameterStore::weights_from_master() {
   for (const SharePiece& piece : updated_.pieces()) backend_.copy(piece.of_flat(weights_), piece.of_share(master_));
 }
 
-void ParameterStore::gather_weights(const GradientReducer& reducer) {
-  reducer.gather_updated(weights_);
-  if (!norms_buffer_.data()) return;
-  backend_.fill(norms_, 0);
-  for (const SharePiece& piece : updated_.within(wide_norms())) {
-    backend_.copy(norms_.slice(0, piece.flat.begin - layout_.norms.begin, piece.size()), piece.of_share(master_));
+void ParameterStore::begin_gather(const GradientReducer& reducer, size_t bucket) {
+  const Range range = layout_.buckets[bucket];
+  if (range == wide_norms() && norms_buffer_.data()) {
+    for (const SharePiece& piece : updated_.within(range)) {
+      backend_.copy(norms_.slice(0, piece.flat.begin - range.begin, piece.size()), piece.of_share(master_));
+    }
+    gathers_.push_back({range.end, reducer.begin_gather(norms_)});
   }
-  reducer.join_updated(norms_);
+  gathers_.push_back({range.end, reducer.begin_gather(part_of(weights_, range))});
+}
+
+void ParameterStore::await_weights(int64_t flat_begin) const {
+  while (!gathers_.empty() && gathers_.front().flat_end > flat_begin) {
+    gathers_.front().pending.wait();
+    gathers_.pop_front();
+  }
+}
+
+void ParameterStore::gather_weights(const GradientReducer& reducer) {
+  for (size_t bucket = layout_.buckets.size(); bucket-- > 0;) begin_gather(reducer, bucket);
+  await_weights(0);
 }
 
 }  // namespace retain

@@ -7,7 +7,7 @@ namespace {
 std::vector<Block> make_blocks(const Declarations& declare, const ModelConfig& model, const RetentionTables& tables) {
   std::vector<Block> blocks;
   for (int64_t i = 0; i < model.layers; ++i) {
-    const Declarations layer = declare.within("layers." + std::to_string(i) + ".");
+    const Declarations layer = declare.in_part(1 + i).within("layers." + std::to_string(i) + ".");
     blocks.emplace_back(layer, model, make_mixer(layer, model, i, tables));
   }
   return blocks;
@@ -16,10 +16,10 @@ std::vector<Block> make_blocks(const Declarations& declare, const ModelConfig& m
 }  // namespace
 
 RetNet::Layers::Layers(const Declarations& declare, const ModelConfig& model)
-    : embedding(declare, model),
+    : embedding(declare.in_part(0), model),
       blocks(make_blocks(declare, model, tables)),
-      final_norm(declare.norm("final_norm.weight", model.hidden_size)),
-      head(declare, model) {}
+      final_norm(declare.in_part(1 + model.layers).norm("final_norm.weight", model.hidden_size)),
+      head(declare.in_part(1 + model.layers), model) {}
 
 void RetNet::Layers::take_memory(Arena& arena, const Dimensions& dims, int tp_size, Residency residency) {
   const bool training = residency == Residency::kTraining;
@@ -66,6 +66,7 @@ RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const 
     : backend_(backend),
       tp_(tp),
       cp_(cp),
+      parameters_(parameters),
       dims_(dims),
       buffer_(backend, memory_bytes(dims, tp.size(), residency)),
       layers_(Declarations(declared_, parameters, residency), dims.model) {
@@ -75,8 +76,7 @@ RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const 
   layers_.tables.write(backend_, cp_.rank() * dims_.batch.tokens);
   if (residency == Residency::kInference) return;
 
-  const int64_t norms = parameters.layout().norms.begin;
-  summed_gradients_ = {parameters.flat_gradients().slice(0, norms, parameters.layout().flat_elements - norms)};
+  summed_gradients_ = {parameters.bucket_gradients(parameters.layout().buckets.size() - 1)};  // of the norms
   for (const DeclaredParameter& declared : declared_.parameters) {
     if (declared.use == ParameterUse::kLookUp) summed_gradients_.push_back(parameters.gradient(declared.name));
   }
@@ -94,9 +94,13 @@ Pass RetNet::pass(const DeviceBatch& batch, RetentionForm form, const CarriedSta
 
 TensorView RetNet::forward(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states) {
   const Pass pass = this->pass(batch, form, states);
+  parameters_.await_weights(part(0).begin);
   layers_.embedding.forward(pass, layers_.x0);
   Residual x{.stream = layers_.x0, .branch = {}};
-  for (const Block& block : layers_.blocks) x = block.forward(pass, x);
+  for (size_t i = 0; i < layers_.blocks.size(); ++i) {
+    parameters_.await_weights(part(1 + i).begin);
+    x = layers_.blocks[i].forward(pass, x);
+  }
   backend_.rms_norm({.x = x.stream,
                      .residual = x.branch,
                      .weight = layers_.final_norm.weight,
@@ -104,6 +108,7 @@ TensorView RetNet::forward(const DeviceBatch& batch, RetentionForm form, const C
                      .y = layers_.y_final,
                      .rstd = layers_.rstd_final,
                      .eps = dims_.model.norm_eps});
+  parameters_.await_weights(0);  // the head's
   return layers_.y_final;
 }
 
@@ -117,7 +122,10 @@ TensorView RetNet::logits(const DeviceBatch& batch, int64_t begin, int64_t count
 }
 
 TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, GradientWrite gradients,
-                                     RetentionForm form) {
+                                     RetentionForm form, const std::function<void(int64_t flat_end)>& completed) {
+  const auto report = [&](int64_t flat_end) {
+    if (completed) completed(flat_end);
+  };
   Pass pass = this->pass(batch, form);
   pass.gradients = gradients;
   if (gradients == GradientWrite::kReplace) {
@@ -125,14 +133,19 @@ TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, Gra
   }
   const TensorView& dx = layers_.dx;
   layers_.head.forward_backward(pass, layers_.y_final, layers_.loss, scale, dx);
+  report(part(1 + layers_.blocks.size()).end);
   backend_.rms_norm_backward({.dy = dx,
                               .x = layers_.x_final,
                               .weight = layers_.final_norm.weight,
                               .rstd = layers_.rstd_final,
                               .dx = dx,
                               .dweight = layers_.final_norm.gradient});
-  for (size_t i = layers_.blocks.size(); i-- > 0;) layers_.blocks[i].backward(pass, dx);
+  for (size_t i = layers_.blocks.size(); i-- > 0;) {
+    layers_.blocks[i].backward(pass, dx);
+    report(part(1 + i).end);
+  }
   layers_.embedding.backward(pass, dx);
+  report(parameters_.layout().flat_elements);
   return layers_.loss;
 }
 

@@ -2,6 +2,7 @@
 // are planned once for the given dimensions; training keeps every block's activations, inference one block's.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "trainer/model/block.h"
@@ -27,14 +28,17 @@ class RetNet {
   /// Memory of what all layers remember of a sequence: one side of CarriedStates.
   std::vector<TensorView> take_states(Arena& arena) const;
 
-  /// The normed stream of every token, [n,d]: what the head reads.
+  /// The normed stream of every token, [n,d]: what the head reads. Weights that other replicas updated are waited for
+  /// where they are read.
   TensorView forward(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states = nullptr);
   /// Loss of each token [n] (0 where ignored) after forward().
   TensorView loss(const DeviceBatch& batch);
   /// Loss of each token [n]; every parameter's gradient = or += scale × d(sum of losses). After forward() in the same
-  /// form.
+  /// form. `completed`, if any, is called part by part of the model, when the gradients before that place of the flat
+  /// order have been queued to the last term; at the end all.
   TensorView loss_and_backward(const DeviceBatch& batch, double scale, GradientWrite gradients,
-                               RetentionForm form = RetentionForm::kChunkwise);
+                               RetentionForm form = RetentionForm::kChunkwise,
+                               const std::function<void(int64_t flat_end)>& completed = {});
   /// Logits of this rank's vocabulary columns for rows [begin, begin + count) of the last forward(); count <=
   /// logits_rows.
   TensorView logits(const DeviceBatch& batch, int64_t begin, int64_t count);
@@ -60,10 +64,12 @@ class RetNet {
   };
 
   Pass pass(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states = nullptr) const;
+  Range part(size_t i) const { return parameters_.layout().parts[i]; }
 
   Backend& backend_;
   TensorParallel& tp_;
   ContextParallel& cp_;
+  const ParameterStore& parameters_;
   Dimensions dims_;
   Buffer buffer_;
   DeclaredModel declared_;

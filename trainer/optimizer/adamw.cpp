@@ -2,11 +2,11 @@
 
 namespace retain {
 
-void adamw_update(Backend& backend, const ParameterStore& parameters, const TensorView& gradients,
-                  const TensorView& grad_scale, const OptimizerConfig& config, double lr, int64_t step) {
+void adamw_update(Backend& backend, const ParameterStore& parameters, Range flat, const TensorView& grad_scale,
+                  const OptimizerConfig& config, double lr, int64_t step) {
   const auto update = [&](Range range, double weight_decay) {
-    for (const SharePiece& piece : parameters.updated().within(range)) {
-      backend.adamw({.gradient = piece.of_flat(gradients),
+    for (const SharePiece& piece : parameters.updated().within(common(flat, range))) {
+      backend.adamw({.gradient = parameters.gradient(piece),
                      .master = parameters.master(piece),
                      .m = parameters.moment1(piece),
                      .v = parameters.moment2(piece),

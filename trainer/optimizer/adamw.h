@@ -6,9 +6,9 @@
 
 namespace retain {
 
-/// Updates master, moments and weights of parameters.updated(). `gradients` is the whole flat gradient, of which that
-/// is read; grad_scale float64 [1] on the device; `step` counts updates from 1.
-void adamw_update(Backend& backend, const ParameterStore& parameters, const TensorView& gradients,
-                  const TensorView& grad_scale, const OptimizerConfig& config, double lr, int64_t step);
+/// Updates master, moments and weights of what lies of parameters.updated() in a flat range. grad_scale float64 [1] on
+/// the device; `step` counts updates from 1.
+void adamw_update(Backend& backend, const ParameterStore& parameters, Range flat, const TensorView& grad_scale,
+                  const OptimizerConfig& config, double lr, int64_t step);
 
 }  // namespace retain

@@ -32,10 +32,14 @@ Remedies smaller_micro_batches(const Config& config, int ranks) {
   return remedies;
 }
 
-Remedies sharded_optimizer(const Config& config, int ranks) {
-  Config changed = config;
-  changed.parallel.zero = 1;
-  return {{"parallel.zero: 1", changed, ranks}};
+Remedies higher_zero(const Config& config, int ranks) {
+  Remedies remedies;
+  for (int zero = config.parallel.zero + 1; zero <= 2; ++zero) {
+    Config changed = config;
+    changed.parallel.zero = zero;
+    remedies.push_back({fmt::format("parallel.zero: {}", zero), changed, ranks});
+  }
+  return remedies;
 }
 
 // Splits an axis further: over ranks that so far hold other samples or, on GPUs, over more ranks, each with a memory of
@@ -61,10 +65,10 @@ Remedies longer_axis(const Config& config, int ranks, bool more_ranks, const cha
 // More replicas share the optimizer's state.
 Remedies more_replicas(const Config& config, int ranks) {
   Remedies remedies;
-  const char* with = config.parallel.zero == 1 ? "" : " with parallel.zero: 1";
+  const char* with = config.parallel.zero > 0 ? "" : " with parallel.zero: 1";
   for (int factor = 2; factor <= kMostSplits; factor *= 2) {
     Config changed = config;
-    changed.parallel.zero = 1;
+    changed.parallel.zero = std::max(1, config.parallel.zero);
     changed.parallel.dp = config.mesh(ranks).dp * factor;
     const int then = ranks * factor;
     remedies.push_back({fmt::format("parallel.dp: {}{} on {} ranks", changed.parallel.dp, with, then), changed, then});
@@ -116,7 +120,7 @@ std::string memory_advice(const Config& config, int ranks, const Target& target,
   for (const PlanPart& part : parts) largest.push_back(fmt::format("{} {} GiB", part.name, gibibytes(part.bytes)));
 
   const bool more_ranks = target.device == DeviceKind::kCuda;
-  std::vector<Remedies> kinds = {smaller_micro_batches(config, ranks), sharded_optimizer(config, ranks),
+  std::vector<Remedies> kinds = {smaller_micro_batches(config, ranks), higher_zero(config, ranks),
                                  longer_axis(config, ranks, more_ranks, "tp", &ParallelConfig::tp),
                                  longer_axis(config, ranks, more_ranks, "cp", &ParallelConfig::cp)};
   if (more_ranks) kinds.push_back(more_replicas(config, ranks));

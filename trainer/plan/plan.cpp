@@ -96,7 +96,8 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   const ParameterLayout layout(config.model, 0, plan.mesh.tp, replicas);
   const Dimensions dims = make_dimensions(config, plan.mesh, 0, target);
   const ReplicaShare updated = updated_share(layout.buckets, 0, replicas, config.parallel.zero);
-  const ParameterStore::Plan store = ParameterStore::plan(layout, target.compute, updated, Residency::kTraining);
+  const GradientsKept kept = gradients_kept(replicas, config.parallel.zero);
+  const ParameterStore::Plan store = ParameterStore::plan(layout, target.compute, updated, Residency::kTraining, kept);
   const WorkspaceShape workspace = dims.workspace(layout.flat_elements);
   plan.memory = {
       {"weights", store.weights_bytes},
@@ -128,7 +129,8 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
     plan.exchanged.push_back({"cp states", plan.micro_batches * 2 * config.model.layers * state});
   }
   if (replicas > 1) {
-    plan.exchanged.push_back({"gradients", layout.flat_elements * wide});
+    const int64_t times = kept == GradientsKept::kAll ? 1 : plan.micro_batches;
+    plan.exchanged.push_back({"gradients", times * layout.flat_elements * wide});
     if (updated.size() < layout.flat_elements) plan.exchanged.push_back({"weights", updated.size() * narrow});
   }
   return plan;

@@ -116,7 +116,8 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
   for (const char* value : {"[-1, 0.9]", "[0.9, 1]", "[.nan, 0.9]"}) expect_refused("optimizer.betas", value);
   for (const char* value : {"-1", "0", ".nan", ".inf"})
     expect_refused("data.train", std::string("[{path: a, weight: ") + value + "}]");
-  for (const char* key : {"parallel.zero", "schedule.final", "schedule.decay_fraction"}) expect_refused(key, "2");
+  for (const char* key : {"schedule.final", "schedule.decay_fraction"}) expect_refused(key, "2");
+  expect_refused("parallel.zero", "3");
 }
 
 TEST(ConfigSchema, AResumeMayChangeEverythingButTheModelAndWhatDecidesWhichTokensAreSeenIfAllowed) {

@@ -12,7 +12,7 @@ namespace retain::test {
 namespace {
 
 std::string describe(const ModelConfig& model) {
-  const ParameterLayout layout(model, 1, 2, 3);
+  const ParameterLayout layout(model, 1, 2, 3, 2000);
   std::ostringstream text;
   for (const ParameterSpec& p : layout.parameters) {
     text << p.name << " at " << p.flat_offset << ": [" << p.rows << ", " << p.columns << "] (" << p.real_rows
@@ -20,7 +20,9 @@ std::string describe(const ModelConfig& model) {
          << p.global_columns << "], rank " << p.rank << ", std " << p.init_std << "\n";
   }
   text << "matrices from " << layout.matrices.begin << ", norms from " << layout.norms.begin << ", group norms from "
-       << layout.group_norms.begin << " to " << layout.flat_elements << "\n";
+       << layout.group_norms.begin << " to " << layout.flat_elements << "\nbuckets to";
+  for (const Range& bucket : layout.buckets) text << " " << bucket.end;
+  text << ", " << layout.passing_buckets << " passing\n";
   const ParameterCounts counts = count_parameters(model);
   text << counts.all << " parameters, " << counts.matmul << " in products, " << flops_per_token(model)
        << " FLOPs a token\n";
@@ -46,11 +48,85 @@ std::string described_variants() {
   return describe(plain) + "\n" + describe(torchscale) + "\n" + describe(paper);
 }
 
-TEST(ParameterLayout, PutsEveryParameterWhereCheckpointsHaveIt) {
+TEST(ParameterLayout, PutsEveryParameterWhereItsBucketHasIt) {
   std::ifstream file(RETAIN_SOURCE_DIR "/tests/trainer/model/parameter_layout.golden");
   std::ostringstream want;
   want << file.rdbuf();
   EXPECT_EQ(described_variants(), want.str());
+}
+
+// Of any model: sizes that nothing divides, tied or not.
+void check_buckets(const ModelConfig& model, int tp, int replicas) {
+  const ParameterLayout layout(model, 0, tp, replicas, 1000);
+  int64_t end = 0;
+  for (const Range& bucket : layout.buckets) {
+    ASSERT_EQ(bucket.begin, end);
+    ASSERT_GT(bucket.size(), 0);
+    ASSERT_EQ(bucket.size() % (int64_t{64} * replicas), 0) << "shares are equal and aligned";
+    end = bucket.end;
+  }
+  ASSERT_EQ(end, layout.flat_elements);
+  ASSERT_EQ(layout.buckets.back(), (Range{layout.norms.begin, layout.flat_elements}));
+  ASSERT_EQ(layout.matrices, (Range{0, layout.norms.begin}));
+
+  std::vector<int> holders(static_cast<size_t>(layout.flat_elements));
+  for (const ParameterSpec& spec : layout.parameters) {
+    const Range range{spec.flat_offset, spec.flat_offset + spec.elements()};
+    for (int64_t i = range.begin; i < range.end; ++i) ASSERT_EQ(++holders[static_cast<size_t>(i)], 1) << spec.name;
+    int buckets = 0;
+    for (const Range& bucket : layout.buckets) buckets += common(range, bucket).size() > 0 ? 1 : 0;
+    ASSERT_EQ(buckets, 1) << spec.name;
+  }
+  // Head, blocks from the last to the first, embedding; a tied head has nothing of its own.
+  ASSERT_EQ(std::ssize(layout.parts), model.layers + 2);
+  for (size_t part = 1; part < layout.parts.size(); ++part)
+    ASSERT_GE(layout.parts[part - 1].begin, layout.parts[part].end);
+  EXPECT_EQ(layout.parts.back().size() == 0, model.tie_embeddings);
+  EXPECT_EQ(layout.find("embeddings.weight").flat_offset, layout.parts.front().begin);
+  if (replicas == 1) return;
+  EXPECT_GE(layout.buckets.size(), 3U) << "there is something to overlap";
+  const size_t written_everywhere = model.tie_embeddings ? 2 : 1;  // the tied matrix, the norms
+  EXPECT_EQ(layout.passing_buckets, layout.buckets.size() - written_everywhere);
+  if (model.tie_embeddings) {
+    EXPECT_EQ(layout.buckets[layout.passing_buckets].begin, layout.parts.front().begin) << "nothing but the matrix";
+  }
+}
+
+TEST(ParameterLayout, CutsAnyModelIntoBucketsOfWholeParts) {
+  for (const int64_t layers : {1, 2, 5}) {
+    for (const bool tied : {false, true}) {
+      for (const int tp : {1, 2}) {
+        for (const int replicas : {1, 2, 3, 7}) {
+          ModelConfig model;
+          model.layers = layers;
+          model.hidden_size = 24;
+          model.heads = 2;
+          model.ffn_size = 22;
+          model.vocab_size = 37;
+          model.tie_embeddings = tied;
+          SCOPED_TRACE(::testing::Message()
+                       << layers << " layers, tied " << tied << ", tp " << tp << ", " << replicas << " replicas");
+          check_buckets(model, tp, replicas);
+        }
+      }
+    }
+  }
+}
+
+TEST(ParameterLayout, ALargeModelHasABucketALayer) {
+  ModelConfig model;
+  model.layers = 24;
+  model.hidden_size = 2048;
+  model.heads = 8;
+  model.ffn_size = 2816;
+  model.vocab_size = 50304;
+  EXPECT_EQ(ParameterLayout(model, 0, 1, 2).buckets.size(), 24U + 3) << "head, layers, embedding, norms";
+  EXPECT_EQ(ParameterLayout(model, 0, 1, 1).buckets.size(), 2U) << "one replica exchanges nothing";
+  model.layers = 2;
+  model.hidden_size = 64;
+  model.ffn_size = 96;
+  model.vocab_size = 257;
+  EXPECT_EQ(ParameterLayout(model, 0, 1, 2).buckets.size(), 2U) << "a small model has little to hide";
 }
 
 struct Views {
