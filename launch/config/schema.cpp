@@ -148,7 +148,7 @@ void add_parallel_and_checkpoint(Table& table) {
   table.add(RETAIN_KEY(parallel.tp), Whole{1, kMostRanks}, "ranks", "that share heads and columns",
             {"tensor_parallel", "tp_size", "model_parallel"});
   table.add(RETAIN_KEY(parallel.zero), Whole{0, 2}, "",
-            "1: the optimizer's state is cut over the replicas; 2: the gradients too", {"zero_stage"});
+            "1: the optimizer's state is cut over replicas; 2: gradients too", {"zero_stage"});
 
   table.add(RETAIN_KEY(checkpoint.every), Whole{}, "steps", "between checkpoints; 0 = only at the end",
             {"interval", "save_interval", "save_every"});

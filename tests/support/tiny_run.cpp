@@ -99,10 +99,11 @@ std::vector<std::vector<double>> gather_whole(Trainer& trainer, const TensorView
   return whole;
 }
 
-TinyResult train_tiny(const Config& config, DType compute, int steps, std::unique_ptr<Communicator> ranks) {
+TinyResult train_tiny(const Config& config, DType compute, int steps, std::unique_ptr<Communicator> ranks,
+                      const MakeTensorGroup& make) {
   const auto backend = make_cpu_backend(1);
   const MeshShape shape = config.mesh(ranks->size());
-  Mesh mesh(shape, std::move(ranks));
+  Mesh mesh(shape, std::move(ranks), make);
   Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1}, kTinyBucket);
   TinyResult result;
   for (int i = 0; i < steps; ++i) {
@@ -122,6 +123,7 @@ TinyResult train_tiny(const Config& config, DType compute, int steps, std::uniqu
       result.first_gradients = gather_whole(trainer, whole);
     }
   }
+  trainer.parameters().await_weights(0);
   result.weights = gather_whole(trainer, trainer.parameters().flat_weights());
   return result;
 }

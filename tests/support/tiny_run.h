@@ -44,7 +44,8 @@ struct TinyResult {
 };
 
 /// Trains `steps` steps on the CPU over the ranks of the communicator (which it owns).
-TinyResult train_tiny(const Config& config, DType compute, int steps, std::unique_ptr<Communicator> ranks);
+TinyResult train_tiny(const Config& config, DType compute, int steps, std::unique_ptr<Communicator> ranks,
+                      const MakeTensorGroup& make = same_group);
 
 /// The whole tensors of a flat buffer, put together over tp: collective over the mesh.
 std::vector<std::vector<double>> gather_whole(Trainer& trainer, const TensorView& flat);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "tests/support/late_communicator.h"
 #include "tests/support/ranks.h"
 #include "tests/support/tiny_run.h"
 
@@ -118,6 +119,32 @@ TEST(Layouts, AreAllocatedAsPlannedAtEveryLevelOfZero) {
   });
 }
 
+// On a device exchanges run beside the computation. What uses a result before it waited, or changes an operand, shows.
+TEST(Layouts, UseNothingBeforeItsExchangeIsDone) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  const MakeTensorGroup late = [](std::unique_ptr<Communicator> group) {
+    return std::make_unique<LateCommunicator>(std::move(group));
+  };
+  on_every_group([&](Communicator& group) {
+    if (group.size() != 2 && group.size() != 4) return;
+    for (const MeshShape& mesh : meshes_of(group.size())) {
+      for (const int zero : {0, 1, 2}) {
+        Config config = tiny_config(directory.path());
+        config.model.tie_embeddings = zero == 1;
+        config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp, .zero = zero};
+        SCOPED_TRACE(concat(mesh.describe(), " zero=", zero));
+        const TinyResult at_once = train_tiny(config, DType::kFloat32, 2, group.split(0, group.rank()));
+        const TinyResult at_last = train_tiny(config, DType::kFloat32, 2, group.split(0, group.rank()), late);
+        EXPECT_EQ(at_last.losses, at_once.losses);
+        EXPECT_EQ(at_last.grad_norms, at_once.grad_norms);
+        EXPECT_EQ(at_last.first_gradients, at_once.first_gradients);
+        EXPECT_EQ(at_last.weights, at_once.weights);
+      }
+    }
+  });
+}
+
 // Sizes that nothing divides, gradients that are reduced once a micro-batch.
 TEST(Layouts, ZeroTwoFollowsZeroOneAndIsItInOneMicroBatch) {
   const TemporaryDirectory directory;
@@ -136,7 +163,7 @@ TEST(Layouts, ZeroTwoFollowsZeroOneAndIsItInOneMicroBatch) {
           config.train.micro_batch_tokens = config.train.batch_tokens / mesh.dp / micro_batches;
           const auto train = [&](int zero) {
             config.parallel.zero = zero;
-            return train_tiny(config, DType::kFloat32, 8, group.split(0, group.rank()));
+            return train_tiny(config, DType::kFloat32, 4, group.split(0, group.rank()));
           };
           const TinyResult one = train(1), two = train(2);
           SCOPED_TRACE(concat(mesh.describe(), ", tied ", tied, ", ", micro_batches, " micro-batches"));
