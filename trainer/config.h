@@ -23,6 +23,8 @@ enum class DeviceKind : uint8_t { kAuto, kCpu, kCuda };
 const char* device_name(DeviceKind device);  ///< "auto", "cpu", "cuda"
 enum class OnSaveError : uint8_t { kContinue, kStop };
 enum class Precision : uint8_t { kAuto, kBf16, kFp32, kFp64 };
+/// What of a forward the backward computes again instead of finding it in memory (trainer/README.md#recompute).
+enum class Recompute : uint8_t { kNone, kSelective, kFull };
 
 struct RunConfig {
   std::string dir = "runs/default";
@@ -73,7 +75,8 @@ struct TrainConfig {
   int64_t tokens = 0;
   int64_t batch_tokens = 0;        ///< of one optimizer step over the whole mesh
   int64_t micro_batch_tokens = 0;  ///< of one data-parallel replica in one forward, before cp cuts the sequence
-  int64_t chunk = 0;               ///< C of chunkwise retention; 0 = auto
+  Recompute recompute = Recompute::kNone;
+  int64_t chunk = 0;  ///< C of chunkwise retention; 0 = auto
 };
 
 struct EvalConfig {

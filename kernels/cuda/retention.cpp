@@ -232,7 +232,7 @@ void CudaBackend::do_retention_backward(const RetentionBackwardArgs& args) {
                args.states, args.state_in, args.dstate_out, args.dstate_in)) {
     return retention_plain_backward(queue, args);
   }
-  if (args.states && hopper_takes(queue, args.q.dtype, args.context, shape.key_dim, shape.value_dim)) {
+  if (hopper_takes(queue, args.q.dtype, args.context, shape.key_dim, shape.value_dim)) {
     return retention_hopper_backward(queue, args);
   }
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;

@@ -145,6 +145,32 @@ TEST(Layouts, UseNothingBeforeItsExchangeIsDone) {
   });
 }
 
+// What backward computes again it computes as the forward did.
+TEST(Layouts, RecomputeChangesNoBit) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  on_every_group([&](Communicator& group) {
+    if (group.size() != 2 && group.size() != 4) return;
+    for (const MeshShape& mesh : meshes_of(group.size())) {
+      Config config = tiny_config(directory.path());
+      config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp, .zero = std::min(mesh.dp, 2)};
+      const auto train = [&](Recompute level) {
+        config.train.recompute = level;
+        return train_tiny(config, DType::kFloat32, 2, group.split(0, group.rank()));
+      };
+      const TinyResult none = train(Recompute::kNone);
+      for (const Recompute level : {Recompute::kSelective, Recompute::kFull}) {
+        SCOPED_TRACE(concat(mesh.describe(), level == Recompute::kFull ? " full" : " selective"));
+        const TinyResult again = train(level);
+        EXPECT_EQ(again.losses, none.losses);
+        EXPECT_EQ(again.grad_norms, none.grad_norms);
+        EXPECT_EQ(again.first_gradients, none.first_gradients);
+        EXPECT_EQ(again.weights, none.weights);
+      }
+    }
+  });
+}
+
 // Sizes that nothing divides, gradients that are reduced once a micro-batch.
 TEST(Layouts, ZeroTwoFollowsZeroOneAndIsItInOneMicroBatch) {
   const TemporaryDirectory directory;

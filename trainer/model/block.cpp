@@ -8,12 +8,22 @@ Block::Block(const Declarations& declare, const ModelConfig& model, std::unique_
       ffn_norm_(declare.norm("ffn_norm.weight", model.hidden_size)),
       ffn_(declare, model) {}
 
-void Block::take_saved(Arena& arena, const Dimensions& dims, Residency residency) {
-  const auto take = [&] { return arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
-  const auto take_rstd = [&] { return arena.take(dims.accumulate(), {dims.rows()}); };
-  saved_ = {.x = take(), .u = take(), .x_mid = take(), .u_mid = take(), .rstd = take_rstd(), .rstd_mid = take_rstd()};
-  mixer_->take_saved(arena, dims, residency);
-  ffn_.take_saved(arena, dims);
+void Block::take_memory(Arena& own, Arena& shared, const Dimensions& dims, Residency residency) {
+  take_activations(ActivationMemory(own, shared, dims, residency), dims);
+  take_scratch(shared, dims, residency);
+}
+
+void Block::take_activations(const ActivationMemory& memory, const Dimensions& dims) {
+  const auto take = [&](Arena& arena) { return arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
+  const auto take_rstd = [&] { return memory.products().take(dims.accumulate(), {dims.rows()}); };
+  saved_ = {.x = take(memory.inputs()),
+            .u = take(memory.elementwise()),
+            .x_mid = take(memory.products()),
+            .u_mid = take(memory.elementwise()),
+            .rstd = take_rstd(),
+            .rstd_mid = take_rstd()};
+  mixer_->take_activations(memory, dims);
+  ffn_.take_activations(memory, dims);
 }
 
 void Block::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
@@ -28,29 +38,55 @@ void Block::take_scratch(Arena& arena, const Dimensions& dims, Residency residen
 }
 
 Residual Block::forward(const Pass& pass, const Residual& in) const {
-  const double eps = pass.dims.model.norm_eps;
   if (!in.branch) pass.backend.copy(saved_.x, in.stream);
-  pass.backend.rms_norm({.x = in.branch ? in.stream : saved_.x,
+  norm(pass, in.branch ? in : Residual{.stream = saved_.x, .branch = {}});
+  mixer_->forward(pass, saved_.u, scratch_.branch);
+  ffn_norm(pass, {.stream = saved_.x, .branch = scratch_.branch});
+  ffn_.forward(pass, saved_.u_mid, scratch_.branch);
+  return {.stream = saved_.x_mid, .branch = scratch_.branch};
+}
+
+void Block::norm(const Pass& pass, const Residual& in) const {
+  pass.backend.rms_norm({.x = in.stream,
                          .residual = in.branch,
                          .weight = norm_.weight,
                          .sum = in.branch ? saved_.x : TensorView{},
                          .y = saved_.u,
                          .rstd = saved_.rstd,
-                         .eps = eps});
-  mixer_->forward(pass, saved_.u, scratch_.branch);
+                         .eps = pass.dims.model.norm_eps});
+}
 
-  pass.backend.rms_norm({.x = saved_.x,
-                         .residual = scratch_.branch,
+void Block::ffn_norm(const Pass& pass, const Residual& in) const {
+  pass.backend.rms_norm({.x = in.stream,
+                         .residual = in.branch,
                          .weight = ffn_norm_.weight,
-                         .sum = saved_.x_mid,
+                         .sum = in.branch ? saved_.x_mid : TensorView{},
                          .y = saved_.u_mid,
                          .rstd = saved_.rstd_mid,
-                         .eps = eps});
-  ffn_.forward(pass, saved_.u_mid, scratch_.branch);
-  return {.stream = saved_.x_mid, .branch = scratch_.branch};
+                         .eps = pass.dims.model.norm_eps});
+}
+
+void Block::repeat(Pass pass) const {
+  pass.again = true;
+  switch (pass.dims.recompute) {
+    case Recompute::kNone: return;
+    case Recompute::kSelective:
+      norm(pass, {.stream = saved_.x, .branch = {}});
+      mixer_->repeat_elementwise(pass);
+      ffn_norm(pass, {.stream = saved_.x_mid, .branch = {}});
+      ffn_.repeat_elementwise(pass);
+      return;
+    case Recompute::kFull:
+      norm(pass, {.stream = saved_.x, .branch = {}});
+      mixer_->forward(pass, saved_.u, scratch_.branch);
+      ffn_norm(pass, {.stream = saved_.x, .branch = scratch_.branch});
+      ffn_.hidden(pass, saved_.u_mid);
+      return;
+  }
 }
 
 void Block::backward(const Pass& pass, const TensorView& dx) const {
+  repeat(pass);
   ffn_.backward(pass, dx, saved_.u_mid, scratch_.du);
   pass.backend.rms_norm_backward({.dy = scratch_.du,
                                   .x = saved_.x_mid,

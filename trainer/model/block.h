@@ -23,15 +23,23 @@ class Block {
 
   const Mixer& mixer() const { return *mixer_; }
 
-  void take_saved(Arena& arena, const Dimensions& dims, Residency residency);
-  /// Blocks work one after the other and may be given the same memory; the branch stays in it from one to the next.
-  void take_scratch(Arena& arena, const Dimensions& dims, Residency residency);
+  /// Takes memory of its own, and some that all blocks are given, because they work one after the other; the residual
+  /// stays in that from one to the next.
+  void take_memory(Arena& own, Arena& shared, const Dimensions& dims, Residency residency);
 
   Residual forward(const Pass& pass, const Residual& in) const;
   /// dx [n,d]: the gradient of the block's output in, of its input out.
   void backward(const Pass& pass, const TensorView& dx) const;
 
  private:
+  void take_activations(const ActivationMemory& memory, const Dimensions& dims);
+  void take_scratch(Arena& arena, const Dimensions& dims, Residency residency);
+  /// Fills what the backward needs of the forward and was not kept.
+  void repeat(Pass pass) const;
+  /// x = the sum of the residual where it has a branch, u = the norm; and the same before the FFN.
+  void norm(const Pass& pass, const Residual& in) const;
+  void ffn_norm(const Pass& pass, const Residual& in) const;
+
   struct Saved {
     TensorView x, u, x_mid, u_mid;  ///< compute [n,d]: the stream and its norm before the mixer and before the FFN
     TensorView rstd, rstd_mid;      ///< accumulate [n]

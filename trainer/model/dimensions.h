@@ -20,6 +20,7 @@ struct Dimensions {
   int64_t chunk = 0;                   ///< C of chunkwise retention
   int64_t fold_chunk = 0;              ///< C where rotation folds the decay, else 0
   int64_t logits_rows = 1;             ///< rows of logits computed at once
+  Recompute recompute = Recompute::kNone;
 
   /// `wanted_chunk`: 0 leaves it to the device; see retention_plan.h for when another is taken.
   Dimensions(const ModelConfig& model, const BatchShape& batch, DType compute, int tp_rank, int tp_size,

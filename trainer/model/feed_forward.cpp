@@ -22,25 +22,33 @@ FeedForward::FeedForward(const Declarations& declare, const ModelConfig& model) 
   down_ = ffn.matrix("down_proj.weight", TpCut::kColumns, model.hidden_size, model.ffn_size, model.init_std);
 }
 
-FeedForward::Activations FeedForward::take(Arena& arena, const Dimensions& dims) {
-  return {.ab = arena.take(dims.compute, {dims.rows(), dims.ffn_columns()}),
-          .h = arena.take(dims.compute, {dims.rows(), dims.ffn_size})};
+void FeedForward::take_activations(const ActivationMemory& memory, const Dimensions& dims) {
+  saved_ = {.ab = memory.products().take(dims.compute, {dims.rows(), dims.ffn_columns()}),
+            .h = memory.elementwise().take(dims.compute, {dims.rows(), dims.ffn_size})};
 }
 
-void FeedForward::take_saved(Arena& arena, const Dimensions& dims) { saved_ = take(arena, dims); }
-
 void FeedForward::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
-  if (residency == Residency::kTraining) gradients_ = take(arena, dims);
+  if (residency == Residency::kInference) return;
+  gradients_ = {.ab = arena.take(dims.compute, {dims.rows(), dims.ffn_columns()}),
+                .h = arena.take(dims.compute, {dims.rows(), dims.ffn_size})};
 }
 
 void FeedForward::forward(const Pass& pass, const TensorView& u, const TensorView& f) const {
+  hidden(pass, u);
+  linear(pass.backend, saved_.h, down_.weight, f);
+  pass.tp.all_reduce(f);
+}
+
+void FeedForward::hidden(const Pass& pass, const TensorView& u) const {
   linear(pass.backend, u, in_.weight, saved_.ab);
+  repeat_elementwise(pass);
+}
+
+void FeedForward::repeat_elementwise(const Pass& pass) const {
   pass.backend.ffn_activation({.kind = pass.dims.model.ffn,
                                .a = activated(saved_.ab, pass.dims),
                                .b = linear_branch(saved_.ab, pass.dims),
                                .h = saved_.h});
-  linear(pass.backend, saved_.h, down_.weight, f);
-  pass.tp.all_reduce(f);
 }
 
 void FeedForward::backward(const Pass& pass, const TensorView& df, const TensorView& u, const TensorView& du) const {

@@ -2,6 +2,7 @@
 // Tensor parallel: rows of W_gate, W_up and columns of W_down are cut; the output is summed over tp.
 #pragma once
 
+#include "trainer/model/activation_memory.h"
 #include "trainer/model/declarations.h"
 #include "trainer/model/pass.h"
 
@@ -11,11 +12,15 @@ class FeedForward {
  public:
   FeedForward(const Declarations& declare, const ModelConfig& model);
 
-  void take_saved(Arena& arena, const Dimensions& dims);
+  void take_activations(const ActivationMemory& memory, const Dimensions& dims);
   void take_scratch(Arena& arena, const Dimensions& dims, Residency residency);
 
   /// f [n,d] = FFN(u [n,d]).
   void forward(const Pass& pass, const TensorView& u, const TensorView& f) const;
+  /// The forward as far as the backward needs it.
+  void hidden(const Pass& pass, const TensorView& u) const;
+  /// The elementwise part of that, from its products.
+  void repeat_elementwise(const Pass& pass) const;
   /// du [n,d] from df [n,d]; parameter gradients as pass.gradients says.
   void backward(const Pass& pass, const TensorView& df, const TensorView& u, const TensorView& du) const;
 
@@ -24,7 +29,6 @@ class FeedForward {
     TensorView ab;  ///< compute [n, 2F] = (a, b), or [n, F] = a without a gate
     TensorView h;   ///< compute [n, F]: input of W_down
   };
-  static Activations take(Arena& arena, const Dimensions& dims);
 
   Parameter in_, down_;
   Activations saved_, gradients_;

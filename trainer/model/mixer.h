@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "trainer/model/activation_memory.h"
 #include "trainer/model/declarations.h"
 #include "trainer/model/pass.h"
 #include "trainer/model/retention_tables.h"
@@ -19,7 +20,7 @@ class Mixer {
   virtual const char* name() const = 0;
 
   /// Takes what the backward needs of the forward.
-  virtual void take_saved(Arena& arena, const Dimensions& dims, Residency residency) = 0;
+  virtual void take_activations(const ActivationMemory& memory, const Dimensions& dims) = 0;
   /// Takes what is used inside one call; others use it between the calls.
   virtual void take_scratch(Arena& arena, const Dimensions& dims, Residency residency) = 0;
   /// Memory of what a sequence leaves to the tokens that continue it (see CarriedStates).
@@ -27,6 +28,8 @@ class Mixer {
 
   /// z [n,d] from u [n,d], summed over tp.
   virtual void forward(const Pass& pass, const TensorView& u, const TensorView& z) const = 0;
+  /// What the forward took from ActivationMemory::elementwise(), again from the rest.
+  virtual void repeat_elementwise(const Pass& pass) const = 0;
   /// du [n,d] from dz [n,d] and the forward's u; parameter gradients as pass.gradients says.
   virtual void backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const = 0;
 };

@@ -27,6 +27,7 @@ struct Pass {
   RetentionForm form = RetentionForm::kChunkwise;
   const CarriedStates* states = nullptr;  ///< only when decoding
   GradientWrite gradients = GradientWrite::kAdd;
+  bool again = false;  ///< this forward repeats one: what came from other ranks then and is kept is not exchanged again
 };
 
 }  // namespace retain

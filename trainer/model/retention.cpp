@@ -44,16 +44,17 @@ RetentionLayer::RetentionLayer(const Declarations& declare, const ModelConfig& m
   retention.mixer_flops(12.0 * static_cast<double>(keys * model.value_dim()));
 }
 
-void RetentionLayer::take_saved(Arena& arena, const Dimensions& dims, Residency residency) {
+void RetentionLayer::take_activations(const ActivationMemory& memory, const Dimensions& dims) {
   const int64_t n = dims.rows(), b = dims.batch.sequences, t = dims.batch.tokens;
-  saved_.qkvg = arena.take(dims.compute, {n, dims.qkvg_columns()});
-  if (residency == Residency::kTraining) {
-    saved_.states = arena.take(dims.compute, {b, dims.chunks(), dims.heads, dims.key_dim, dims.value_dim});
+  Arena& products = memory.products();
+  saved_.qkvg = products.take(dims.compute, {n, dims.qkvg_columns()});
+  if (memory.residency() == Residency::kTraining && dims.recompute != Recompute::kSelective) {
+    saved_.states = products.take(dims.compute, {b, dims.chunks(), dims.heads, dims.key_dim, dims.value_dim});
   }
-  if (dims.batch.segments > 1) saved_.state_in = take_state(arena, dims);
-  saved_.o = arena.take(dims.compute, {b, t, dims.heads, dims.value_dim});
-  saved_.rstd = arena.take(dims.accumulate(), {b, t, dims.heads});
-  saved_.y = arena.take(dims.compute, {n, dims.values()});
+  if (dims.batch.segments > 1) saved_.state_in = take_state(memory.inputs(), dims);
+  saved_.o = products.take(dims.compute, {b, t, dims.heads, dims.value_dim});
+  saved_.rstd = products.take(dims.accumulate(), {b, t, dims.heads});
+  saved_.y = memory.elementwise().take(dims.compute, {n, dims.values()});
 }
 
 void RetentionLayer::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
@@ -102,32 +103,36 @@ void RetentionLayer::rotate(const Pass& pass, const TensorView& x, bool inverse,
 void RetentionLayer::forward(const Pass& pass, const TensorView& u, const TensorView& z) const {
   const Dimensions& dims = pass.dims;
   const HeadViews heads(saved_.qkvg, dims);
-  const RetentionContext context = retention_context(pass);
 
   linear(pass.backend, u, qkvg_.weight, saved_.qkvg);
   rotate(pass, heads.q, false, 1.0, +1);
   rotate(pass, heads.k, false, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
 
-  TensorView state_in, state_out;
-  if (pass.states) {
-    state_in = pass.states->in[layer_];
-    state_out = pass.states->out[layer_];
-  } else {
-    state_in = pass.cp.incoming_state(pass.backend, {.context = context, .k = heads.k, .v = heads.v, .state = {}},
-                                      segment_join(pass, saved_.state_in));
-  }
-  pass.backend.retention({.context = context,
+  pass.backend.retention({.context = retention_context(pass),
                           .q = heads.q,
                           .k = heads.k,
                           .v = heads.v,
-                          .state_in = state_in,
+                          .state_in = incoming_state(pass, heads.k, heads.v),
                           .o = saved_.o,
-                          .state_out = state_out,
+                          .state_out = pass.states ? pass.states->out[layer_] : TensorView{},
                           .states = pass.form == RetentionForm::kChunkwise ? saved_.states : TensorView{}});
+  repeat_elementwise(pass);
+  linear(pass.backend, saved_.y, o_.weight, z);
+  pass.tp.all_reduce(z);
+}
 
+TensorView RetentionLayer::incoming_state(const Pass& pass, const TensorView& k, const TensorView& v) const {
+  if (pass.states) return pass.states->in[layer_];
+  if (pass.again) return saved_.state_in;
+  return pass.cp.incoming_state(pass.backend, {.context = retention_context(pass), .k = k, .v = v, .state = {}},
+                                segment_join(pass, saved_.state_in));
+}
+
+void RetentionLayer::repeat_elementwise(const Pass& pass) const {
+  const Dimensions& dims = pass.dims;
   pass.backend.head_norm_gate(
       {.o = saved_.o,
-       .g = heads.g,
+       .g = HeadViews(saved_.qkvg, dims).g,
        .weight = group_norm_.weight,
        .log2_gamma = tables_.log2_gamma(layer_),
        .document_start = pass.batch.document_start,
@@ -136,8 +141,6 @@ void RetentionLayer::forward(const Pass& pass, const TensorView& u, const Tensor
        .position_offset = pass.batch.position_offset,
        .eps_kind = dims.model.group_norm_eps,
        .eps = dims.model.norm_eps});
-  linear(pass.backend, saved_.y, o_.weight, z);
-  pass.tp.all_reduce(z);
 }
 
 void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const {

@@ -13,19 +13,20 @@ class RetentionLayer : public Mixer {
 
   const char* name() const override { return "retention"; }
 
-  void take_saved(Arena& arena, const Dimensions& dims, Residency residency) override;
+  void take_activations(const ActivationMemory& memory, const Dimensions& dims) override;
   void take_scratch(Arena& arena, const Dimensions& dims, Residency residency) override;
   /// accumulate [B,H,K,V]
   TensorView take_state(Arena& arena, const Dimensions& dims) const override;
 
   void forward(const Pass& pass, const TensorView& u, const TensorView& z) const override;
+  void repeat_elementwise(const Pass& pass) const override;
   void backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const override;
 
  private:
   // compute unless said
   struct Saved {
     TensorView qkvg;      ///< [n, 2HK+2HV]: q, k rotated (and folded), v, g
-    TensorView states;    ///< [B,N,H,K,V]: before each chunk; absent when not training
+    TensorView states;    ///< [B,N,H,K,V]: before each chunk; absent at inference, and where the backward repeats them
     TensorView state_in;  ///< accumulate [B,H,K,V]: what came from the segment before; absent without cp
     TensorView o;         ///< [B,T,H,V]
     TensorView rstd;      ///< accumulate [B,T,H]
@@ -38,6 +39,8 @@ class RetentionLayer : public Mixer {
     TensorView dstate_out;  ///< accumulate [B,H,K,V]; with cp only
   };
   RetentionContext retention_context(const Pass& pass) const;
+  /// The state before this rank's tokens, if any.
+  TensorView incoming_state(const Pass& pass, const TensorView& k, const TensorView& v) const;
   SegmentJoin segment_join(const Pass& pass, const TensorView& state) const;
   void rotate(const Pass& pass, const TensorView& x, bool inverse, double scale, int fold_sign) const;
 

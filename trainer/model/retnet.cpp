@@ -21,44 +21,37 @@ RetNet::Layers::Layers(const Declarations& declare, const ModelConfig& model)
       final_norm(declare.in_part(1 + model.layers).norm("final_norm.weight", model.hidden_size)),
       head(declare.in_part(1 + model.layers), model) {}
 
-void RetNet::Layers::take_memory(Arena& arena, const Dimensions& dims, int tp_size, Residency residency) {
-  const bool training = residency == Residency::kTraining;
-  const auto take = [&] { return arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
-  // One part after the other, or the same for all.
-  const auto for_each_block = [&](bool shared, const auto& take_part) {
-    Arena after = arena;
-    for (Block& block : blocks) {
-      Arena part = shared ? arena : after;
-      take_part(block, part);
-      if (part.used_bytes() > after.used_bytes()) after = part;
-    }
-    arena = after;
-  };
-  tables.take(arena, dims);
-  embedding.take_saved(arena, dims);
+void RetNet::Layers::take_memory(Arena& own, Arena& shared, const Dimensions& dims, int tp_size, Residency residency) {
+  const auto take = [&] { return own.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
+  tables.take(own, dims);
+  embedding.take_saved(own, dims);
   x0 = take();
-  for_each_block(!training, [&](Block& block, Arena& part) { block.take_saved(part, dims, residency); });
+  const Arena all_share = shared;
+  for (Block& block : blocks) {
+    Arena part = all_share;
+    block.take_memory(own, part, dims, residency);
+    if (part.used_bytes() > shared.used_bytes()) shared = part;
+  }
   x_final = take();
   y_final = take();
-  rstd_final = arena.take(dims.accumulate(), {dims.rows()});
-  loss = arena.take(dims.accumulate(), {dims.rows()});
-  if (training) dx = take();
-  head.take_scratch(arena, dims, tp_size);
-  for_each_block(true, [&](Block& block, Arena& part) { block.take_scratch(part, dims, residency); });
+  rstd_final = own.take(dims.accumulate(), {dims.rows()});
+  loss = own.take(dims.accumulate(), {dims.rows()});
+  if (residency == Residency::kTraining) dx = take();
+  head.take_scratch(own, dims, tp_size);
+}
+
+RetNet::MemoryPlan RetNet::plan(const Dimensions& dims, int tp_size, Residency residency) {
+  DeclaredModel declared;
+  Layers layers(Declarations(declared), dims.model);
+  Arena own, shared;
+  layers.take_memory(own, shared, dims, tp_size, residency);
+  return {.own_bytes = own.used_bytes(), .shared_bytes = shared.used_bytes()};
 }
 
 DeclaredModel RetNet::declare(const ModelConfig& model) {
   DeclaredModel declared;
   const Layers layers(Declarations(declared), model);
   return declared;
-}
-
-int64_t RetNet::memory_bytes(const Dimensions& dims, int tp_size, Residency residency) {
-  DeclaredModel declared;
-  Layers layers(Declarations(declared), dims.model);
-  Arena arena;
-  layers.take_memory(arena, dims, tp_size, residency);
-  return arena.used_bytes();
 }
 
 RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const ParameterStore& parameters,
@@ -68,11 +61,12 @@ RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const 
       cp_(cp),
       parameters_(parameters),
       dims_(dims),
-      buffer_(backend, memory_bytes(dims, tp.size(), residency)),
+      own_(backend, plan(dims, tp.size(), residency).own_bytes),
+      shared_(backend, plan(dims, tp.size(), residency).shared_bytes),
       layers_(Declarations(declared_, parameters, residency), dims.model) {
   backend_.reserve_workspace(dims_.workspace(parameters.layout().flat_elements));
-  Arena arena(buffer_);
-  layers_.take_memory(arena, dims_, tp_.size(), residency);
+  Arena own(own_), shared(shared_);
+  layers_.take_memory(own, shared, dims_, tp_.size(), residency);
   layers_.tables.write(backend_, cp_.rank() * dims_.batch.tokens);
   if (residency == Residency::kInference) return;
 

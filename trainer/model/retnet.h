@@ -1,5 +1,5 @@
 // The whole model: embedding, blocks, final norm, head. Holds views of the parameters and owns the activations, which
-// are planned once for the given dimensions; training keeps every block's activations, inference one block's.
+// are planned once for the given dimensions; what training keeps of every block, dims.recompute says.
 #pragma once
 
 #include <functional>
@@ -16,7 +16,10 @@ class RetNet {
   /// What the layers of a model declare.
   static DeclaredModel declare(const ModelConfig& model);
   /// Bytes of the activations, by the code that takes them.
-  static int64_t memory_bytes(const Dimensions& dims, int tp_size, Residency residency);
+  static int64_t memory_bytes(const Dimensions& dims, int tp_size, Residency residency) {
+    const MemoryPlan memory = plan(dims, tp_size, residency);
+    return memory.own_bytes + memory.shared_bytes;
+  }
 
   /// Reserves the backend's scratch too. What is given outlives the model.
   RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const ParameterStore& parameters,
@@ -60,8 +63,13 @@ class RetNet {
     Layers(const Declarations& declare, const ModelConfig& model);
     Layers(const Layers&) = delete;
     Layers& operator=(const Layers&) = delete;
-    void take_memory(Arena& arena, const Dimensions& dims, int tp_size, Residency residency);
+    /// `shared`: by the blocks, one after the other.
+    void take_memory(Arena& own, Arena& shared, const Dimensions& dims, int tp_size, Residency residency);
   };
+  struct MemoryPlan {
+    int64_t own_bytes = 0, shared_bytes = 0;
+  };
+  static MemoryPlan plan(const Dimensions& dims, int tp_size, Residency residency);
 
   Pass pass(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states = nullptr) const;
   Range part(size_t i) const { return parameters_.layout().parts[i]; }
@@ -71,7 +79,7 @@ class RetNet {
   ContextParallel& cp_;
   const ParameterStore& parameters_;
   Dimensions dims_;
-  Buffer buffer_;
+  Buffer own_, shared_;
   DeclaredModel declared_;
   Layers layers_;
   std::vector<TensorView> summed_gradients_;  ///< those that no matrix product writes: every backward adds to them

@@ -73,8 +73,9 @@ BatchShape batch_shape(const Config& config, const MeshShape& mesh) {
 
 Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target) {
   const Device device = target.device == DeviceKind::kCuda ? Device::kCuda : Device::kCpu;
-  const Dimensions dims(config.model, batch_shape(config, mesh), target.compute, tp_rank, mesh.tp, config.train.chunk,
-                        device);
+  Dimensions dims(config.model, batch_shape(config, mesh), target.compute, tp_rank, mesh.tp, config.train.chunk,
+                  device);
+  dims.recompute = config.train.recompute;
   if (config.train.chunk > 0 && config.train.chunk != dims.chunk) {
     throw ConfigError(ErrorKind::kConfig, concat("train.chunk: is ", config.train.chunk, ", but GPUs take heads of ",
                                                  dims.key_dim, "/", dims.value_dim, " in chunks of ", dims.chunk,

@@ -10,11 +10,18 @@ namespace retain::cuda {
 
 namespace {
 
-/// Scratch for the states, or their gradients, of all chunks: [B,N,H,K,V].
-TensorView scratch_states(Queue& queue, const char* operation, const Sequences& s, int64_t heads, int64_t key_dim,
-                          int64_t value_dim) {
+/// Scratch for `count` times what all chunks have, states or their gradients: [B,N,H,K,V] each.
+template <size_t count>
+std::array<TensorView, count> scratch_states(Queue& queue, const char* operation, const Sequences& s, int64_t heads,
+                                             int64_t key_dim, int64_t value_dim) {
   const int64_t bytes = hopper_states_bytes(s.batch, s.tokens, s.chunk, heads, key_dim, value_dim);
-  return {queue.scratch(operation, bytes), DType::kBfloat16, {s.batch, s.chunks, heads, key_dim, value_dim}};
+  auto* memory = static_cast<char*>(queue.scratch(operation, static_cast<int64_t>(count) * bytes));
+  std::array<TensorView, count> all;
+  for (TensorView& states : all) {
+    states = TensorView(memory, DType::kBfloat16, {s.batch, s.chunks, heads, key_dim, value_dim});
+    memory += bytes;
+  }
+  return all;
 }
 
 const double* log2_gamma(const RetentionContext& context) {
@@ -31,7 +38,8 @@ void retention_hopper(Queue& queue, const RetentionArgs& args) {
   constexpr const char* kOperation = "retention";
   const Sequences s = sequences_of(args.context, args.q.shape[0], args.q.shape[1]);
   const int64_t heads = args.q.shape[2], key_dim = args.q.shape[3], value_dim = args.v.shape[3];
-  const TensorView states = args.states ? args.states : scratch_states(queue, kOperation, s, heads, key_dim, value_dim);
+  const TensorView states =
+      args.states ? args.states : scratch_states<1>(queue, kOperation, s, heads, key_dim, value_dim)[0];
   chunk_states(kOperation, *queue.hopper(),
                {.x = args.k,
                 .y = args.v,
@@ -53,7 +61,18 @@ void retention_hopper_backward(Queue& queue, const RetentionBackwardArgs& args) 
   constexpr const char* kOperation = "retention_backward";
   const Sequences s = sequences_of(args.context, args.q.shape[0], args.q.shape[1]);
   const int64_t heads = args.q.shape[2], key_dim = args.q.shape[3], value_dim = args.v.shape[3];
-  const TensorView dstates = scratch_states(queue, kOperation, s, heads, key_dim, value_dim);
+  TensorView states = args.states, dstates;
+  if (states) {
+    dstates = scratch_states<1>(queue, kOperation, s, heads, key_dim, value_dim)[0];
+  } else {
+    const auto [again, gradients] = scratch_states<2>(queue, kOperation, s, heads, key_dim, value_dim);
+    states = again;
+    dstates = gradients;
+    chunk_states(
+        kOperation, *queue.hopper(),
+        {.x = args.k, .y = args.v, .states = states, .boundary = args.state_in, .log2_gamma = log2_gamma(args.context)},
+        s, queue.multiprocessors(), queue.stream());
+  }
   chunk_states(kOperation, *queue.hopper(),
                {.x = args.q,
                 .y = args.dout,
@@ -72,7 +91,7 @@ void retention_hopper_backward(Queue& queue, const RetentionBackwardArgs& args) 
                                              .upper = true,
                                              .stateless_chunk = last}}};
   const std::array<MaskedProduct, 2> dqk = {
-      {{.x = args.dout, .y = args.v, .z = args.k, .out = args.dq, .states = args.states, .stateless_chunk = first},
+      {{.x = args.dout, .y = args.v, .z = args.k, .out = args.dq, .states = states, .stateless_chunk = first},
        {.x = args.v,
         .y = args.dout,
         .z = args.q,

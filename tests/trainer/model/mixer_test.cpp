@@ -20,7 +20,9 @@ class RunningSum : public Mixer {
     declare.mixer_flops(1);
   }
   const char* name() const override { return "running_sum"; }
-  void take_saved(Arena& arena, const Dimensions& dims, Residency) override { sum_ = take(arena, dims); }
+  void take_activations(const ActivationMemory& memory, const Dimensions& dims) override {
+    sum_ = take(memory.products(), dims);
+  }
   void take_scratch(Arena& arena, const Dimensions& dims, Residency) override { dsum_ = take(arena, dims); }
   TensorView take_state(Arena& arena, const Dimensions& dims) const override {
     return arena.take(dims.accumulate(), {dims.batch.sequences, dims.model.hidden_size});
@@ -33,6 +35,7 @@ class RunningSum : public Mixer {
     }
     linear(pass.backend, sum_, matrix_.weight, z);
   }
+  void repeat_elementwise(const Pass&) const override {}
   void backward(const Pass& pass, const TensorView& dz, const TensorView&, const TensorView& du) const override {
     const int64_t d = du.shape[1], tokens = pass.dims.batch.tokens;
     linear_weight_gradient(pass.backend, dz, sum_, matrix_.gradient, pass.gradients);
@@ -81,8 +84,7 @@ TEST(Block, HasTheGradientsOfAMixerThatIsNotRetention) {
   const auto take = [&](Arena& arena) {
     x = arena.take(dims.compute, {n, d});
     dx = arena.take(dims.compute, {n, d});
-    block.take_saved(arena, dims, Residency::kTraining);
-    block.take_scratch(arena, dims, Residency::kTraining);
+    block.take_memory(arena, arena, dims, Residency::kTraining);
   };
   Arena planned;
   take(planned);

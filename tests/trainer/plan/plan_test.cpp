@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <map>
+
 #include "tests/support/tiny_run.h"
 #include "trainer/checkpoint/trainer_state.h"
 
@@ -28,6 +33,50 @@ TEST(Plan, ListsEveryByteThatATrainerAllocates) {
   }
 }
 
+constexpr std::array kRecomputeLevels = {Recompute::kNone, Recompute::kSelective, Recompute::kFull};
+
+TEST(Plan, ListsEveryByteAtEveryLevelOfRecompute) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  Config config = tiny_config(directory.path());
+  const Target target{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
+  int64_t more = std::numeric_limits<int64_t>::max();
+  for (const Recompute level : kRecomputeLevels) {
+    config.train.recompute = level;
+    const RunPlan plan = make_plan(config, 1, target);
+    const auto backend = make_cpu_backend(1);
+    const auto mesh = make_single_mesh();
+    Trainer trainer(*backend, *mesh, config, target);
+    trainer.step(0, {}, [] {});
+    EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes());
+    EXPECT_LT(plan.memory_bytes(), more);
+    more = plan.memory_bytes();
+  }
+}
+
+// Of the model with 1.4 billion parameters that the defaults are.
+TEST(Plan, BytesOfActivationsATokenAtEveryLevelOfRecompute) {
+  Config config = tiny_config("");
+  config.model = {};
+  config.data.seq_len = 2048;
+  config.train.chunk = 0;
+  const auto activations = [&](int64_t tokens) {
+    config.train.batch_tokens = config.train.micro_batch_tokens = tokens;
+    const RunPlan plan = make_plan(config, 1, {.device = DeviceKind::kCuda, .compute = DType::kBfloat16});
+    const auto part = std::find_if(plan.memory.begin(), plan.memory.end(),
+                                   [](const PlanPart& each) { return each.name == "activations"; });
+    return part->bytes;
+  };
+  const std::map<Recompute, double> most_megabytes = {
+      {Recompute::kNone, 2.04}, {Recompute::kSelective, 1.35}, {Recompute::kFull, 0.25}};
+  for (const auto& [level, most] : most_megabytes) {
+    config.train.recompute = level;
+    const auto bytes = static_cast<double>(activations(32 * 1024) - activations(16 * 1024));
+    EXPECT_LE(bytes / (16 * 1024) * 1e-6, most);
+    EXPECT_GE(bytes / (16 * 1024) * 1e-6, 0.9 * most);
+  }
+}
+
 TEST(Plan, ListsEveryByteOnAGpu) {
   if (cuda_device_count() == 0) GTEST_SKIP() << "no GPU";
   const TemporaryDirectory directory;
@@ -36,13 +85,16 @@ TEST(Plan, ListsEveryByteOnAGpu) {
   config.device = DeviceKind::kCuda;
   config.train.chunk = 0;
   for (const DType compute : {DType::kFloat32, DType::kBfloat16}) {
-    const Target target{.device = DeviceKind::kCuda, .compute = compute, .threads = 1};
-    const RunPlan plan = make_plan(config, 1, target);
-    const auto backend = make_cuda_backend(0);
-    const auto mesh = make_single_mesh();
-    Trainer trainer(*backend, *mesh, config, target);
-    trainer.step(0, {}, [] {});
-    EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes());
+    for (const Recompute level : kRecomputeLevels) {
+      config.train.recompute = level;
+      const Target target{.device = DeviceKind::kCuda, .compute = compute, .threads = 1};
+      const RunPlan plan = make_plan(config, 1, target);
+      const auto backend = make_cuda_backend(0);
+      const auto mesh = make_single_mesh();
+      Trainer trainer(*backend, *mesh, config, target);
+      trainer.step(0, {}, [] {});
+      EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes());
+    }
   }
 }
 

@@ -1,0 +1,96 @@
+// Levels of recompute: the same step with less memory.
+#include <gtest/gtest.h>
+
+#include "tests/support/tiny_run.h"
+#include "trainer/model/host_values.h"
+
+namespace retain::test {
+namespace {
+
+struct Case {
+  const char* name;
+  Target target;
+};
+
+class RecomputeLevels : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    if (target().device == DeviceKind::kCuda && cuda_device_count() == 0) GTEST_SKIP() << "no GPU";
+    write_tiny_text(directory_.path());
+  }
+  static const Target& target() { return GetParam().target; }
+
+  Config tiny() const {
+    Config config = tiny_config(directory_.path());
+    config.device = target().device;
+    if (target().device == DeviceKind::kCuda) config.train.chunk = 0;
+    return config;
+  }
+
+  struct Steps {
+    std::vector<double> losses, gradients, weights;
+  };
+  Steps train(const Config& config) const {
+    const auto backend = target().device == DeviceKind::kCuda ? make_cuda_backend(0) : make_cpu_backend(1);
+    const auto mesh = make_single_mesh();
+    Trainer trainer(*backend, *mesh, config, target());
+    Steps steps;
+    for (int i = 0; i < 3; ++i) steps.losses.push_back(trainer.step(i, {}, [] {}).loss);
+    steps.gradients = download_wide(*backend, trainer.parameters().flat_gradients());
+    steps.weights = download_wide(*backend, trainer.parameters().flat_weights());
+    return steps;
+  }
+
+  void expect_same_bits(Config config) const {
+    config.train.recompute = Recompute::kNone;
+    const Steps none = train(config);
+    for (const Recompute level : {Recompute::kSelective, Recompute::kFull}) {
+      SCOPED_TRACE(level == Recompute::kFull ? "full" : "selective");
+      config.train.recompute = level;
+      const Steps again = train(config);
+      EXPECT_EQ(again.losses, none.losses);
+      EXPECT_EQ(again.gradients, none.gradients);
+      EXPECT_EQ(again.weights, none.weights);
+    }
+  }
+
+ private:
+  TemporaryDirectory directory_;
+};
+
+TEST_P(RecomputeLevels, GiveTheBitsOfNone) { expect_same_bits(tiny()); }
+
+TEST_P(RecomputeLevels, GiveTheBitsOfNoneInATiedModelWithRowsums) {
+  Config config = tiny();
+  config.model.layers = 3;
+  config.model.tie_embeddings = true;
+  config.model.embedding_norm = true;
+  config.model.group_norm_eps = GroupNormEps::kRowsum;
+  config.model.group_norm_affine = false;
+  config.model.ffn = FfnKind::kGeglu;
+  config.data.reset_state_at_documents = false;
+  expect_same_bits(config);
+}
+
+// Heads that Hopper's own kernels take; chunks of 128, the last ragged.
+TEST_P(RecomputeLevels, GiveTheBitsOfNoneWithWideHeads) {
+  Config config = tiny();
+  config.model.hidden_size = 256;
+  config.model.heads = 2;
+  config.model.ffn = FfnKind::kGelu;
+  config.data.seq_len = 300;
+  config.train.micro_batch_tokens = 600;
+  config.train.batch_tokens = 600;
+  expect_same_bits(config);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Devices, RecomputeLevels,
+    ::testing::Values(Case{"CpuFloat32", {.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1}},
+                      Case{"CpuFloat64", {.device = DeviceKind::kCpu, .compute = DType::kFloat64, .threads = 1}},
+                      Case{"CudaFloat32", {.device = DeviceKind::kCuda, .compute = DType::kFloat32, .threads = 1}},
+                      Case{"CudaBfloat16", {.device = DeviceKind::kCuda, .compute = DType::kBfloat16, .threads = 1}}),
+    [](const auto& param) { return param.param.name; });
+
+}  // namespace
+}  // namespace retain::test
