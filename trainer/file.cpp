@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 namespace retain {
@@ -181,6 +182,17 @@ void OutputFile::publish() {
   // The new name is safe only when its folder is on the disk too; a file system that cannot sync folders is no error.
   const File directory = open_directory(Path(path_).parent_path());
   static_cast<void>(::fsync(directory.descriptor()));
+}
+
+TemporaryDirectory::TemporaryDirectory() {
+  std::string pattern = std::filesystem::temp_directory_path() / "retain-XXXXXX";
+  if (!::mkdtemp(pattern.data())) throw_errno(ErrorKind::kCannotCreate, "mkdtemp", pattern, errno);
+  path_ = pattern;
+}
+
+TemporaryDirectory::~TemporaryDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
 }
 
 void sync_directory(const Path& directory) {

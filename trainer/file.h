@@ -100,6 +100,21 @@ class OutputFile {
   std::vector<std::byte> buffer_;
 };
 
+/// A new folder where temporary files belong, gone with this object and all that is in it.
+class TemporaryDirectory {
+ public:
+  /// Throws Error(kCannotCreate).
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+
+  const Path& path() const { return path_; }
+
+ private:
+  Path path_;
+};
+
 /// Makes the entries of a directory durable: creations, renames, removals.
 void sync_directory(const Path& directory);
 /// Renames atomically, replacing what was there, and durably. Throws Error(kind).

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -16,6 +15,7 @@
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/data/token_writer.h"
+#include "trainer/file.h"
 #include "trainer/trainer.h"
 
 namespace retain {
@@ -44,9 +44,6 @@ double seconds_since_process_start() {
 class RandomText {
  public:
   RandomText(const Config& config, int64_t tokens) {
-    std::string pattern = std::filesystem::temp_directory_path() / "retain-bench-XXXXXX";
-    if (!mkdtemp(pattern.data())) throw Error(ErrorKind::kCannotCreate, "cannot make a folder such as " + pattern);
-    directory_ = pattern;
     const auto vocab = static_cast<uint64_t>(config.model.vocab_size);
     TokenWriter writer(path(), config.model.vocab_size);
     std::vector<int32_t> block;
@@ -58,17 +55,11 @@ class RandomText {
     }
     writer.finish();
   }
-  ~RandomText() {
-    std::error_code ignored;
-    std::filesystem::remove_all(directory_, ignored);
-  }
-  RandomText(const RandomText&) = delete;
-  RandomText& operator=(const RandomText&) = delete;
 
-  std::string path() const { return (directory_ / "text").string(); }
+  std::string path() const { return (directory_.path() / "text").string(); }
 
  private:
-  std::filesystem::path directory_;
+  TemporaryDirectory directory_;
 };
 
 int measure(Trainer& trainer, const BenchStepOptions& options, const Target& target) {

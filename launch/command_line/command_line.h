@@ -135,6 +135,13 @@ struct BenchStepOptions {
   bool json = false;
 };
 
+struct SelftestOptions {
+  int ranks = 0;  ///< that are threads; 0 = the default, or those of the launcher
+  DeviceKind device = DeviceKind::kAuto;
+  bool full = false;  ///< every combination of features
+  bool json = false;
+};
+
 /// --help and --version: nothing is left to do but print.
 struct ShowText {
   std::string text;
@@ -143,13 +150,13 @@ struct ShowText {
 using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
                              DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions,
                              CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions,
-                             BenchCollectivesOptions, BenchStepOptions>;
+                             BenchCollectivesOptions, BenchStepOptions, SelftestOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>
 inline constexpr bool kRunsOnRanks =
     std::is_same_v<Options, TrainOptions> || std::is_same_v<Options, BenchCollectivesOptions> ||
-    std::is_same_v<Options, BenchStepOptions>;
+    std::is_same_v<Options, BenchStepOptions> || std::is_same_v<Options, SelftestOptions>;
 
 /// A path on the command line: the option or argument that gives it, and its text.
 struct GivenPath {

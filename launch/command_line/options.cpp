@@ -73,8 +73,12 @@ void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::strin
   option(verb, "--set", sets, "KEY=VALUE", "change one value, such as optimizer.lr=3e-4;\nmay be repeated");
 }
 
-void device_and_precision(CLI::App& verb, DeviceKind& device, Precision& precision) {
+void device_option(CLI::App& verb, DeviceKind& device) {
   option(verb, "--device", device, "auto|cpu|cuda", "auto: cuda when there is one")->transform(one_of(named_devices()));
+}
+
+void device_and_precision(CLI::App& verb, DeviceKind& device, Precision& precision) {
+  device_option(verb, device);
   option(verb, "--precision", precision, "auto|bf16|fp32|fp64", "auto: bf16 on cuda, fp32 on cpu")
       ->transform(one_of(named_precisions()));
 }

@@ -57,6 +57,7 @@ CLI::Option* read_option(CLI::App& verb, const std::string& name, const std::fun
 /// --tokens, whose default an empty value keeps.
 void tokens_option(CLI::App& verb, int64_t& tokens, int64_t high, const std::string& about);
 void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::string>& sets);
+void device_option(CLI::App& verb, DeviceKind& device);
 void device_and_precision(CLI::App& verb, DeviceKind& device, Precision& precision);
 void json(CLI::App& verb, bool& value, const std::string& about = "one JSON document on stdout");
 
@@ -81,5 +82,6 @@ void add_model_verbs(CLI::App& root, Command& command);       // model.cpp: trai
 void add_data_verbs(CLI::App& root, Command& command);        // data.cpp
 void add_checkpoint_verbs(CLI::App& root, Command& command);  // checkpoint.cpp
 void add_bench_verbs(CLI::App& root, Command& command);       // bench.cpp
+void add_selftest_verb(CLI::App& root, Command& command);     // selftest.cpp
 
 }  // namespace retain::command_line

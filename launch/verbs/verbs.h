@@ -18,9 +18,10 @@ int checkpoint_list(const CheckpointListOptions& options);  // checkpoint.cpp
 int checkpoint_verify(const CheckpointVerifyOptions& options);
 int checkpoint_digest(const CheckpointDigestOptions& options);
 int checkpoint_diff(const CheckpointDiffOptions& options);
-int checkpoint_check(const CheckpointCheckOptions& options);  // checkpoint_check.cpp
-int bench_gemm(const BenchGemmOptions& options);              // launch/bench/gemm.cpp
-int bench_retention(const BenchRetentionOptions& options);    // launch/bench/retention.cpp
+int checkpoint_check(const CheckpointCheckOptions& options);              // checkpoint_check.cpp
+int selftest(const SelftestOptions& options, const MpiEnvironment* mpi);  // selftest.cpp
+int bench_gemm(const BenchGemmOptions& options);                          // launch/bench/gemm.cpp
+int bench_retention(const BenchRetentionOptions& options);                // launch/bench/retention.cpp
 int bench_collectives(const BenchCollectivesOptions& options,
                       const MpiEnvironment* mpi);                            // launch/bench/collectives.cpp
 int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi);  // launch/bench/step.cpp
@@ -44,6 +45,7 @@ struct VerbCalls {
   int operator()(const BenchRetentionOptions& o) const { return bench_retention(o); }
   int operator()(const BenchCollectivesOptions& o) const { return bench_collectives(o, mpi); }
   int operator()(const BenchStepOptions& o) const { return bench_step(o, mpi); }
+  int operator()(const SelftestOptions& o) const { return selftest(o, mpi); }
 };
 
 }  // namespace retain

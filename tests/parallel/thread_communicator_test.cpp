@@ -1,4 +1,4 @@
-#include "tests/support/thread_communicator.h"
+#include "parallel/threads/thread_communicator.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,7 +14,6 @@ namespace retain {
 namespace {
 
 using namespace std::chrono_literals;
-using test::run_ranks;
 using ::testing::HasSubstr;
 
 void add_one(Communicator& group) {
@@ -23,7 +22,7 @@ void add_one(Communicator& group) {
 }
 
 /// The message with which the ranks ended, and the seconds it took.
-std::pair<std::string, double> failure_of(int n, const test::RankBody& body, std::chrono::milliseconds deadline) {
+std::pair<std::string, double> failure_of(int n, const RankBody& body, std::chrono::milliseconds deadline) {
   const auto start = std::chrono::steady_clock::now();
   std::string message;
   try {

@@ -209,6 +209,10 @@ TEST(CommandLine, Bench) {
   const auto step = parse<BenchStepOptions>({"bench", "step", "a.yaml", "--steps", "5", "--warmup", "2", "--json"});
   EXPECT_EQ(step.steps, 5);
   EXPECT_EQ(step.warmup, 2);
+  const auto selftest = parse<SelftestOptions>({"selftest", "--ranks", "8", "--device", "cpu", "--full", "--json"});
+  EXPECT_EQ(selftest.ranks, 8);
+  EXPECT_EQ(selftest.device, DeviceKind::kCpu);
+  EXPECT_TRUE(selftest.full && selftest.json);
 }
 
 TEST(CommandLine, AnEmptyValueOfAnOptionWithoutADefaultOfItsOwnIsNotGiven) {

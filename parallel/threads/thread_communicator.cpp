@@ -1,4 +1,4 @@
-#include "tests/support/thread_communicator.h"
+#include "parallel/threads/thread_communicator.h"
 
 #include <algorithm>
 #include <condition_variable>

@@ -1,6 +1,7 @@
-// N ranks as threads of one process: how everything distributed is tested without a launcher. Sums are taken in the
-// order of the ranks. A rank whose communicator is destroyed (because it ended, or an exception unwinds it) makes the
-// others throw instead of hang, and so does a rank that does not come within the deadline or calls something else.
+// N ranks as threads of one process: how everything distributed runs without a launcher, in `selftest` and in tests.
+// Sums are taken in the order of the ranks. A rank whose communicator is destroyed (because it ended, or an exception
+// unwinds it) makes the others throw instead of hang, and so does a rank that does not come within the deadline or
+// calls something else.
 #pragma once
 
 #include <chrono>

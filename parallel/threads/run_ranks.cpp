@@ -1,3 +1,5 @@
+#include "parallel/threads/run_ranks.h"
+
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -5,10 +7,9 @@
 #include <thread>
 #include <vector>
 
-#include "tests/support/ranks.h"
-#include "tests/support/thread_communicator.h"
+#include "parallel/threads/thread_communicator.h"
 
-namespace retain::test {
+namespace retain {
 
 void run_ranks(int n, const RankBody& body, std::chrono::milliseconds deadline) {
   std::mutex mutex;
@@ -43,4 +44,4 @@ void run_ranks(int n, const RankBody& body, std::chrono::milliseconds deadline) 
   if (!messages.empty()) throw Error(kind, messages);
 }
 
-}  // namespace retain::test
+}  // namespace retain
