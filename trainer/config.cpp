@@ -251,6 +251,15 @@ const char* device_name(DeviceKind device) {
   return "";
 }
 
+const char* recompute_name(Recompute level) {
+  switch (level) {
+    case Recompute::kNone: return "none";
+    case Recompute::kSelective: return "selective";
+    case Recompute::kFull: return "full";
+  }
+  return "";
+}
+
 MeshShape Config::mesh(int ranks) const {
   const int inner = parallel.cp * parallel.tp;
   const MeshShape shape{parallel.dp ? parallel.dp : ranks / inner, parallel.cp, parallel.tp};

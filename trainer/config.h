@@ -25,6 +25,7 @@ enum class OnSaveError : uint8_t { kContinue, kStop };
 enum class Precision : uint8_t { kAuto, kBf16, kFp32, kFp64 };
 /// What of a forward the backward computes again instead of finding it in memory (trainer/README.md#recompute).
 enum class Recompute : uint8_t { kNone, kSelective, kFull };
+const char* recompute_name(Recompute level);  ///< "none", "selective", "full"
 
 struct RunConfig {
   std::string dir = "runs/default";

@@ -10,7 +10,7 @@ void add_selftest_verb(CLI::App& root, Command& command) {
       "alone, threads do. The table has the worst relative difference of losses\n"
       "and gradients.",
       "  retain selftest --ranks 2 --device cpu\n"
-      "  mpirun -n 2 retain selftest\n",
+      "  mpirun -n 2 retain selftest --json\n",
       [](CLI::App& verb, SelftestOptions& o) {
         option(verb, "--ranks", o.ranks, "N", "threads, on CPUs; 4 if not given")->transform(whole(1, 64));
         device_option(verb, o.device);

@@ -108,8 +108,9 @@ void add_data_and_train(Table& table) {
   const Names micro_names = {"micro_batch_size", "micro_batch"};
   table.add(RETAIN_KEY(train.micro_batch_tokens), tokens, "tokens", "of one replica in one forward", micro_names)
       .example = "16Ki";
-  const Choice<Recompute> levels = {
-      {{"none", Recompute::kNone}, {"selective", Recompute::kSelective}, {"full", Recompute::kFull}}};
+  Choice<Recompute> levels;
+  for (const Recompute level : {Recompute::kNone, Recompute::kSelective, Recompute::kFull})
+    levels.values.emplace_back(recompute_name(level), level);
   table.add(RETAIN_KEY(train.recompute), levels, "", "what backward computes again, to save memory",
             {"activation_checkpointing", "gradient_checkpointing", "recompute_granularity"});
   table.add(RETAIN_KEY(train.chunk), Whole{1, kLongestSequence, "auto"}, "tokens", "chunk of chunkwise retention",

@@ -85,6 +85,7 @@ nlohmann::ordered_json to_json(const SelftestResult& r) {
           {"tied", r.what.tied},
           {"accumulation", r.what.accumulation},
           {"zero", r.what.zero},
+          {"recompute", recompute_name(r.what.recompute)},
           {"loss_difference", r.loss_difference},
           {"gradient_difference", r.gradient_difference},
           {"loss_limit", r.loss_limit},

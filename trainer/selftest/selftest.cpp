@@ -1,6 +1,7 @@
 #include "trainer/selftest/selftest.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -15,7 +16,9 @@ namespace retain {
 
 namespace {
 
-enum Feature : size_t { kMesh, kCompute, kDocuments, kTied, kAccumulation, kZero, kFeatures };
+enum Feature : size_t { kMesh, kCompute, kDocuments, kTied, kAccumulation, kZero, kRecompute };
+
+constexpr std::array kLevels = {Recompute::kNone, Recompute::kSelective, Recompute::kFull};
 
 std::vector<MeshShape> meshes_of_up_to(int ranks) {
   std::vector<MeshShape> meshes;
@@ -42,6 +45,7 @@ Config config_of(const SelftestCase& what, const std::string& directory) {
   config.train.micro_batch_tokens = (what.accumulation ? 1 : held) * config.data.seq_len;
   config.train.tokens = 100 * config.train.batch_tokens;
   config.train.chunk = 4;
+  config.train.recompute = what.recompute;
   config.schedule.warmup_steps = 40;
   config.parallel = {.dp = what.mesh.dp, .cp = what.mesh.cp, .tp = what.mesh.tp, .zero = what.zero};
   return config;
@@ -54,7 +58,8 @@ SelftestCase case_of(const FeatureRow& row, const std::vector<MeshShape>& meshes
           .documents = value(kDocuments) == 1,
           .tied = value(kTied) == 1,
           .accumulation = value(kAccumulation) == 1,
-          .zero = value(kZero)};
+          .zero = value(kZero),
+          .recompute = kLevels[static_cast<size_t>(value(kRecompute))]};
 }
 
 struct Limits {
@@ -150,7 +155,7 @@ class References {
 
 std::string SelftestCase::describe() const {
   return concat(mesh.describe(), " ", precision_name(compute), documents ? " documents" : "", tied ? " tied" : "",
-                accumulation ? " accumulation" : "", " zero=", zero);
+                accumulation ? " accumulation" : "", " zero=", zero, " recompute=", recompute_name(recompute));
 }
 
 std::vector<SelftestCase> selftest_cases(int ranks, DeviceKind device, SelftestExtent extent) {
@@ -158,7 +163,8 @@ std::vector<SelftestCase> selftest_cases(int ranks, DeviceKind device, SelftestE
   const std::vector<DType> computes = device == DeviceKind::kCuda
                                           ? std::vector<DType>{DType::kFloat32, DType::kBfloat16}
                                           : std::vector<DType>{DType::kFloat64, DType::kFloat32};
-  const std::vector<int> values = {static_cast<int>(meshes.size()), static_cast<int>(computes.size()), 2, 2, 2, 3};
+  const std::vector<int> values = {static_cast<int>(meshes.size()), static_cast<int>(computes.size()), 2, 2, 2, 3,
+                                   static_cast<int>(kLevels.size())};
   std::vector<FeatureRow> rows = all_rows(values, [&](const FeatureRow& row) {
     const SelftestCase what = case_of(row, meshes, computes);
     return validate(config_of(what, ""), what.mesh.ranks()).empty();

@@ -19,8 +19,9 @@ struct SelftestCase {
   bool tied = false;          ///< one matrix looks up and predicts
   bool accumulation = false;  ///< a sequence a micro-batch, instead of as few micro-batches as the layout allows
   int zero = 0;
+  Recompute recompute = Recompute::kNone;
 
-  /// "dp=2 cp=1 tp=1 bf16 documents accumulation zero=1"
+  /// "dp=2 cp=1 tp=1 bf16 documents accumulation zero=1 recompute=full"
   std::string describe() const;
 };
 

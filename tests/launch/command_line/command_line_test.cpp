@@ -84,6 +84,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "checkpoint digest: --json\n"
             "checkpoint diff: --json\n"
             "checkpoint check: --device --json --precision\n"
+            "selftest: --device --full --json --ranks\n"
             "bench gemm: --json --repeats --set --tokens\n"
             "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
             "bench collectives: --device --json --max-bytes --precision --repeats\n"
