@@ -287,11 +287,19 @@ void check(const SegmentScanArgs& a) {
   c.required("carry", a.carry, DType::kFloat32, {s[0], s[1]});
   c.required("log2_gamma", a.log2_gamma, DType::kFloat64, {s[2]});
   c.required("state", a.state, accumulate, {s[1], s[2], s[3], s[4]});
-  c.contiguous("gathered", a.gathered);
-  c.contiguous("state", a.state);
+  c.optional("boundary", a.boundary, accumulate, {s[1], s[2], s[3], s[4]});
+  c.optional("result", a.result, accumulate, {s[1], s[2], s[3], s[4]});
+  for (const auto& [name, x] :
+       {std::pair{"gathered", a.gathered}, {"state", a.state}, {"boundary", a.boundary}, {"result", a.result}}) {
+    c.contiguous(name, x);
+  }
   c.that(a.rank >= 0 && a.rank < s[0], "rank is ", a.rank, ", want 0 to ", s[0] - 1);
   c.that(a.segment_tokens > 0, "segment_tokens is ", a.segment_tokens, ", want at least 1");
   c.apart("state", a.state, "gathered", a.gathered);
+  c.apart("state", a.state, "boundary", a.boundary);
+  c.apart("state", a.state, "result", a.result);
+  c.apart("result", a.result, "gathered", a.gathered);
+  c.same_or_apart("result", a.result, "boundary", a.boundary);
 }
 
 void check(const HeadNormGateArgs& a) {

@@ -123,13 +123,14 @@ struct RetentionStateGradientArgs {
 };
 
 /// Joins the segments of a sequence cut over P ranks: forward gives rank p the state before its segment,
-///   S(0) = 0,  S(p+1) = γ^L carry(p) S(p) + U_p;
+///   S(0) = boundary or 0,  S(p+1) = γ^L carry(p) S(p) + U_p,  result = S(P);
 /// reverse gives it the gradient of the state after its segment,
-///   G(P−1) = 0,  G(p−1) = γ^L carry(p) G(p) + W_p.
+///   G(P−1) = boundary or 0,  G(p−1) = γ^L carry(p) G(p) + W_p,  result = G(−1).
 /// gathered accumulate [P,B,H,K,V], carry float32 [P,B] (1 if no document starts inside segment p, else 0), L tokens a
-/// segment; state accumulate [B,H,K,V], assigned. kernels/README.md#segments.
+/// segment; state, boundary, result accumulate [B,H,K,V], the last two optional and perhaps the same; state and result
+/// are assigned. kernels/README.md#segments.
 struct SegmentScanArgs {
-  TensorView gathered{}, carry{}, log2_gamma{}, state{};
+  TensorView gathered{}, carry{}, log2_gamma{}, state{}, boundary{}, result{};
   int64_t segment_tokens = 0;
   int64_t rank = 0;
   bool reverse = false;

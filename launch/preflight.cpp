@@ -75,6 +75,18 @@ std::string check_gpu_memory(const Config& config, int ranks, const Target& targ
   return concat("this may not fit, NCCL's part being about ", gibibytes(plan.nccl_bytes), " GiB: ", text);
 }
 
+void agree_on_memory(Communicator& host, const Config& config, Target& target, const LocalPlace& place) {
+  const bool fills = config.train.recompute == Recompute::kSegment && config.train.segment_tokens == 0;
+  if (target.device != DeviceKind::kCuda || !fills) return;
+  double bytes = 0;
+  const auto look = [&] {
+    bytes = static_cast<double>(cuda_memory(device_of(place.rank)).free_bytes + kCudaContextBytes);
+  };
+  throw_if_failed(agree(host, attempt(look)));
+  host.all_reduce(TensorView(&bytes, DType::kFloat64, {1}), ReduceOp::kMin).wait();
+  target.memory_bytes = static_cast<int64_t>(bytes);
+}
+
 void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
   if (target.device != DeviceKind::kCuda) return check_machines(host, config, target, place);
   std::string warning;

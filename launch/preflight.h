@@ -16,6 +16,9 @@ void check_beginning(Communicator& host, const TrainOptions& options, const RunC
 /// Looks at the data and for a GPU; returns, on rank 0, what people should know of the data. Collective over `host`.
 /// Throws ConfigError: kMissingInput, kData, kDevice.
 std::vector<SetNote> check_inputs(Communicator& host, const Config& config, const Target& target);
+/// Where segments are to fill the ranks' GPUs: target.memory_bytes becomes what every one of them can have. Collective
+/// over `host`. Throws ConfigError(kDevice).
+void agree_on_memory(Communicator& host, const Config& config, Target& target, const LocalPlace& place);
 /// Looks at the memory of the ranks' devices alone: of each GPU, or of the machine of rank 0. Collective over `host`.
 /// Throws ConfigError: kDevice, kOutOfMemory. Rank 0 prints a warning of any rank.
 void check_memory(Communicator& host, const Config& config, const Target& target, const LocalPlace& place);

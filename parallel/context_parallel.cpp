@@ -31,6 +31,8 @@ TensorView ContextParallel::scan(Backend& backend, const RetentionContext& conte
   args.carry = join.carry;
   args.log2_gamma = context.log2_gamma;
   args.state = join.state;
+  args.boundary = join.boundary;
+  args.result = join.result;
   args.segment_tokens = join.segment_tokens;
   args.rank = rank();
   args.reverse = reverse;

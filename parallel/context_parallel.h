@@ -15,6 +15,8 @@ struct SegmentJoin {
   int64_t segment_tokens = 0;  ///< L: tokens of every rank's segment
   TensorView gathered;         ///< scratch, accumulate [P,B,H,K,V]
   TensorView state;            ///< the result, accumulate [B,H,K,V]
+  TensorView boundary;         ///< likewise: what comes in before the first segment, or from behind the last; or absent
+  TensorView result;           ///< likewise: what leaves the last segment, or the first; or absent
 };
 
 class ContextParallel {

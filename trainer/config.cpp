@@ -200,6 +200,21 @@ void check_train(Problems& problems, const Config& c, int dp) {
   }
 }
 
+void check_segments(Problems& problems, const Config& c) {
+  const int64_t tokens = c.train.segment_tokens;
+  if (tokens == 0) return;
+  if (c.train.recompute != Recompute::kSegment)
+    add(problems, "train.segment_tokens",
+        concat("= ", tokens, " cuts nothing with train.recompute = ", recompute_name(c.train.recompute),
+               " (legal: auto, or any with train.recompute = segment)"),
+        {"train.recompute"});
+  else if (tokens < c.data.seq_len && tokens % c.parallel.cp != 0)
+    add(problems, "train.segment_tokens",
+        concat("= ", tokens, " is no multiple of parallel.cp = ", c.parallel.cp, " (",
+               neighbours(tokens, c.parallel.cp), ")"),
+        {"parallel.cp", "data.seq_len"});
+}
+
 void doubt_schedule(Problems& doubts, const Config& c) {
   const ScheduleConfig& s = c.schedule;
   const int64_t steps = c.steps(), warmup = s.warmup_steps;
@@ -256,6 +271,7 @@ const char* recompute_name(Recompute level) {
     case Recompute::kNone: return "none";
     case Recompute::kSelective: return "selective";
     case Recompute::kFull: return "full";
+    case Recompute::kSegment: return "segment";
   }
   return "";
 }
@@ -280,6 +296,7 @@ std::vector<ConfigProblem> validate(const Config& config, int ranks) {
   check_data(problems, config);
   const int dp = check_parallel(problems, config, ranks);
   check_train(problems, config, dp);
+  check_segments(problems, config);
   check_rest(problems, config);
   return problems;
 }

@@ -3,6 +3,7 @@
 // values against each other. After that it never changes.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <map>
@@ -24,8 +25,11 @@ const char* device_name(DeviceKind device);  ///< "auto", "cpu", "cuda"
 enum class OnSaveError : uint8_t { kContinue, kStop };
 enum class Precision : uint8_t { kAuto, kBf16, kFp32, kFp64 };
 /// What of a forward the backward computes again instead of finding it in memory (trainer/README.md#recompute).
-enum class Recompute : uint8_t { kNone, kSelective, kFull };
-const char* recompute_name(Recompute level);  ///< "none", "selective", "full"
+enum class Recompute : uint8_t { kNone, kSelective, kFull, kSegment };
+/// In the order of what they save.
+inline constexpr std::array kRecomputeLevels = {Recompute::kNone, Recompute::kSelective, Recompute::kFull,
+                                                Recompute::kSegment};
+const char* recompute_name(Recompute level);  ///< "none", "selective", "full", "segment"
 
 struct RunConfig {
   std::string dir = "runs/default";
@@ -77,7 +81,8 @@ struct TrainConfig {
   int64_t batch_tokens = 0;        ///< of one optimizer step over the whole mesh
   int64_t micro_batch_tokens = 0;  ///< of one data-parallel replica in one forward, before cp cuts the sequence
   Recompute recompute = Recompute::kNone;
-  int64_t chunk = 0;  ///< C of chunkwise retention; 0 = auto
+  int64_t segment_tokens = 0;  ///< of a sequence's segment where it is trained by segments; 0 = auto
+  int64_t chunk = 0;           ///< C of chunkwise retention; 0 = auto
 };
 
 struct EvalConfig {

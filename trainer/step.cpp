@@ -25,6 +25,26 @@ int64_t Trainer::step_memory_bytes(const BatchShape& shape) {
   return arena.used_bytes();
 }
 
+void Trainer::train_on(const DeviceBatch& batch, double scale, bool first, bool last) {
+  const int64_t end = batch.shape.segment_count - 1;
+  {
+    const Phase phase(backend_, "forward");
+    for (int64_t s = 0; s <= end; ++s) model_.forward(batch.at_segment(s), RetentionForm::kChunkwise);
+  }
+  for (int64_t s = end; s >= 0; --s) {
+    const DeviceBatch segment = batch.at_segment(s);
+    if (s < end) {
+      const Phase phase(backend_, "forward again");
+      model_.repeat_forward(segment);
+    }
+    const Phase phase(backend_, "loss and backward");
+    const GradientWrite write = exchange_.begin_backward(first && s == end, last && s == 0);
+    const TensorView loss = model_.loss_and_backward(segment, scale, write, RetentionForm::kChunkwise,
+                                                     [&](int64_t flat_end) { exchange_.completed(flat_end); });
+    backend_.reduce({.kind = ReduceKind::kSum, .x = loss, .out = scalar(kLoss), .accumulate = !first || s < end});
+  }
+}
+
 StepResult Trainer::step(const Progress& done, const Wishes& mine, const std::function<void()>& before_update) {
   StepResult result;
   result.lr = learning_rate(config_, done.tokens);
@@ -48,16 +68,7 @@ StepResult Trainer::step(const Progress& done, const Wishes& mine, const std::fu
   const double scale = 1.0 / static_cast<double>(result.predicted_tokens);
 
   for (size_t micro = 0; micro < batches.size(); ++micro) {
-    const DeviceBatch batch = upload_batch(backend_, batches[micro], memory_.batch);
-    {
-      const Phase phase(backend_, "forward");
-      model_.forward(batch, RetentionForm::kChunkwise);
-    }
-    const Phase phase(backend_, "loss and backward");
-    const GradientWrite write = exchange_.begin_backward(micro == 0, micro + 1 == batches.size());
-    const TensorView loss = model_.loss_and_backward(batch, scale, write, RetentionForm::kChunkwise,
-                                                     [&](int64_t flat_end) { exchange_.completed(flat_end); });
-    backend_.reduce({.kind = ReduceKind::kSum, .x = loss, .out = scalar(kLoss), .accumulate = micro > 0});
+    train_on(upload_batch(backend_, batches[micro], memory_.batch), scale, micro == 0, micro + 1 == batches.size());
   }
 
   {

@@ -75,6 +75,8 @@ class Trainer {
     TensorView scalars;  ///< float64 [4]: loss, sum of squares, norm, clip scale
   };
   static StepMemory take_step_memory(Arena& arena, const BatchShape& shape);
+  /// Gradients and loss of a micro-batch of a step, the first, the last, both or neither.
+  void train_on(const DeviceBatch& batch, double scale, bool first, bool last);
   TensorView scalar(int i) const { return memory_.scalars.slice(0, i, 1); }
 
   Backend& backend_;

@@ -15,18 +15,15 @@ void segment_scan_typed(const SegmentScanArgs& a, ThreadPool* threads) {
   parallel_for(threads, batch * heads, [&](int64_t i) {
     const int64_t b = i / heads;
     const double decay = std::exp2(static_cast<double>(a.segment_tokens) * log2_gamma[i % heads]);
-    T* state = a.state.as<T>() + i * size;
-    for (int64_t j = 0; j < size; ++j) {
-      double s = 0;
-      const auto add = [&](int64_t p) {
-        s = decay * carry.row(p)[b] * s + gathered[(p * batch * heads + i) * size + j];
-      };
-      if (a.reverse) {
-        for (int64_t p = ranks - 1; p > a.rank; --p) add(p);
-      } else {
-        for (int64_t p = 0; p < a.rank; ++p) add(p);
+    for (int64_t at = i * size; at < (i + 1) * size; ++at) {
+      double s = a.boundary ? a.boundary.as<T>()[at] : 0;
+      for (int64_t step = 0; step < ranks; ++step) {
+        const int64_t p = a.reverse ? ranks - 1 - step : step;
+        if (p == a.rank) a.state.as<T>()[at] = static_cast<T>(s);
+        if (p == a.rank && !a.result) break;
+        s = decay * carry.row(p)[b] * s + gathered[p * batch * heads * size + at];
       }
-      state[j] = static_cast<T>(s);
+      if (a.result) a.result.as<T>()[at] = static_cast<T>(s);
     }
   });
 }

@@ -13,7 +13,9 @@ struct Scan {
   const float* gathered;  // [P,B,H,K·V]
   const float* carry;     // [P,B]
   const double* log2_gamma;
-  float* state;  // [B,H,K·V]
+  float* state;           // [B,H,K·V]
+  const float* boundary;  // the same, or null
+  float* result;          // the same, or null; may be boundary
   int64_t batch, heads, state_elements, segment_tokens, ranks, rank;
   bool reverse;
 };
@@ -25,17 +27,14 @@ __global__ void __launch_bounds__(kThreads) segment_scan_kernel(const Scan a) {
   const auto decay = static_cast<float>(exp2(a.log2_gamma[h] * static_cast<double>(a.segment_tokens)));
   const int64_t offset = (b * a.heads + h) * a.state_elements + element;
   const int64_t rank_stride = a.batch * a.heads * a.state_elements;
-  float state = 0;
-  if (!a.reverse) {
-    for (int64_t p = 0; p < a.rank; ++p) {
-      state = decay * a.carry[p * a.batch + b] * state + a.gathered[p * rank_stride + offset];
-    }
-  } else {
-    for (int64_t p = a.ranks - 1; p > a.rank; --p) {
-      state = decay * a.carry[p * a.batch + b] * state + a.gathered[p * rank_stride + offset];
-    }
+  float state = a.boundary ? a.boundary[offset] : 0;
+  for (int64_t step = 0; step < a.ranks; ++step) {
+    const int64_t p = a.reverse ? a.ranks - 1 - step : step;
+    if (p == a.rank) a.state[offset] = state;
+    if (p == a.rank && !a.result) break;
+    state = decay * a.carry[p * a.batch + b] * state + a.gathered[p * rank_stride + offset];
   }
-  a.state[offset] = state;
+  if (a.result) a.result[offset] = state;
 }
 
 }  // namespace
@@ -48,6 +47,8 @@ void CudaBackend::do_segment_scan(const SegmentScanArgs& args) {
                pointer<float>(args.carry),
                pointer<double>(args.log2_gamma),
                pointer<float>(args.state),
+               pointer<float>(args.boundary),
+               pointer<float>(args.result),
                g.shape[1],
                g.shape[2],
                g.shape[3] * g.shape[4],

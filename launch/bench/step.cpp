@@ -125,7 +125,8 @@ int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   const int ranks = host->size();
   Config config = read_config_once(*host, options.config, options.sets).config;
   const LocalPlace place = local_place(mpi);
-  const Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(place));
+  Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(place));
+  agree_on_memory(*host, config, target, place);
   check_memory(*host, config, target, place);
 
   const int64_t steps = int64_t{options.warmup} + options.steps;

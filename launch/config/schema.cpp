@@ -109,10 +109,11 @@ void add_data_and_train(Table& table) {
   table.add(RETAIN_KEY(train.micro_batch_tokens), tokens, "tokens", "of one replica in one forward", micro_names)
       .example = "16Ki";
   Choice<Recompute> levels;
-  for (const Recompute level : {Recompute::kNone, Recompute::kSelective, Recompute::kFull})
-    levels.values.emplace_back(recompute_name(level), level);
-  table.add(RETAIN_KEY(train.recompute), levels, "", "what backward computes again, to save memory",
+  for (const Recompute level : kRecomputeLevels) levels.values.emplace_back(recompute_name(level), level);
+  table.add(RETAIN_KEY(train.recompute), levels, "", "what backward does again",
             {"activation_checkpointing", "gradient_checkpointing", "recompute_granularity"});
+  table.add(RETAIN_KEY(train.segment_tokens), Whole{1, kLongestSequence, "auto"}, "tokens",
+            "of a segment; auto: the most that fit");
   table.add(RETAIN_KEY(train.chunk), Whole{1, kLongestSequence, "auto"}, "tokens", "chunk of chunkwise retention",
             {"chunk_size"});
 }

@@ -9,6 +9,7 @@
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/plan/memory_advice.h"
+#include "trainer/plan/recompute_levels.h"
 
 namespace retain {
 
@@ -34,7 +35,17 @@ std::optional<GpuMemory> memory_here(const Target& target) {
   }
 }
 
-nlohmann::ordered_json to_json(const RunPlan& plan, const std::optional<GpuMemory>& gpu) {
+nlohmann::ordered_json to_json(const std::vector<LevelPlan>& levels) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const LevelPlan& each : levels) {
+    json[recompute_name(each.level)] = {{"needed_bytes", each.needed_bytes}, {"relative_time", each.relative_time}};
+    if (each.level == Recompute::kSegment) json["segment"]["segment_tokens"] = each.segment_tokens;
+  }
+  return json;
+}
+
+nlohmann::ordered_json to_json(const RunPlan& plan, const std::vector<LevelPlan>& levels,
+                               const std::optional<GpuMemory>& gpu) {
   nlohmann::ordered_json here;  // null when there is no GPU to compare with
   if (gpu) {
     here = {{"gpus", cuda_device_count()},
@@ -51,11 +62,14 @@ nlohmann::ordered_json to_json(const RunPlan& plan, const std::optional<GpuMemor
           {"flops_per_token", plan.flops_per_token},
           {"steps", plan.steps},
           {"micro_batches", plan.micro_batches},
+          {"segments", plan.shape.segment_count},
+          {"segment_tokens", plan.shape.segment_tokens()},
           {"memory_bytes", to_json(plan.memory)},
           {"memory_bytes_total", plan.memory_bytes()},
           {"library_bytes", to_json(plan.libraries)},
           {"library_bytes_total", plan.libraries_bytes()},
           {"save_bytes", plan.save_bytes},
+          {"recompute", to_json(levels)},
           {"machine", here},
           {"exchanged_bytes_per_step", to_json(plan.exchanged)}};
 }
@@ -75,6 +89,18 @@ void print_memory(const RunPlan& plan) {
   line("with the total", plan.needed_bytes());
 }
 
+void print_levels(const std::vector<LevelPlan>& levels, const Config& config) {
+  fmt::print("train.recompute         with the total  time of a step, about\n");
+  for (const LevelPlan& each : levels) {
+    fmt::print("  {:<12}{:>20} GiB  x {:.2f}", recompute_name(each.level), gibibytes(each.needed_bytes),
+               each.relative_time);
+    if (each.level == Recompute::kSegment)
+      fmt::print("  in segments of {} tokens{}", each.segment_tokens,
+                 each.segment_tokens == config.data.seq_len ? " (whole sequences)" : "");
+    fmt::print("{}\n", each.level == config.train.recompute ? "  (this run)" : "");
+  }
+}
+
 // Whether it fits, where that can be known, and what to do if not.
 void print_fit(const RunPlan& plan, const Config& config, const GpuMemory& gpu) {
   const int64_t spare = gpu.total_bytes - plan.needed_bytes();
@@ -86,7 +112,8 @@ void print_fit(const RunPlan& plan, const Config& config, const GpuMemory& gpu) 
                                       memory_advice(config, plan.mesh.ranks(), plan.target, gpu.total_bytes)));
 }
 
-void print(const RunPlan& plan, const Config& config, const std::optional<GpuMemory>& gpu) {
+void print(const RunPlan& plan, const std::vector<LevelPlan>& levels, const Config& config,
+           const std::optional<GpuMemory>& gpu) {
   const ModelConfig& m = config.model;
   fmt::print("model        {} layers, hidden {}, {} heads {}/{}, ffn {}, vocabulary {}\n", m.layers, m.hidden_size,
              m.heads, m.key_dim(), m.value_dim(), m.ffn_size, m.vocab_size);
@@ -99,6 +126,7 @@ void print(const RunPlan& plan, const Config& config, const std::optional<GpuMem
              device_name(plan.target.device), dtype_name(plan.target.compute), plan.micro_batches,
              config.train.micro_batch_tokens);
   print_memory(plan);
+  print_levels(levels, config);
   if (gpu) print_fit(plan, config, *gpu);
   if (plan.exchanged.empty()) return;
   fmt::print("exchanged by one rank in a step\n");
@@ -110,14 +138,15 @@ void print(const RunPlan& plan, const Config& config, const std::optional<GpuMem
 int plan(const PlanOptions& options) {
   const ParsedConfig parsed = load_config(options.config, options.sets, options.ranks);
   for (const std::string& doubt : parsed.doubts) fmt::print(stderr, "retain: {}\n", doubt);
-  const Target target =
-      resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank({.ranks = options.ranks}));
-  const RunPlan plan = make_plan(parsed.config, options.ranks, target);
+  Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank({.ranks = options.ranks}));
   const std::optional<GpuMemory> gpu = memory_here(target);
+  if (gpu) target.memory_bytes = gpu->total_bytes;
+  const RunPlan plan = make_plan(parsed.config, options.ranks, target);
+  const std::vector<LevelPlan> levels = plan_levels(parsed.config, options.ranks, target);
   if (options.json) {
-    std::cout << to_json(plan, gpu).dump(2) << "\n";
+    std::cout << to_json(plan, levels, gpu).dump(2) << "\n";
   } else {
-    print(plan, parsed.config, gpu);
+    print(plan, levels, parsed.config, gpu);
   }
   return 0;
 }

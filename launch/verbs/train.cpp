@@ -174,7 +174,7 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   const bool first = host->rank() == 0;
   const LocalPlace place = local_place(mpi);
   const ParsedConfig parsed = read_config_once(*host, options.config, options.sets);
-  const Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place));
+  Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place));
   check_beginning(*host, options, parsed.config.run);
   const std::vector<SetNote> notes = check_inputs(*host, parsed.config, target);
 
@@ -186,6 +186,7 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   std::error_code error;  // a path that cannot be looked at is create()'s to report
   if (first && std::filesystem::exists(directory.file("LOCK"), error))
     lock.emplace(directory.path(), LockTiming{}, say);
+  agree_on_memory(*host, parsed.config, target, place);
   check_all_memory(*host, parsed.config, target, place);
   if (first) {
     directory.create();

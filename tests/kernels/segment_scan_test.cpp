@@ -100,6 +100,51 @@ TEST_P(SegmentScan, SegmentsEqualTheWholeWithDocuments) {
   expect_segments_equal_the_whole(p, 4, chunk());
 }
 
+// The first ranks' segments, then the others': what leaves the first comes into the second, and back.
+TEST_P(SegmentScan, GroupsOfSegmentsJoinByTheirBoundaries) {
+  constexpr int64_t kRanks = 5, kFirst = 2, kBatch = 2, kHeads = 3, kState = 24;
+  const Values gathered = rounded(accumulate(), random_values(kRanks * kBatch * kHeads * kState, 1));
+  Values carry(kRanks * kBatch, 1);
+  carry[3] = carry[6] = 0;
+  const DeviceTensor log2_gamma = doubles({kHeads}, log2_gammas(kHeads));
+  const auto part = [](const Values& all, int64_t begin, int64_t end) {
+    const auto width = static_cast<int64_t>(all.size()) / kRanks;
+    return Values(all.begin() + begin * width, all.begin() + end * width);
+  };
+  // The state of a rank of [begin, end), and the result of these.
+  const auto scan = [&](int64_t begin, int64_t end, int64_t rank, bool reverse, const Values& boundary) {
+    const DeviceTensor in = accumulator({end - begin, kBatch, kHeads, 4, 6}, part(gathered, begin, end));
+    const DeviceTensor carries(backend(), DType::kFloat32, {end - begin, kBatch}, part(carry, begin, end));
+    const DeviceTensor state = accumulator({kBatch, kHeads, 4, 6});
+    const DeviceTensor through = accumulator({kBatch, kHeads, 4, 6}, boundary);
+    backend().segment_scan({.gathered = in,
+                            .carry = carries,
+                            .log2_gamma = log2_gamma,
+                            .state = state,
+                            .boundary = through,
+                            .result = through,
+                            .segment_tokens = 16,
+                            .rank = rank - begin,
+                            .reverse = reverse});
+    return std::pair{state.values(), through.values()};
+  };
+  const Values zero(kBatch * kHeads * kState, 0.0);
+  for (const bool reverse : {false, true}) {
+    const Values all = scan(0, kRanks, 0, reverse, zero).second;
+    const Values between = reverse ? scan(kFirst, kRanks, kFirst, true, zero).second  //
+                                   : scan(0, kFirst, 0, false, zero).second;
+    expect_close("result",
+                 reverse ? scan(0, kFirst, 0, true, between).second : scan(kFirst, kRanks, 3, false, between).second,
+                 all);
+    for (int64_t rank = 0; rank < kRanks; ++rank) {
+      const bool first = rank < kFirst, begins = first != reverse;
+      const Values state =
+          scan(first ? 0 : kFirst, first ? kFirst : kRanks, rank, reverse, begins ? zero : between).first;
+      expect_close("state", state, scan(0, kRanks, rank, reverse, zero).first);
+    }
+  }
+}
+
 TEST_P(SegmentScan, FoldedOperandsGiveTheSameStates) {
   constexpr int64_t kFold = 64;
   const RetentionProblem p = problem({2, 100, 3, 60, 128}, false, 1000, {0, 990, 1030});

@@ -49,6 +49,23 @@ TEST(Validate, TheEndTokenIsInTheVocabulary) {
   EXPECT_THAT(problems[0].message, HasSubstr("50257 or more"));
 }
 
+TEST(Validate, SegmentsAreForTheirLevelAndAreCutOverCp) {
+  const auto segments_of = [](int64_t tokens, Recompute level, int cp) {
+    return keys_after(
+        [&](Config& c) {
+          c.train.recompute = level;
+          c.train.segment_tokens = tokens;
+          c.parallel.cp = cp;
+        },
+        cp);
+  };
+  EXPECT_THAT(segments_of(0, Recompute::kSegment, 4), IsEmpty());
+  EXPECT_THAT(segments_of(20, Recompute::kSegment, 4), IsEmpty());
+  EXPECT_THAT(segments_of(1001, Recompute::kSegment, 4), IsEmpty()) << "the whole sequence";
+  EXPECT_THAT(segments_of(21, Recompute::kSegment, 4), ElementsAre("train.segment_tokens"));
+  EXPECT_THAT(segments_of(20, Recompute::kFull, 1), ElementsAre("train.segment_tokens"));
+}
+
 TEST(Validate, ValuesThatItDividesByMustBeWithinTheirBounds) {
   const std::vector<std::function<void(Config&)>> changes = {
       [](Config& c) { c.model.layers = 0; },         [](Config& c) { c.model.heads = 0; },

@@ -1,6 +1,7 @@
 // Every layout of 1, 2 and 4 ranks follows the one-rank run, over threads and over MPI processes.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 
 #include "tests/support/late_communicator.h"
@@ -160,12 +161,41 @@ TEST(Layouts, RecomputeChangesNoBit) {
       };
       const TinyResult none = train(Recompute::kNone);
       for (const Recompute level : {Recompute::kSelective, Recompute::kFull}) {
-        SCOPED_TRACE(concat(mesh.describe(), level == Recompute::kFull ? " full" : " selective"));
+        SCOPED_TRACE(concat(mesh.describe(), " ", recompute_name(level)));
         const TinyResult again = train(level);
         EXPECT_EQ(again.losses, none.losses);
         EXPECT_EQ(again.grad_norms, none.grad_norms);
         EXPECT_EQ(again.first_gradients, none.first_gradients);
         EXPECT_EQ(again.weights, none.weights);
+      }
+    }
+  });
+}
+
+// Sequences by segments, each cut over cp: whole ones, ragged ones, and with more ranks than chunks.
+TEST(Layouts, SegmentsFollowOneRankInFloat64) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  on_every_group([&](Communicator& group) {
+    if (group.size() != 1 && group.size() != 2 && group.size() != 4) return;
+    for (const bool tied : {false, true}) {
+      Config config = tiny_config(directory.path());
+      config.model.tie_embeddings = tied;
+      config.data.reset_state_at_documents = !tied;
+      const TinyResult one = train_tiny(config, DType::kFloat64, 20, make_self_communicator());
+      config.train.recompute = Recompute::kSegment;
+      for (const MeshShape& mesh : meshes_of(group.size())) {
+        for (const int zero : {0, 1, 2}) {
+          config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp, .zero = zero};
+          config.train.segment_tokens = std::array{16, 12, 4}[zero];
+          SCOPED_TRACE(concat(mesh.describe(), ", zero ", zero, ", segments of ", config.train.segment_tokens));
+          const TinyResult many = train_tiny(config, DType::kFloat64, 20, group.split(0, group.rank()));
+          for (size_t i = 0; i < one.losses.size(); ++i) EXPECT_NEAR(many.losses[i], one.losses[i], 1e-8) << i;
+          EXPECT_NEAR(many.grad_norms[0] / one.grad_norms[0], 1, 1e-10);
+          for (size_t p = 0; p < one.first_gradients.size(); ++p) {
+            EXPECT_LE(relative_error(many.first_gradients[p], one.first_gradients[p]), 1e-10) << "parameter " << p;
+          }
+        }
       }
     }
   });

@@ -1,5 +1,7 @@
-// Levels of recompute: the same step with less memory.
+// Levels of recompute: the same step with less memory, and sequences by segments.
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "tests/support/tiny_run.h"
 #include "trainer/model/host_values.h"
@@ -45,7 +47,7 @@ class RecomputeLevels : public ::testing::TestWithParam<Case> {
     config.train.recompute = Recompute::kNone;
     const Steps none = train(config);
     for (const Recompute level : {Recompute::kSelective, Recompute::kFull}) {
-      SCOPED_TRACE(level == Recompute::kFull ? "full" : "selective");
+      SCOPED_TRACE(recompute_name(level));
       config.train.recompute = level;
       const Steps again = train(config);
       EXPECT_EQ(again.losses, none.losses);
@@ -54,7 +56,40 @@ class RecomputeLevels : public ::testing::TestWithParam<Case> {
     }
   }
 
+  /// Within rounding of the whole sequences.
+  void expect_segments_agree(Config config, const std::vector<int64_t>& lengths) const {
+    config.train.recompute = Recompute::kNone;
+    const Steps whole = train(config);
+    config.train.recompute = Recompute::kSegment;
+    for (const int64_t length : lengths) {
+      SCOPED_TRACE(concat("segments of ", length));
+      config.train.segment_tokens = length;
+      const Steps cut = train(config);
+      for (size_t i = 0; i < whole.losses.size(); ++i) EXPECT_NEAR(cut.losses[i] / whole.losses[i], 1, tolerance());
+      EXPECT_LE(relative_error(cut.gradients, whole.gradients), tolerance());
+      EXPECT_LE(relative_error(cut.weights, whole.weights), tolerance());
+      if (length < config.data.seq_len) continue;
+      EXPECT_EQ(cut.gradients, whole.gradients) << "one segment is the whole sequence";
+    }
+  }
+
  private:
+  static double tolerance() {
+    switch (target().compute) {
+      case DType::kFloat64: return 1e-10;
+      case DType::kFloat32: return 1e-4;
+      default: return 3e-2;
+    }
+  }
+  static double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      difference += (got[i] - want[i]) * (got[i] - want[i]);
+      size += want[i] * want[i];
+    }
+    return std::sqrt(difference / size);
+  }
+
   TemporaryDirectory directory_;
 };
 
@@ -82,6 +117,32 @@ TEST_P(RecomputeLevels, GiveTheBitsOfNoneWithWideHeads) {
   config.train.micro_batch_tokens = 600;
   config.train.batch_tokens = 600;
   expect_same_bits(config);
+}
+
+TEST_P(RecomputeLevels, SegmentsGiveTheGradientOfWholeSequences) {
+  expect_segments_agree(tiny(), {1, 5, 8, 13, 16, 31, 32, 100});
+}
+
+TEST_P(RecomputeLevels, SegmentsGiveTheGradientOfWholeSequencesInOneDocument) {
+  Config config = tiny();
+  config.model.tie_embeddings = true;
+  config.model.embedding_norm = true;
+  config.model.group_norm_eps = GroupNormEps::kRowsum;
+  config.model.ffn = FfnKind::kGeglu;
+  config.model.rotary = Rotary::kTorchscale;
+  config.data.reset_state_at_documents = false;
+  config.train.micro_batch_tokens = config.train.batch_tokens;
+  expect_segments_agree(config, {3, 24});
+}
+
+TEST_P(RecomputeLevels, SegmentsGiveTheGradientOfWholeSequencesWithWideHeads) {
+  Config config = tiny();
+  config.model.hidden_size = 256;
+  config.model.heads = 2;
+  config.data.seq_len = 300;
+  config.train.micro_batch_tokens = 300;
+  config.train.batch_tokens = 300;
+  expect_segments_agree(config, {100, 128});
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -8,22 +8,24 @@
 
 namespace retain {
 
-/// One micro-batch of one data-parallel replica: this rank's segment of each sequence.
+/// One micro-batch of one data-parallel replica: its sequences cut into segments, one after the other in time, and of
+/// each segment this rank's part.
 struct HostBatch {
   int64_t sequences = 0;        ///< B
-  int64_t tokens = 0;           ///< T: of a sequence, on this rank
-  int64_t position_offset = 0;  ///< of the segment's first token in the sequence
+  int64_t segments = 1;         ///< S
+  int64_t tokens = 0;           ///< T: of a sequence's segment, on this rank
+  int64_t position_offset = 0;  ///< of the first token in the sequence; in segment s, s · T · P more
 
-  // [B, T], row-major
+  // [S, B, T], row-major
   std::vector<int32_t> token_ids;
   std::vector<int32_t> targets;         ///< the next token, or -1: ignored
   std::vector<int32_t> document_start;  ///< position in the sequence at which the token's document starts
-  std::vector<int32_t> token_order;     ///< the positions 0 … B·T−1 stably sorted by token
+  std::vector<int32_t> token_order;     ///< of each segment: the positions 0 … B·T−1 stably sorted by token
 
-  /// [P, B] of SegmentScanArgs: 1 when no document starts inside segment p of the sequence, else 0. A sequence's first
+  /// [S, P, B], for SegmentScanArgs: 1 when no document starts inside part p of the segment, else 0. A sequence's first
   /// token starts with an empty state, whatever it is.
   std::vector<float> carry;
-  /// Targets that count, in the whole sequences (all P segments), so that replicas sum it over dp only.
+  /// Targets that count, in the whole sequences (all segments and parts), so that replicas sum it over dp only.
   int64_t valid_targets = 0;
 };
 
@@ -31,7 +33,11 @@ struct HostBatch {
 struct BatchLayout {
   int64_t sequences = 1, seq_len = 1;
   int64_t vocab_size = 0;
-  int segments = 1, segment = 0;  ///< P of the cp axis, and this rank's
+  int parts = 1, part = 0;     ///< P of the cp axis, and this rank's
+  int64_t segment_tokens = 0;  ///< P divides it; 0: of the whole sequence
+
+  int64_t segment() const { return segment_tokens > 0 ? segment_tokens : seq_len; }  ///< tokens
+  int64_t segments() const { return (seq_len + segment() - 1) / segment(); }         ///< S
 };
 
 /// In a window, "no token here": the rest of a window that is shorter than the others.
@@ -46,7 +52,7 @@ struct Windows {
 };
 
 /// A token at a border starts its document; one at a border of the index is nobody's target. Missing inputs read as
-/// token 0, missing targets are ignored.
+/// token 0, missing targets are ignored; with such a last segment is filled up.
 HostBatch make_batch(const BatchLayout& layout, const Windows& windows);
 
 }  // namespace retain

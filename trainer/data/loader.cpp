@@ -13,8 +13,8 @@ namespace {
 
 constexpr int64_t kLookedAtTokens = int64_t{64} << 20;  // of all sets of a run together: a second of reading
 
-BatchLayout make_layout(const DataConfig& data, int64_t vocab_size, int64_t sequences, const MeshShape& shape,
-                        const MeshCoordinate& at) {
+BatchLayout make_layout(const DataConfig& data, int64_t vocab_size, int64_t sequences, int64_t segment_tokens,
+                        const MeshShape& shape, const MeshCoordinate& at) {
   const auto tokenizer = make_tokenizer(data.tokenizer);
   if (vocab_size < tokenizer->vocab_size()) {
     throw Error(ErrorKind::kConfig, concat("model.vocab_size: ", vocab_size, " is less than the ",
@@ -23,8 +23,9 @@ BatchLayout make_layout(const DataConfig& data, int64_t vocab_size, int64_t sequ
   return {.sequences = sequences,
           .seq_len = data.seq_len,
           .vocab_size = vocab_size,
-          .segments = shape.cp,
-          .segment = at.cp};
+          .parts = shape.cp,
+          .part = at.cp,
+          .segment_tokens = segment_tokens};
 }
 
 std::vector<Documents> open_sets(const DataConfig& data, int64_t vocab_size) {
@@ -83,10 +84,10 @@ void read_window(const Documents& set, int64_t window, int64_t seq_len, int64_t 
 }  // namespace
 
 TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
-                         const MeshShape& shape, const MeshCoordinate& at)
+                         const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens)
     : layout_(make_layout(data, vocab_size,
-                          whole_quotient(train.micro_batch_tokens, data.seq_len, "micro_batch_tokens / seq_len"), shape,
-                          at)),
+                          whole_quotient(train.micro_batch_tokens, data.seq_len, "micro_batch_tokens / seq_len"),
+                          segment_tokens, shape, at)),
       shape_(shape),
       at_(at),
       sets_(open_sets(data, vocab_size)),
@@ -126,9 +127,9 @@ HostBatch TrainLoader::make(int64_t sample) const {
 
 EvalWindows::EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences,
                          const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens,
-                         std::optional<int32_t> end_token_of_run)
+                         std::optional<int32_t> end_token_of_run, int64_t segment_tokens)
     : documents_(std::move(set), data, end_token_of_run),
-      layout_(make_layout(data, vocab_size, sequences, shape, at)),
+      layout_(make_layout(data, vocab_size, sequences, segment_tokens, shape, at)),
       shape_(shape),
       at_(at) {
   const auto round_up = [&](int64_t tokens) { return (tokens + layout_.seq_len - 1) / layout_.seq_len; };

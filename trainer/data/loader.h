@@ -17,13 +17,14 @@ namespace retain {
 class TrainLoader {
  public:
   /// Opens data.train. batch_tokens is a multiple of dp · micro_batch_tokens, that one of seq_len, and seq_len of cp.
+  /// segment_tokens: see BatchLayout.
   /// Throws Error(kMissingInput), Error(kData) when a set is damaged or shorter than one window, Error(kConfig).
   TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
-              const MeshShape& shape, const MeshCoordinate& at);
+              const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens = 0);
 
-  int64_t micro_batches() const { return micro_batches_; }               ///< of a step, on this rank
-  int64_t sequences() const { return layout_.sequences; }                ///< B of a micro-batch
-  int64_t tokens() const { return layout_.seq_len / layout_.segments; }  ///< T: of a sequence, on this rank
+  int64_t micro_batches() const { return micro_batches_; }              ///< of a step, on this rank
+  int64_t sequences() const { return layout_.sequences; }               ///< B of a micro-batch
+  int64_t tokens() const { return layout_.segment() / layout_.parts; }  ///< T: of a sequence's segment, on this rank
 
   /// Micro-batch [0, micro_batches()) of the step that begins with this sample of the run: samples first_sample +
   /// (micro_batch · dp + dp_rank) · B + b. Prefetched one step ahead as long as batches are loaded in order. Throws
@@ -60,15 +61,17 @@ class TrainLoader {
 class EvalWindows {
  public:
   /// Reads about max_tokens (rounded up to whole windows); 0 = all. `sequences` is B of a batch. end_token_of_run: see
-  /// Documents.
+  /// Documents. segment_tokens: see BatchLayout.
   EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences, const MeshShape& shape,
-              const MeshCoordinate& at, int64_t max_tokens = 0, std::optional<int32_t> end_token_of_run = std::nullopt);
+              const MeshCoordinate& at, int64_t max_tokens = 0, std::optional<int32_t> end_token_of_run = std::nullopt,
+              int64_t segment_tokens = 0);
 
   const Documents& documents() const { return documents_; }
   /// What Documents::look_at() finds. Throws Error(kData) besides when nothing that is read can be predicted.
   std::vector<SetNote> look_at() const;
   int64_t count() const;                        ///< batches, the same on every rank
   int64_t windows() const { return windows_; }  ///< of all replicas
+  int64_t window_tokens() const { return layout_.seq_len; }
   /// Batch i of this replica: windows (i · dp + dp_rank) · B + b.
   HostBatch load(int64_t i) const;
 

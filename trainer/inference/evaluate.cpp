@@ -14,11 +14,10 @@ double EvalResult::perplexity() const { return std::exp(loss); }
 EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, const DeviceBatch& memory,
                     RetentionForm form) {
   const BatchShape shape = model.dims().batch;
-  const int64_t window_tokens = shape.tokens * shape.segments;
   const auto bucket_of = [](int64_t position) {
     return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(position)));
   };
-  const size_t buckets = bucket_of(window_tokens - 1) + 1;
+  const size_t buckets = bucket_of(windows.window_tokens() - 1) + 1;
 
   // Sums of losses and counts by bucket, then bytes of text and tokens without one; tp ranks hold the same values, so
   // only the first adds its own.
@@ -27,17 +26,21 @@ EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindo
   for (int64_t i = 0; i < windows.count(); ++i) {
     const HostBatch host = windows.load(i);
     const DeviceBatch batch = upload_batch(backend, host, memory);
-    model.forward(batch, form);
-    const std::vector<double> losses = download_wide(backend, model.loss(batch));
-    if (mesh.at().tp != 0) continue;
-    for (int64_t row = 0; row < shape.rows(); ++row) {
-      if (host.targets[row] < 0) continue;
-      const size_t bucket = bucket_of(host.position_offset + row % shape.tokens);
-      sums[bucket] += losses[row];
-      sums[buckets + bucket] += 1;
-      const std::optional<int64_t> bytes = windows.documents().text_bytes(host.targets[row]);
-      text_bytes += static_cast<double>(bytes.value_or(0));
-      without_text += bytes ? 0 : 1;
+    for (int64_t s = 0; s < shape.segment_count; ++s) {
+      const DeviceBatch segment = batch.at_segment(s);
+      model.forward(segment, form);
+      const std::vector<double> losses = download_wide(backend, model.loss(segment));
+      if (mesh.at().tp != 0) continue;
+      for (int64_t row = 0; row < shape.rows(); ++row) {
+        const int32_t target = host.targets[s * shape.rows() + row];
+        if (target < 0) continue;
+        const size_t bucket = bucket_of(segment.position_offset + row % shape.tokens);
+        sums[bucket] += losses[row];
+        sums[buckets + bucket] += 1;
+        const std::optional<int64_t> bytes = windows.documents().text_bytes(target);
+        text_bytes += static_cast<double>(bytes.value_or(0));
+        without_text += bytes ? 0 : 1;
+      }
     }
   }
   mesh.host()

@@ -54,15 +54,18 @@ Decoder::Decoder(Backend& backend, const ParameterStore& parameters, const Model
       single_(backend, parameters, model, compute, {.sequences = 1, .tokens = 1}, 0, Residency::kInference),
       block_(backend, parameters, model, compute, {.sequences = 1, .tokens = kBlockTokens}, 0, Residency::kInference) {
   const auto take = [&](Arena& arena) {
-    states_.in = single_.model().take_states(arena);
-    states_.out = single_.model().take_states(arena);
+    states_.clear();
+    for (int64_t layer = 0; layer < model.layers; ++layer) {
+      const TensorView in = single_.model().take_state(arena, layer);
+      states_.push_back({.in = in, .out = single_.model().take_state(arena, layer)});
+    }
   };
   Arena planned;
   take(planned);
   states_buffer_ = Buffer(backend_, planned.used_bytes());
   Arena arena(states_buffer_);
   take(arena);
-  for (const TensorView& state : states_.in) backend_.fill(state, 0);
+  for (const LayerStates& layer : states_) backend_.fill(layer.in, 0);
 }
 
 void Decoder::run(OneRankModel& stage, const int32_t* tokens, RetentionForm form) {
@@ -72,7 +75,7 @@ void Decoder::run(OneRankModel& stage, const int32_t* tokens, RetentionForm form
   backend_.upload(batch.tokens, tokens);
   stage.model().set_position_offset(position_);
   stage.model().forward(batch, form, &states_);
-  std::swap(states_.in, states_.out);
+  for (LayerStates& layer : states_) std::swap(layer.in, layer.out);
   position_ += batch.shape.tokens;
 }
 

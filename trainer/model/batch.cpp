@@ -7,12 +7,29 @@ namespace retain {
 DeviceBatch take_batch(Arena& arena, const BatchShape& shape) {
   DeviceBatch batch;
   batch.shape = shape;
-  batch.tokens = arena.take(DType::kInt32, {shape.rows()});
-  batch.targets = arena.take(DType::kInt32, {shape.rows()});
-  batch.document_start = arena.take(DType::kInt32, {shape.sequences, shape.tokens});
-  batch.token_order = arena.take(DType::kInt32, {shape.rows()});
-  batch.carry = arena.take(DType::kFloat32, {shape.segments, shape.sequences});
+  const int64_t rows = shape.segment_count * shape.rows();
+  batch.tokens = arena.take(DType::kInt32, {rows});
+  batch.targets = arena.take(DType::kInt32, {rows});
+  batch.document_start = arena.take(DType::kInt32, {shape.segment_count * shape.sequences, shape.tokens});
+  batch.token_order = arena.take(DType::kInt32, {rows});
+  batch.carry = arena.take(DType::kFloat32, {shape.segment_count * shape.parts, shape.sequences});
   return batch;
+}
+
+DeviceBatch DeviceBatch::at_segment(int64_t s) const {
+  RETAIN_CHECK(segment == 0 && s >= 0 && s < shape.segment_count, "segment ", s, " of ", shape.segment_count,
+               " from segment ", segment);
+  const auto part = [&](const TensorView& x) {
+    const int64_t size = x ? x.shape[0] / shape.segment_count : 0;
+    return x ? x.slice(0, s * size, size) : x;
+  };
+  DeviceBatch one = *this;
+  one.segment = s;
+  one.position_offset += s * shape.tokens * shape.parts;
+  for (TensorView* view : {&one.tokens, &one.targets, &one.document_start, &one.token_order, &one.carry}) {
+    *view = part(*view);
+  }
+  return one;
 }
 
 int64_t batch_bytes(const BatchShape& shape) {

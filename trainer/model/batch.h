@@ -7,22 +7,29 @@
 
 namespace retain {
 
-/// Sizes of a micro-batch on this rank.
+/// Sizes of a micro-batch on this rank. The model works on one segment of its sequences at a time; as a rule there is
+/// one.
 struct BatchShape {
-  int64_t sequences = 1;  ///< B
-  int64_t tokens = 1;     ///< T on this rank
-  int64_t segments = 1;   ///< P, ranks the sequence is cut over
+  int64_t sequences = 1;      ///< B
+  int64_t tokens = 1;         ///< T of a segment on this rank
+  int64_t parts = 1;          ///< P, ranks that a segment is cut over
+  int64_t segment_count = 1;  ///< S
   int64_t rows() const { return sequences * tokens; }
+  int64_t segment_tokens() const { return tokens * parts; }  ///< over all ranks
 };
 
-/// Views of a micro-batch: what the loader gives (trainer/data/loader.h), on the device.
+/// Views of a micro-batch: what the loader gives (trainer/data/loader.h), on the device. S segments, or one of them.
 struct DeviceBatch {
   BatchShape shape;
-  int64_t position_offset = 0;  ///< position of the segment's first token in the sequence
-  TensorView tokens, targets;   ///< int32 [B*T]; target < 0: ignored
-  TensorView document_start;    ///< int32 [B,T], or absent: no document starts inside a sequence
-  TensorView token_order;       ///< int32 [B*T]
-  TensorView carry;             ///< float32 [P,B]
+  int64_t segment = 0;          ///< the first
+  int64_t position_offset = 0;  ///< position of the first token in the sequence
+  TensorView tokens, targets;   ///< int32 [S*B*T]; target < 0: ignored
+  TensorView document_start;    ///< int32 [S*B,T], or absent: no document starts inside a sequence
+  TensorView token_order;       ///< int32 [S*B*T]
+  TensorView carry;             ///< float32 [S*P,B]
+
+  /// One segment of a whole micro-batch.
+  DeviceBatch at_segment(int64_t s) const;
 };
 
 /// A batch's memory, taken from an arena (or counted by an empty one).

@@ -69,7 +69,8 @@ void Block::ffn_norm(const Pass& pass, const Residual& in) const {
 void Block::repeat(Pass pass) const {
   pass.again = true;
   switch (pass.dims.recompute) {
-    case Recompute::kNone: return;
+    case Recompute::kNone:
+    case Recompute::kSegment: return;  // this segment's forward was just now
     case Recompute::kSelective:
       norm(pass, {.stream = saved_.x, .branch = {}});
       mixer_->repeat_elementwise(pass);

@@ -13,10 +13,14 @@
 
 namespace retain {
 
-/// What every layer remembers of a sequence that is continued instead of begun; shaped by the layer's mixer.
-struct CarriedStates {
-  std::vector<TensorView> in, out;  ///< one a layer; zeros at the beginning of a sequence
+/// What a layer remembers of a sequence that is continued instead of begun; shaped by the layer's mixer. Each may be
+/// absent, and `out` and `in` the same.
+struct LayerStates {
+  TensorView in{}, out{};                ///< before and after the tokens of all cp ranks
+  TensorView part_in{};                  ///< before this rank's tokens: set by the forward where cp ranks share them
+  TensorView dstate_out{}, dstate_in{};  ///< for the backward: the gradients of out and in, which it sets
 };
+using CarriedStates = std::vector<LayerStates>;  // one a layer
 
 struct Pass {
   Backend& backend;
@@ -25,9 +29,9 @@ struct Pass {
   const Dimensions& dims;
   const DeviceBatch& batch;
   RetentionForm form = RetentionForm::kChunkwise;
-  const CarriedStates* states = nullptr;  ///< only when decoding
+  const CarriedStates* states = nullptr;
   GradientWrite gradients = GradientWrite::kAdd;
-  bool again = false;  ///< this forward repeats one: what came from other ranks then and is kept is not exchanged again
+  bool again = false;  ///< this forward repeats one: part_in is there
 };
 
 }  // namespace retain

@@ -51,14 +51,13 @@ void RetentionLayer::take_activations(const ActivationMemory& memory, const Dime
   if (memory.residency() == Residency::kTraining && dims.recompute != Recompute::kSelective) {
     saved_.states = products.take(dims.compute, {b, dims.chunks(), dims.heads, dims.key_dim, dims.value_dim});
   }
-  if (dims.batch.segments > 1) saved_.state_in = take_state(memory.inputs(), dims);
   saved_.o = products.take(dims.compute, {b, t, dims.heads, dims.value_dim});
   saved_.rstd = products.take(dims.accumulate(), {b, t, dims.heads});
   saved_.y = memory.elementwise().take(dims.compute, {n, dims.values()});
 }
 
 void RetentionLayer::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
-  const int64_t n = dims.rows(), b = dims.batch.sequences, p = dims.batch.segments;
+  const int64_t n = dims.rows(), b = dims.batch.sequences, p = dims.batch.parts;
   if (residency == Residency::kTraining) {
     scratch_.dqkvg = arena.take(dims.compute, {n, dims.qkvg_columns()});
     scratch_.dy = arena.take(dims.compute, {n, dims.values()});
@@ -82,13 +81,6 @@ RetentionContext RetentionLayer::retention_context(const Pass& pass) const {
           .chunk = pass.dims.chunk};
 }
 
-SegmentJoin RetentionLayer::segment_join(const Pass& pass, const TensorView& state) const {
-  return {.carry = pass.batch.carry,
-          .segment_tokens = pass.dims.batch.tokens,
-          .gathered = scratch_.gathered,
-          .state = state};
-}
-
 void RetentionLayer::rotate(const Pass& pass, const TensorView& x, bool inverse, double scale, int fold_sign) const {
   pass.backend.rotate({.x = x,
                        .y = x,
@@ -108,24 +100,45 @@ void RetentionLayer::forward(const Pass& pass, const TensorView& u, const Tensor
   rotate(pass, heads.q, false, 1.0, +1);
   rotate(pass, heads.k, false, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
 
+  find_state_in(pass, heads.k, heads.v);
   pass.backend.retention({.context = retention_context(pass),
                           .q = heads.q,
                           .k = heads.k,
                           .v = heads.v,
-                          .state_in = incoming_state(pass, heads.k, heads.v),
+                          .state_in = state_in(pass),
                           .o = saved_.o,
-                          .state_out = pass.states ? pass.states->out[layer_] : TensorView{},
+                          .state_out = pass.cp.size() > 1 ? TensorView{} : states(pass).out,
                           .states = pass.form == RetentionForm::kChunkwise ? saved_.states : TensorView{}});
   repeat_elementwise(pass);
   linear(pass.backend, saved_.y, o_.weight, z);
   pass.tp.all_reduce(z);
 }
 
-TensorView RetentionLayer::incoming_state(const Pass& pass, const TensorView& k, const TensorView& v) const {
-  if (pass.states) return pass.states->in[layer_];
-  if (pass.again) return saved_.state_in;
-  return pass.cp.incoming_state(pass.backend, {.context = retention_context(pass), .k = k, .v = v, .state = {}},
-                                segment_join(pass, saved_.state_in));
+TensorView RetentionLayer::state_in(const Pass& pass) const {
+  return pass.cp.size() > 1 ? states(pass).part_in : states(pass).in;
+}
+
+void RetentionLayer::find_state_in(const Pass& pass, const TensorView& k, const TensorView& v) const {
+  if (pass.again) return;
+  pass.cp.incoming_state(pass.backend, {.context = retention_context(pass), .k = k, .v = v, .state = {}},
+                         {.carry = pass.batch.carry,
+                          .segment_tokens = pass.dims.batch.tokens,
+                          .gathered = scratch_.gathered,
+                          .state = states(pass).part_in,
+                          .boundary = states(pass).in,
+                          .result = states(pass).out});
+}
+
+TensorView RetentionLayer::find_dstate_out(const Pass& pass, const TensorView& q, const TensorView& dout) const {
+  if (pass.cp.size() == 1) return states(pass).dstate_out;
+  return pass.cp.outgoing_gradient(pass.backend,
+                                   {.context = retention_context(pass), .q = q, .dout = dout, .dstate = {}},
+                                   {.carry = pass.batch.carry,
+                                    .segment_tokens = pass.dims.batch.tokens,
+                                    .gathered = scratch_.gathered,
+                                    .state = scratch_.dstate_out,
+                                    .boundary = states(pass).dstate_out,
+                                    .result = states(pass).dstate_in});
 }
 
 void RetentionLayer::repeat_elementwise(const Pass& pass) const {
@@ -147,7 +160,6 @@ void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const Tens
   const Dimensions& dims = pass.dims;
   const HeadViews heads(saved_.qkvg, dims);
   const HeadViews gradients(scratch_.dqkvg, dims);
-  const RetentionContext context = retention_context(pass);
 
   linear_weight_gradient(pass.backend, dz, saved_.y, o_.gradient, pass.gradients);
   linear_input_gradient(pass.backend, dz, o_.weight, scratch_.dy);
@@ -164,20 +176,18 @@ void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const Tens
                                         .dg = gradients.g,
                                         .dweight = group_norm_.gradient});
 
-  const TensorView dstate_out =
-      pass.cp.outgoing_gradient(pass.backend, {.context = context, .q = heads.q, .dout = dout, .dstate = {}},
-                                segment_join(pass, scratch_.dstate_out));
-  pass.backend.retention_backward({.context = context,
+  pass.backend.retention_backward({.context = retention_context(pass),
                                    .q = heads.q,
                                    .k = heads.k,
                                    .v = heads.v,
-                                   .state_in = saved_.state_in,
+                                   .state_in = state_in(pass),
                                    .states = pass.form == RetentionForm::kChunkwise ? saved_.states : TensorView{},
                                    .dout = dout,
-                                   .dstate_out = dstate_out,
+                                   .dstate_out = find_dstate_out(pass, heads.q, dout),
                                    .dq = gradients.q,
                                    .dk = gradients.k,
-                                   .dv = gradients.v});
+                                   .dv = gradients.v,
+                                   .dstate_in = pass.cp.size() > 1 ? TensorView{} : states(pass).dstate_in});
 
   rotate(pass, gradients.k, true, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
   rotate(pass, gradients.q, true, 1.0, +1);

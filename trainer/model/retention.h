@@ -25,12 +25,11 @@ class RetentionLayer : public Mixer {
  private:
   // compute unless said
   struct Saved {
-    TensorView qkvg;      ///< [n, 2HK+2HV]: q, k rotated (and folded), v, g
-    TensorView states;    ///< [B,N,H,K,V]: before each chunk; absent at inference, and where the backward repeats them
-    TensorView state_in;  ///< accumulate [B,H,K,V]: what came from the segment before; absent without cp
-    TensorView o;         ///< [B,T,H,V]
-    TensorView rstd;      ///< accumulate [B,T,H]
-    TensorView y;         ///< [n, HV]: input of W_O
+    TensorView qkvg;    ///< [n, 2HK+2HV]: q, k rotated (and folded), v, g
+    TensorView states;  ///< [B,N,H,K,V]: before each chunk; absent at inference, and where the backward repeats them
+    TensorView o;       ///< [B,T,H,V]
+    TensorView rstd;    ///< accumulate [B,T,H]
+    TensorView y;       ///< [n, HV]: input of W_O
   };
   struct Scratch {
     TensorView dqkvg;       ///< [n, 2HK+2HV]
@@ -39,9 +38,12 @@ class RetentionLayer : public Mixer {
     TensorView dstate_out;  ///< accumulate [B,H,K,V]; with cp only
   };
   RetentionContext retention_context(const Pass& pass) const;
-  /// The state before this rank's tokens, if any.
-  TensorView incoming_state(const Pass& pass, const TensorView& k, const TensorView& v) const;
-  SegmentJoin segment_join(const Pass& pass, const TensorView& state) const;
+  /// The state before this rank's tokens, and the gradient of the state after them, if any. Where ranks share a
+  /// sequence they are found with the others, and with them what goes into the segment behind or before.
+  TensorView state_in(const Pass& pass) const;
+  void find_state_in(const Pass& pass, const TensorView& k, const TensorView& v) const;
+  TensorView find_dstate_out(const Pass& pass, const TensorView& q, const TensorView& dout) const;
+  const LayerStates& states(const Pass& pass) const { return (*pass.states)[static_cast<size_t>(layer_)]; }
   void rotate(const Pass& pass, const TensorView& x, bool inverse, double scale, int fold_sign) const;
 
   int64_t layer_;

@@ -24,6 +24,7 @@ RetNet::Layers::Layers(const Declarations& declare, const ModelConfig& model)
 void RetNet::Layers::take_memory(Arena& own, Arena& shared, const Dimensions& dims, int tp_size, Residency residency) {
   const auto take = [&] { return own.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
   tables.take(own, dims);
+  states.take(own, dims, blocks, residency);
   embedding.take_saved(own, dims);
   x0 = take();
   const Arena all_share = shared;
@@ -76,18 +77,27 @@ RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const 
   }
 }
 
-std::vector<TensorView> RetNet::take_states(Arena& arena) const {
-  std::vector<TensorView> states;
-  for (const Block& block : layers_.blocks) states.push_back(block.mixer().take_state(arena, dims_));
-  return states;
-}
-
-Pass RetNet::pass(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states) const {
-  return {.backend = backend_, .tp = tp_, .cp = cp_, .dims = dims_, .batch = batch, .form = form, .states = states};
+Pass RetNet::pass(const DeviceBatch& batch, RetentionForm form) const {
+  return {.backend = backend_, .tp = tp_, .cp = cp_, .dims = dims_, .batch = batch, .form = form};
 }
 
 TensorView RetNet::forward(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states) {
-  const Pass pass = this->pass(batch, form, states);
+  const CarriedStates own = layers_.states.at(batch.segment);
+  Pass pass = this->pass(batch, form);
+  pass.states = states ? states : &own;
+  return run_forward(pass);
+}
+
+TensorView RetNet::repeat_forward(const DeviceBatch& batch) {
+  const CarriedStates states = layers_.states.at(batch.segment);
+  Pass pass = this->pass(batch, RetentionForm::kChunkwise);
+  pass.states = &states;
+  pass.again = true;
+  return run_forward(pass);
+}
+
+TensorView RetNet::run_forward(const Pass& pass) {
+  if (dims_.batch.segment_count > 1) set_position_offset(pass.batch.position_offset);
   parameters_.await_weights(part(0).begin);
   layers_.embedding.forward(pass, layers_.x0);
   Residual x{.stream = layers_.x0, .branch = {}};
@@ -120,7 +130,9 @@ TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, Gra
   const auto report = [&](int64_t flat_end) {
     if (completed) completed(flat_end);
   };
+  const CarriedStates states = layers_.states.at(batch.segment);
   Pass pass = this->pass(batch, form);
+  pass.states = &states;
   pass.gradients = gradients;
   if (gradients == GradientWrite::kReplace) {
     for (const TensorView& summed : summed_gradients_) backend_.fill(summed, 0);

@@ -8,6 +8,7 @@
 #include "trainer/model/block.h"
 #include "trainer/model/embedding.h"
 #include "trainer/model/loss.h"
+#include "trainer/model/sequence_states.h"
 
 namespace retain {
 
@@ -28,12 +29,19 @@ class RetNet {
   const Dimensions& dims() const { return dims_; }
   /// Writes the rotation table for a segment that begins at this position (the constructor writes it for the cp rank).
   void set_position_offset(int64_t offset) { layers_.tables.set_position_offset(backend_, offset); }
-  /// Memory of what all layers remember of a sequence: one side of CarriedStates.
-  std::vector<TensorView> take_states(Arena& arena) const;
+  /// Memory of what a layer remembers of a sequence.
+  TensorView take_state(Arena& arena, int64_t layer) const {
+    return layers_.blocks[static_cast<size_t>(layer)].mixer().take_state(arena, dims_);
+  }
+
+  // A batch is one segment. Where there are several, forward() goes through them in order, each leaving its states to
+  // the next, and backward through them in the reverse order, each after repeat_forward() but for the last, of which
+  // everything is still there.
 
   /// The normed stream of every token, [n,d]: what the head reads. Weights that other replicas updated are waited for
-  /// where they are read.
+  /// where they are read. `states` are of a caller that continues sequences by itself.
   TensorView forward(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states = nullptr);
+  TensorView repeat_forward(const DeviceBatch& batch);
   /// Loss of each token [n] (0 where ignored) after forward().
   TensorView loss(const DeviceBatch& batch);
   /// Loss of each token [n]; every parameter's gradient = or += scale × d(sum of losses). After forward() in the same
@@ -54,6 +62,7 @@ class RetNet {
     std::vector<Block> blocks;
     Parameter final_norm;
     LossHead head;
+    SequenceStates states;
     TensorView x0;                ///< compute [n,d]: the embedded tokens
     TensorView x_final, y_final;  ///< compute [n,d]: the stream at the end and its norm
     TensorView rstd_final;        ///< accumulate [n]
@@ -71,7 +80,8 @@ class RetNet {
   };
   static MemoryPlan plan(const Dimensions& dims, int tp_size, Residency residency);
 
-  Pass pass(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states = nullptr) const;
+  Pass pass(const DeviceBatch& batch, RetentionForm form) const;
+  TensorView run_forward(const Pass& pass);
   Range part(size_t i) const { return parameters_.layout().parts[i]; }
 
   Backend& backend_;

@@ -32,6 +32,17 @@ Remedies smaller_micro_batches(const Config& config, int ranks) {
   return remedies;
 }
 
+Remedies more_recompute(const Config& config, int ranks) {
+  Remedies remedies;
+  for (const Recompute level : kRecomputeLevels) {
+    if (level <= config.train.recompute) continue;
+    Config changed = config;
+    changed.train.recompute = level;
+    remedies.push_back({fmt::format("train.recompute: {}", recompute_name(level)), changed, ranks});
+  }
+  return remedies;
+}
+
 Remedies higher_zero(const Config& config, int ranks) {
   Remedies remedies;
   for (int zero = config.parallel.zero + 1; zero <= 2; ++zero) {
@@ -110,7 +121,9 @@ std::string gibibytes(int64_t bytes) {
   return fmt::format("{:.{}f}", static_cast<double>(bytes) / (int64_t{1} << 30), bytes < int64_t{1} << 30 ? 2 : 1);
 }
 
-std::string memory_advice(const Config& config, int ranks, const Target& target, int64_t limit_bytes) {
+std::string memory_advice(const Config& config, int ranks, const Target& wanted, int64_t limit_bytes) {
+  Target target = wanted;
+  if (target.device == DeviceKind::kCuda) target.memory_bytes = limit_bytes;
   const RunPlan plan = make_plan(config, ranks, target);
   std::vector<PlanPart> parts = plan.memory;
   if (target.device != DeviceKind::kCuda) parts.push_back({"copy to save from", plan.save_bytes});
@@ -120,7 +133,8 @@ std::string memory_advice(const Config& config, int ranks, const Target& target,
   for (const PlanPart& part : parts) largest.push_back(fmt::format("{} {} GiB", part.name, gibibytes(part.bytes)));
 
   const bool more_ranks = target.device == DeviceKind::kCuda;
-  std::vector<Remedies> kinds = {smaller_micro_batches(config, ranks), higher_zero(config, ranks),
+  std::vector<Remedies> kinds = {smaller_micro_batches(config, ranks), more_recompute(config, ranks),
+                                 higher_zero(config, ranks),
                                  longer_axis(config, ranks, more_ranks, "tp", &ParallelConfig::tp),
                                  longer_axis(config, ranks, more_ranks, "cp", &ParallelConfig::cp)};
   if (more_ranks) kinds.push_back(more_replicas(config, ranks));

@@ -1,5 +1,6 @@
 #include "trainer/plan/plan.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/workspace.h"
@@ -20,8 +21,27 @@ constexpr int64_t kMebibyte = int64_t{1} << 20;
 constexpr int64_t kKernelsBytes = 50 * kMebibyte;     // of this program and cuBLAS, and handles
 constexpr int64_t kNcclGroupBytes = 700 * kMebibyte;  // NCCL's buffers and channels of one group
 
+// Left over by segments that are to fill a GPU: what the libraries take is known about.
+constexpr int64_t kSpareBytes = 1024 * kMebibyte;
+// On a CPU, where memory is seldom short and longer products are no faster.
+constexpr int64_t kCpuSegmentTokens = 8192;
+
+int64_t quotient_up(int64_t dividend, int64_t divisor) { return (dividend + divisor - 1) / divisor; }
+
 // Groups of more than one rank that a Mesh makes: one for each axis.
 int64_t nccl_groups(const MeshShape& mesh) { return (mesh.tp > 1) + (mesh.cp > 1) + (mesh.dp * mesh.cp > 1); }
+
+Dimensions dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target,
+                      int64_t segment_tokens) {
+  const BatchShape shape{.sequences = config.train.micro_batch_tokens / config.data.seq_len,
+                         .tokens = segment_tokens / mesh.cp,
+                         .parts = mesh.cp,
+                         .segment_count = quotient_up(config.data.seq_len, segment_tokens)};
+  Dimensions dims(config.model, shape, target.compute, tp_rank, mesh.tp, config.train.chunk,
+                  target.device == DeviceKind::kCuda ? Device::kCuda : Device::kCpu);
+  dims.recompute = config.train.recompute;
+  return dims;
+}
 
 int64_t sum(const std::vector<PlanPart>& parts) {
   return std::accumulate(parts.begin(), parts.end(), int64_t{0},
@@ -65,17 +85,38 @@ Target resolve_target(const Config& config, bool gpu_available, int threads) {
 int64_t RunPlan::memory_bytes() const { return sum(memory); }
 int64_t RunPlan::libraries_bytes() const { return sum(libraries); }
 
-BatchShape batch_shape(const Config& config, const MeshShape& mesh) {
-  return {.sequences = config.train.micro_batch_tokens / config.data.seq_len,
-          .tokens = config.data.seq_len / mesh.cp,
-          .segments = mesh.cp};
+int64_t segment_tokens(const Config& config, const MeshShape& mesh, const Target& target) {
+  const int64_t all = config.data.seq_len;
+  if (config.train.recompute != Recompute::kSegment) return all;
+  if (config.train.segment_tokens > 0) return std::min(all, config.train.segment_tokens);
+  const int64_t unit = mesh.cp * dimensions(config, mesh, 0, target, all).chunk, most = quotient_up(all, unit);
+  const auto tokens_of = [&](int64_t segments) { return std::min(all, align_up(quotient_up(all, segments), unit)); };
+  if (target.device != DeviceKind::kCuda) return tokens_of(quotient_up(all, kCpuSegmentTokens));
+
+  const auto needed_bytes = [&](int64_t segments) {
+    Config cut = config;
+    cut.train.segment_tokens = tokens_of(segments);
+    return make_plan(cut, mesh.ranks(), target).needed_bytes();
+  };
+  // More segments need less memory, until their states outweigh the activations.
+  const int64_t limit = target.memory_bytes - kSpareBytes;
+  int64_t segments = 1, needed = needed_bytes(1);
+  while (needed > limit && segments < most) {
+    const int64_t more = std::min(most, 2 * segments), then = needed_bytes(more);
+    if (then >= needed) break;
+    segments = more;
+    needed = then;
+  }
+  if (needed > limit) return tokens_of(segments);
+  for (int64_t too_few = segments / 2; segments - too_few > 1;) {
+    const int64_t between = (too_few + segments) / 2;
+    (needed_bytes(between) > limit ? too_few : segments) = between;
+  }
+  return tokens_of(segments);
 }
 
 Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target) {
-  const Device device = target.device == DeviceKind::kCuda ? Device::kCuda : Device::kCpu;
-  Dimensions dims(config.model, batch_shape(config, mesh), target.compute, tp_rank, mesh.tp, config.train.chunk,
-                  device);
-  dims.recompute = config.train.recompute;
+  const Dimensions dims = dimensions(config, mesh, tp_rank, target, segment_tokens(config, mesh, target));
   if (config.train.chunk > 0 && config.train.chunk != dims.chunk) {
     throw ConfigError(ErrorKind::kConfig, concat("train.chunk: is ", config.train.chunk, ", but GPUs take heads of ",
                                                  dims.key_dim, "/", dims.value_dim, " in chunks of ", dims.chunk,
@@ -83,6 +124,38 @@ Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_r
   }
   return dims;
 }
+
+namespace {
+
+// Bytes that one rank puts into collectives in one step.
+std::vector<PlanPart> exchanges(const RunPlan& plan, const Config& config, const Dimensions& dims,
+                                const ParameterLayout& layout, const ReplicaShare& updated) {
+  std::vector<PlanPart> exchanged;
+  const int64_t wide = dtype_bytes(dims.accumulate()), narrow = dtype_bytes(dims.compute);
+  const int64_t layers = config.model.layers, segments = dims.batch.segment_count;
+  const int64_t passes = plan.micro_batches * segments;
+  if (plan.mesh.tp > 1) {
+    // Two all-reduces a layer in each direction, the embedding's, and that of the head's input gradient; again the
+    // mixers', or the forward of all segments but the last.
+    const int64_t again =
+        dims.recompute == Recompute::kFull ? passes * layers : (passes - plan.micro_batches) * (2 * layers + 1);
+    const int64_t stream_bytes = dims.rows() * config.model.hidden_size * narrow;
+    exchanged.push_back({"tp activations", (passes * (4 * layers + 2) + again) * stream_bytes});
+  }
+  if (plan.mesh.cp > 1) {
+    const int64_t state = dims.batch.sequences * dims.heads * dims.key_dim * dims.value_dim * wide;
+    exchanged.push_back({"cp states", passes * 2 * layers * state});
+  }
+  const int replicas = plan.mesh.dp * plan.mesh.cp;
+  if (replicas > 1) {
+    const int64_t times = gradients_kept(replicas, config.parallel.zero) == GradientsKept::kAll ? 1 : passes;
+    exchanged.push_back({"gradients", times * layout.flat_elements * wide});
+    if (updated.size() < layout.flat_elements) exchanged.push_back({"weights", updated.size() * narrow});
+  }
+  return exchanged;
+}
+
+}  // namespace
 
 RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   RunPlan plan;
@@ -100,6 +173,8 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   const GradientsKept kept = gradients_kept(replicas, config.parallel.zero);
   const ParameterStore::Plan store = ParameterStore::plan(layout, target.compute, updated, Residency::kTraining, kept);
   const WorkspaceShape workspace = dims.workspace(layout.flat_elements);
+  plan.shape = dims.batch;
+  plan.chunk = dims.chunk;
   plan.memory = {
       {"weights", store.weights_bytes},
       {"gradients", store.gradients_bytes},
@@ -118,22 +193,7 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
     if (plan.nccl_bytes > 0) plan.libraries.push_back({"NCCL", plan.nccl_bytes});
   }
 
-  const int64_t wide = dtype_bytes(dims.accumulate()), narrow = dtype_bytes(target.compute);
-  const int64_t stream_bytes = dims.rows() * config.model.hidden_size * narrow;
-  if (plan.mesh.tp > 1) {
-    // Per micro-batch: two all-reduces a layer in each direction, the embedding's, and that of the head's input
-    // gradient.
-    plan.exchanged.push_back({"tp activations", plan.micro_batches * (4 * config.model.layers + 2) * stream_bytes});
-  }
-  if (plan.mesh.cp > 1) {
-    const int64_t state = dims.batch.sequences * dims.heads * dims.key_dim * dims.value_dim * wide;
-    plan.exchanged.push_back({"cp states", plan.micro_batches * 2 * config.model.layers * state});
-  }
-  if (replicas > 1) {
-    const int64_t times = kept == GradientsKept::kAll ? 1 : plan.micro_batches;
-    plan.exchanged.push_back({"gradients", times * layout.flat_elements * wide});
-    if (updated.size() < layout.flat_elements) plan.exchanged.push_back({"weights", updated.size() * narrow});
-  }
+  plan.exchanged = exchanges(plan, config, dims, layout, updated);
   return plan;
 }
 

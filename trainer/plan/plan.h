@@ -14,6 +14,8 @@ struct Target {
   DeviceKind device = DeviceKind::kCpu;
   DType compute = DType::kFloat32;
   int threads = 1;  ///< of the CPU backend, a rank
+  /// What a rank can have of its GPU: segments that are to be the longest that fit depend on it. An H200's.
+  int64_t memory_bytes = int64_t{1398} * (int64_t{1} << 30) / 10;
 };
 
 /// The type as the key `precision` names it: "bf16", "fp32", "fp64".
@@ -33,6 +35,8 @@ struct RunPlan {
   ParameterCounts parameters;
   double flops_per_token = 0;
   int64_t steps = 0, micro_batches = 0;
+  BatchShape shape;                 ///< of one rank's micro-batch
+  int64_t chunk = 0;                ///< C of chunkwise retention
   std::vector<PlanPart> memory;     ///< of one rank, to the byte as allocated, in order of allocation
   std::vector<PlanPart> libraries;  ///< what CUDA, cuBLAS and NCCL take of a GPU besides, about; empty on a CPU
   int64_t nccl_bytes = 0;           ///< NCCL's of them, which differ most between its versions and machines
@@ -50,8 +54,11 @@ struct RunPlan {
 /// The part of libraries_bytes() that a process takes of a GPU before it can ask how much is free.
 extern const int64_t kCudaContextBytes;
 
-/// The micro-batch of one rank.
-BatchShape batch_shape(const Config& config, const MeshShape& mesh);
+/// Tokens of the segments in which sequences are trained, over all cp ranks: of the whole sequence, what
+/// train.segment_tokens says, or with auto whole chunks of every rank: on a GPU the longest with which a rank needs at
+/// most target.memory_bytes, or, where none does, those with which it needs least.
+int64_t segment_tokens(const Config& config, const MeshShape& mesh, const Target& target);
+
 /// The sizes that the layers of this rank work with. Throws ConfigError(kConfig) when the device would not take
 /// train.chunk.
 Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target);

@@ -53,9 +53,10 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
   identity_.keys["precision"].resolved = precision_name(target.compute);
   const auto files = std::make_shared<OpenFiles>();
   for (const auto& [name, path] : config.data.valid) {
-    validation_.emplace(name, EvalWindows(TokenSet(path, config.model.vocab_size, files), config.data,
-                                          config.model.vocab_size, trainer_.model().dims().batch.sequences,
-                                          mesh.shape(), mesh.at(), config.eval.tokens, end_token));
+    validation_.emplace(
+        name, EvalWindows(TokenSet(path, config.model.vocab_size, files), config.data, config.model.vocab_size,
+                          trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens,
+                          end_token, trainer_.model().dims().batch.segment_tokens()));
   }
   load_tuning();
   if (config.checkpoint.keep == 1)

@@ -18,8 +18,6 @@ namespace {
 
 enum Feature : size_t { kMesh, kCompute, kDocuments, kTied, kAccumulation, kZero, kRecompute };
 
-constexpr std::array kLevels = {Recompute::kNone, Recompute::kSelective, Recompute::kFull};
-
 std::vector<MeshShape> meshes_of_up_to(int ranks) {
   std::vector<MeshShape> meshes;
   for (int all = 1; all <= ranks; ++all) {
@@ -46,6 +44,8 @@ Config config_of(const SelftestCase& what, const std::string& directory) {
   config.train.tokens = 100 * config.train.batch_tokens;
   config.train.chunk = 4;
   config.train.recompute = what.recompute;
+  if (what.recompute == Recompute::kSegment)
+    config.train.segment_tokens = std::max(10 / what.mesh.cp, 1) * what.mesh.cp;
   config.schedule.warmup_steps = 40;
   config.parallel = {.dp = what.mesh.dp, .cp = what.mesh.cp, .tp = what.mesh.tp, .zero = what.zero};
   return config;
@@ -59,7 +59,7 @@ SelftestCase case_of(const FeatureRow& row, const std::vector<MeshShape>& meshes
           .tied = value(kTied) == 1,
           .accumulation = value(kAccumulation) == 1,
           .zero = value(kZero),
-          .recompute = kLevels[static_cast<size_t>(value(kRecompute))]};
+          .recompute = kRecomputeLevels[static_cast<size_t>(value(kRecompute))]};
 }
 
 struct Limits {
@@ -163,8 +163,9 @@ std::vector<SelftestCase> selftest_cases(int ranks, DeviceKind device, SelftestE
   const std::vector<DType> computes = device == DeviceKind::kCuda
                                           ? std::vector<DType>{DType::kFloat32, DType::kBfloat16}
                                           : std::vector<DType>{DType::kFloat64, DType::kFloat32};
-  const std::vector<int> values = {static_cast<int>(meshes.size()), static_cast<int>(computes.size()), 2, 2, 2, 3,
-                                   static_cast<int>(kLevels.size())};
+  const std::vector<int> values = {
+      static_cast<int>(meshes.size()),          static_cast<int>(computes.size()), 2, 2, 2, 3,
+      static_cast<int>(kRecomputeLevels.size())};
   std::vector<FeatureRow> rows = all_rows(values, [&](const FeatureRow& row) {
     const SelftestCase what = case_of(row, meshes, computes);
     return validate(config_of(what, ""), what.mesh.ranks()).empty();

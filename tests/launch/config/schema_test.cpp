@@ -55,7 +55,7 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "model.vocab_size model.tie_embeddings model.embedding_scale model.embedding_norm model.norm_eps model.decay "
       "model.rotary model.group_norm_eps model.group_norm_affine model.init_std "
       "data.tokenizer data.train data.valid data.seq_len data.end_of_document data.reset_state_at_documents "
-      "train.tokens train.batch_tokens train.micro_batch_tokens train.recompute train.chunk "
+      "train.tokens train.batch_tokens train.micro_batch_tokens train.recompute train.segment_tokens train.chunk "
       "eval.every eval.tokens "
       "optimizer.lr optimizer.betas optimizer.eps optimizer.weight_decay optimizer.clip "
       "schedule.kind schedule.warmup schedule.final schedule.decay_fraction "
@@ -74,21 +74,14 @@ TEST(ConfigSchema, NamesOfOthersAreNoneOfOurs) {
 }
 
 TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
-  const std::vector<const char*> counts = {"model.layers",
-                                           "model.heads",
-                                           "model.hidden_size",
-                                           "model.ffn_size",
-                                           "model.vocab_size",
-                                           "data.seq_len",
-                                           "parallel.dp",
-                                           "parallel.cp",
-                                           "parallel.tp",
-                                           "train.tokens",
-                                           "train.chunk",
-                                           "train.batch_tokens",
-                                           "train.micro_batch_tokens",
-                                           "checkpoint.keep",
-                                           "log.every",
+  const std::vector<const char*> counts = {"model.layers",       "model.heads",
+                                           "model.hidden_size",  "model.ffn_size",
+                                           "model.vocab_size",   "data.seq_len",
+                                           "parallel.dp",        "parallel.cp",
+                                           "parallel.tp",        "train.tokens",
+                                           "train.chunk",        "train.segment_tokens",
+                                           "train.batch_tokens", "train.micro_batch_tokens",
+                                           "checkpoint.keep",    "log.every",
                                            "eval.tokens"};
   const std::vector<const char*> whole = {"run.seed",
                                           "eval.every",

@@ -10,6 +10,8 @@
 
 #include "tests/support/tiny_run.h"
 #include "trainer/checkpoint/trainer_state.h"
+#include "trainer/plan/memory_advice.h"
+#include "trainer/plan/recompute_levels.h"
 
 namespace retain::test {
 namespace {
@@ -33,8 +35,6 @@ TEST(Plan, ListsEveryByteThatATrainerAllocates) {
   }
 }
 
-constexpr std::array kRecomputeLevels = {Recompute::kNone, Recompute::kSelective, Recompute::kFull};
-
 TEST(Plan, ListsEveryByteAtEveryLevelOfRecompute) {
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());
@@ -43,6 +43,7 @@ TEST(Plan, ListsEveryByteAtEveryLevelOfRecompute) {
   int64_t more = std::numeric_limits<int64_t>::max();
   for (const Recompute level : kRecomputeLevels) {
     config.train.recompute = level;
+    config.train.segment_tokens = level == Recompute::kSegment ? 4 : 0;
     const RunPlan plan = make_plan(config, 1, target);
     const auto backend = make_cpu_backend(1);
     const auto mesh = make_single_mesh();
@@ -54,15 +55,24 @@ TEST(Plan, ListsEveryByteAtEveryLevelOfRecompute) {
   }
 }
 
-// Of the model with 1.4 billion parameters that the defaults are.
-TEST(Plan, BytesOfActivationsATokenAtEveryLevelOfRecompute) {
+// The model with 1.4 billion parameters that the defaults are, on an H200.
+Config config_of_1b(int64_t seq_len, int64_t tokens) {
   Config config = tiny_config("");
   config.model = {};
-  config.data.seq_len = 2048;
-  config.train.chunk = 0;
+  config.data.seq_len = seq_len;
+  config.train = {.tokens = tokens, .batch_tokens = tokens, .micro_batch_tokens = tokens};
+  return config;
+}
+const Target kH200 = {.device = DeviceKind::kCuda, .compute = DType::kBfloat16};
+constexpr double kH200Bytes = 139.8 * (int64_t{1} << 30);
+
+TEST(Plan, BytesOfActivationsATokenAtEveryLevelOfRecompute) {
+  Recompute of = Recompute::kNone;
+  constexpr int64_t kFewer = 16384, kMore = 32768;
   const auto activations = [&](int64_t tokens) {
-    config.train.batch_tokens = config.train.micro_batch_tokens = tokens;
-    const RunPlan plan = make_plan(config, 1, {.device = DeviceKind::kCuda, .compute = DType::kBfloat16});
+    Config config = config_of_1b(2048, tokens);
+    config.train.recompute = of;
+    const RunPlan plan = make_plan(config, 1, kH200);
     const auto part = std::find_if(plan.memory.begin(), plan.memory.end(),
                                    [](const PlanPart& each) { return each.name == "activations"; });
     return part->bytes;
@@ -70,11 +80,55 @@ TEST(Plan, BytesOfActivationsATokenAtEveryLevelOfRecompute) {
   const std::map<Recompute, double> most_megabytes = {
       {Recompute::kNone, 2.04}, {Recompute::kSelective, 1.35}, {Recompute::kFull, 0.25}};
   for (const auto& [level, most] : most_megabytes) {
-    config.train.recompute = level;
-    const auto bytes = static_cast<double>(activations(32 * 1024) - activations(16 * 1024));
-    EXPECT_LE(bytes / (16 * 1024) * 1e-6, most);
-    EXPECT_GE(bytes / (16 * 1024) * 1e-6, 0.9 * most);
+    of = level;
+    const auto bytes = static_cast<double>(activations(kMore) - activations(kFewer));
+    EXPECT_LE(bytes / (kMore - kFewer) * 1e-6, most);
+    EXPECT_GE(bytes / (kMore - kFewer) * 1e-6, 0.9 * most);
   }
+}
+
+TEST(Plan, ASequenceOfAMillionTokensFitsInSegmentsThatFillAnH200) {
+  constexpr int64_t kTokens = int64_t{1} << 20;
+  Config config = config_of_1b(kTokens, kTokens);
+  for (const Recompute level : {Recompute::kNone, Recompute::kSelective, Recompute::kFull}) {
+    config.train.recompute = level;
+    EXPECT_GT(make_plan(config, 1, kH200).needed_bytes(), kH200Bytes) << recompute_name(level);
+  }
+  config.train.recompute = Recompute::kSegment;
+  const RunPlan plan = make_plan(config, 1, kH200);
+  EXPECT_LE(plan.needed_bytes(), kH200Bytes);
+  EXPECT_EQ(plan.shape.segment_tokens() % 256, 0) << "not whole chunks";
+  EXPECT_GE(plan.shape.segment_count * plan.shape.segment_tokens(), kTokens);
+  EXPECT_LT((plan.shape.segment_count - 1) * plan.shape.segment_tokens(), kTokens);
+  // One segment less would not fit.
+  config.train.segment_tokens = (kTokens / (plan.shape.segment_count - 1) + 255) / 256 * 256;
+  EXPECT_GT(make_plan(config, 1, kH200).needed_bytes(), kH200Bytes - (int64_t{1} << 30));
+
+  // Over two ranks segments are twice as long; on a tenth of the memory the model alone does not fit.
+  config.train.segment_tokens = 0;
+  config.parallel.cp = 2;
+  EXPECT_GT(make_plan(config, 2, kH200).shape.segment_tokens(), 3 * plan.shape.segment_tokens() / 2);
+  Target small = kH200;
+  small.memory_bytes /= 10;
+  EXPECT_GT(make_plan(config, 2, small).needed_bytes(), small.memory_bytes);
+}
+
+TEST(Plan, LevelsThatSaveMemoryCostTime) {
+  const std::vector<LevelPlan> levels = plan_levels(config_of_1b(65536, 65536), 1, kH200);
+  ASSERT_EQ(levels.size(), kRecomputeLevels.size());
+  EXPECT_EQ(levels[0].relative_time, 1);
+  EXPECT_NEAR(levels[1].relative_time, 1.035, 0.01);
+  EXPECT_NEAR(levels[2].relative_time, 1.28, 0.02);
+  EXPECT_EQ(levels[3].segment_tokens, 32768) << "half a sequence of 131 GiB of activations";
+  EXPECT_NEAR(levels[3].relative_time, 1.15, 0.02);
+  EXPECT_GT(levels[0].needed_bytes, levels[1].needed_bytes);
+  EXPECT_GT(levels[1].needed_bytes, levels[2].needed_bytes);
+}
+
+TEST(Plan, ARunThatDoesNotFitIsToldWhichLevelWould) {
+  const Config config = config_of_1b(65536, 65536);
+  const std::string advice = memory_advice(config, 1, kH200, kH200.memory_bytes);
+  EXPECT_NE(advice.find("train.recompute: selective ("), std::string::npos) << advice;
 }
 
 TEST(Plan, ListsEveryByteOnAGpu) {
@@ -87,6 +141,7 @@ TEST(Plan, ListsEveryByteOnAGpu) {
   for (const DType compute : {DType::kFloat32, DType::kBfloat16}) {
     for (const Recompute level : kRecomputeLevels) {
       config.train.recompute = level;
+      config.train.segment_tokens = level == Recompute::kSegment ? 20 : 0;
       const Target target{.device = DeviceKind::kCuda, .compute = compute, .threads = 1};
       const RunPlan plan = make_plan(config, 1, target);
       const auto backend = make_cuda_backend(0);
