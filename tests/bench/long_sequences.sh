@@ -17,9 +17,9 @@ step() {
   shift 5
   for setting in "$@"; do settings+=(--set "$setting"); done
   if ! "$retain" bench step "$configs/$config.yaml" --steps "$steps" --warmup 2 --json --set train.batch_tokens="$tokens" \
-    --set train.micro_batch_tokens="$tokens" --set data.seq_len="$length" --set train.recompute="$level" "${settings[@]}" \
+    --set train.micro_batch_tokens="$tokens" --set data.seq_len="$length" --set train.recompute="$level" ${settings[@]+"${settings[@]}"} \
     >out.json 2>err.txt; then
-    echo "$config $tokens $length $level: failed: $(tail -1 err.txt)"
+    echo "$config $tokens $length $level: failed: $(head -3 err.txt)"
     return
   fi
   python3 - "$config" "$level" "$tokens" <<'END' >>results.jsonl
@@ -38,8 +38,8 @@ step $model 64Ki 64Ki segment 5
 step $model 256Ki 256Ki segment 3
 step $model 1Mi 1Mi segment 1
 step $model 32Ki 2Ki none 8
-step retnet_6.7b 4Ki 2Ki none 5
-step retnet_6.7b 16Ki 2Ki full 4
+step retnet_6.7b 4Ki 2Ki none 5 parallel.tp=1
+step retnet_6.7b 16Ki 2Ki full 4 parallel.tp=1
 
 python3 - <<'END'
 import json

@@ -24,7 +24,7 @@ step() {
   for setting in "$@"; do settings+=(--set "$setting"); done
   if ! "$here/../../launch/mpirun.sh" -n "$ranks" --program "$retain" bench step "$config" --steps "$steps" --warmup 2 --json \
     "${settings[@]}" >out.json 2>err.txt; then
-    echo "$name: failed: $(tail -1 err.txt)"
+    echo "$name: failed: $(head -3 err.txt)"
     return
   fi
   python3 - "$name" <<'END' >>results.jsonl

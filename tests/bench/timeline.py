@@ -49,10 +49,10 @@ def main():
         streams[stream].append((begin, end, name))
     compute = max(streams, key=lambda s: sum(e - b for b, e, n in streams[s] if not is_exchange(n)))
     work = sorted(streams[compute])
-    # A step ends with its last update.
-    ends = [i for i, (b, e, n) in enumerate(work) if "adamw" in n and (i + 1 == len(work) or "adamw" not in work[i + 1][2])]
-    # Updates of buckets may have exchanges of other streams between them but nothing else: one run of them a step.
-    ends = ends[-options.steps - 1:]
+    # A step ends with its last update: the last before the clip's scale is found again, or before the end.
+    clips = [i for i, (b, e, n) in enumerate(work) if "clip_scale" in n] + [len(work)]
+    ends = [max((i for i in range(a, b) if "adamw" in work[i][2]), default=None) for a, b in zip(clips, clips[1:])]
+    ends = [i for i in ends if i is not None][-options.steps - 1:]
     if len(ends) < 2:
         raise SystemExit(f"{options.file}: fewer than two steps")
     steps = list(zip(ends, ends[1:]))
