@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <type_traits>
 
 #include "kernels/core/error.h"
+#include "parallel/agreement.h"
+#include "parallel/host_name.h"
 
 namespace retain {
 namespace {
+
+static_assert(std::is_trivially_copyable_v<DocumentsFacts>);  // ranks send them as bytes
 
 constexpr int64_t kMostBorders = 1000;     // of an index, looked at over the whole set
 constexpr int64_t kTailTokens = 512;       // before a border, in which that token may stand a second time
@@ -60,15 +65,50 @@ std::optional<int32_t> end_token(const DataConfig& data, const Tokenizer& tokeni
   return static_cast<int32_t>(data.end_of_document);
 }
 
-Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run)
+Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run, Unread)
     : set_(std::move(set)),
       reset_(data.reset_state_at_documents),
       auto_(data.end_of_document == kEndOfDocumentAuto),
       tokenizer_(make_tokenizer(data.tokenizer)),
       end_token_of_run_(retain::end_token(data, *tokenizer_)) {
-  if (!auto_) return;
-  shown_ = token_at_borders(set_, *tokenizer_);
-  if (end_token_of_run) end_token_of_run_ = end_token_of_run;
+  if (auto_ && end_token_of_run) end_token_of_run_ = end_token_of_run;
+}
+
+Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run)
+    : Documents(std::move(set), data, end_token_of_run, Unread{}) {
+  if (auto_) shown_ = token_at_borders(set_, *tokenizer_);
+}
+
+Documents Documents::of_known(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run,
+                              std::optional<int32_t> shown_end_token) {
+  Documents documents(std::move(set), data, end_token_of_run, Unread{});
+  documents.shown_ = shown_end_token;
+  return documents;
+}
+
+std::vector<Documents> open_documents(Communicator& host, const std::vector<std::string>& paths, const DataConfig& data,
+                                      int64_t vocab_size, std::optional<int32_t> end_token_of_run) {
+  const auto files = std::make_shared<OpenFiles>();
+  std::vector<Documents> sets;
+  std::vector<DocumentsFacts> facts(paths.size());
+  do_on_rank_0(host, [&] {
+    for (size_t i = 0; i < paths.size(); ++i) {
+      sets.emplace_back(TokenSet(paths[i], vocab_size, files), data, end_token_of_run);
+      facts[i] = sets[i].facts();
+    }
+  });
+  if (host.size() == 1 || paths.empty()) return sets;
+  const auto bytes = static_cast<int64_t>(facts.size() * sizeof(DocumentsFacts));
+  host.broadcast(TensorView(facts.data(), DType::kUint8, {bytes}), 0).wait();
+  Outcome same = attempt([&] {
+    for (size_t i = 0; i < paths.size() && host.rank() != 0; ++i) {
+      TokenSet set(paths[i], vocab_size, files, facts[i].set);
+      sets.push_back(Documents::of_known(std::move(set), data, end_token_of_run, facts[i].shown_end_token));
+    }
+  });
+  if (!same.ok) same.message = concat("host ", host_name(), ": ", same.message);
+  agree(host, same).throw_if_failed();
+  return sets;
 }
 
 std::optional<int32_t> agree_on_end_token(std::vector<Documents>& sets) {

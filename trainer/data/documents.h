@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/communicator.h"
 #include "trainer/config.h"
 #include "trainer/data/token_set.h"
 #include "trainer/data/tokenizer.h"
@@ -41,6 +42,12 @@ struct SetNote {
 /// Notes with one text become one, which names each set once.
 std::vector<SetNote> merged(const std::vector<SetNote>& notes);
 
+/// What opening a set and looking at its borders found out, for ranks that need not look again.
+struct DocumentsFacts {
+  TokenSetFacts set;
+  std::optional<int32_t> shown_end_token;
+};
+
 /// A set of tokens and its documents. Const, for any thread.
 class Documents {
  public:
@@ -50,8 +57,12 @@ class Documents {
   /// and a token of ordinary text that also stands inside of documents, such as a line's end, ends none.) Throws
   /// Error(kData), Error(kIo).
   Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run = std::nullopt);
+  /// The same of a set that shows `shown_end_token`: nothing is read.
+  static Documents of_known(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run,
+                            std::optional<int32_t> shown_end_token);
 
   const TokenSet& set() const { return set_; }
+  DocumentsFacts facts() const { return {set_.facts(), shown_}; }
   const std::string& prefix() const { return set_.prefix(); }
   int64_t tokens() const { return set_.tokens(); }
   std::optional<int32_t> end_token() const { return shown_ ? shown_ : end_token_of_run_; }
@@ -73,6 +84,8 @@ class Documents {
   friend std::optional<int32_t> agree_on_end_token(std::vector<Documents>& sets);
 
  private:
+  struct Unread {};
+  Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run, Unread);
   std::vector<SetNote> look_at_end_token() const;
 
   TokenSet set_;
@@ -81,6 +94,12 @@ class Documents {
   std::optional<int32_t> shown_;  ///< with data.end_of_document auto
   std::optional<int32_t> end_token_of_run_;
 };
+
+/// Opens sets on all ranks of `host`: rank 0 checks and hashes their whole indexes and looks at their borders; the
+/// others read the headers and a sample of the tokens, and compare. Collective. Throws SharedError for what TokenSet
+/// and Documents throw; another rank that fails, or finds other files than rank 0, is named with its host.
+std::vector<Documents> open_documents(Communicator& host, const std::vector<std::string>& paths, const DataConfig& data,
+                                      int64_t vocab_size, std::optional<int32_t> end_token_of_run = std::nullopt);
 
 /// The end token of a run that trains on these sets, at least one: with data.end_of_document auto the one that all sets
 /// that show one do, if they agree. Sets that show none have it from now on.

@@ -28,16 +28,15 @@ BatchLayout make_layout(const DataConfig& data, int64_t vocab_size, int64_t sequ
           .segment_tokens = segment_tokens};
 }
 
-std::vector<Documents> open_sets(const DataConfig& data, int64_t vocab_size) {
+std::vector<Documents> open_sets(Communicator& host, const DataConfig& data, int64_t vocab_size) {
   if (data.train.empty()) throw Error(ErrorKind::kConfig, "data.train: names no set of tokens");
-  const auto files = std::make_shared<OpenFiles>();
-  std::vector<Documents> sets;
-  for (const DataSource& source : data.train) {
-    sets.emplace_back(TokenSet(source.path, vocab_size, files), data);
-    if (whole_windows(sets.back().tokens(), data.seq_len) == 0) {
-      throw Error(ErrorKind::kData, concat(sets.back().prefix(), ": holds ", sets.back().tokens(),
-                                           " tokens, want at least data.seq_len + 1 = ", data.seq_len + 1));
-    }
+  std::vector<std::string> paths;
+  for (const DataSource& source : data.train) paths.push_back(source.path);
+  std::vector<Documents> sets = open_documents(host, paths, data, vocab_size);
+  for (const Documents& set : sets) {
+    if (whole_windows(set.tokens(), data.seq_len) > 0) continue;
+    throw Error(ErrorKind::kData, concat(set.prefix(), ": holds ", set.tokens(),
+                                         " tokens, want at least data.seq_len + 1 = ", data.seq_len + 1));
   }
   return sets;
 }
@@ -85,12 +84,16 @@ void read_window(const Documents& set, int64_t window, int64_t seq_len, int64_t 
 
 TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
                          const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens)
+    : TrainLoader(data, train, vocab_size, seed, shape, at, segment_tokens, *make_self_communicator()) {}
+
+TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
+                         const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens, Communicator& host)
     : layout_(make_layout(data, vocab_size,
                           whole_quotient(train.micro_batch_tokens, data.seq_len, "micro_batch_tokens / seq_len"),
                           segment_tokens, shape, at)),
       shape_(shape),
       at_(at),
-      sets_(open_sets(data, vocab_size)),
+      sets_(open_sets(host, data, vocab_size)),
       end_token_(agree_on_end_token(sets_)),
       order_(make_order(sets_, data, seed)),
       micro_batches_(whole_quotient(train.batch_tokens, shape.dp * train.micro_batch_tokens,
@@ -128,7 +131,12 @@ HostBatch TrainLoader::make(int64_t sample) const {
 EvalWindows::EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences,
                          const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens,
                          std::optional<int32_t> end_token_of_run, int64_t segment_tokens)
-    : documents_(std::move(set), data, end_token_of_run),
+    : EvalWindows(Documents(std::move(set), data, end_token_of_run), data, vocab_size, sequences, shape, at, max_tokens,
+                  segment_tokens) {}
+
+EvalWindows::EvalWindows(Documents documents, const DataConfig& data, int64_t vocab_size, int64_t sequences,
+                         const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens, int64_t segment_tokens)
+    : documents_(std::move(documents)),
       layout_(make_layout(data, vocab_size, sequences, segment_tokens, shape, at)),
       shape_(shape),
       at_(at) {

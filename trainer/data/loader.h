@@ -21,6 +21,9 @@ class TrainLoader {
   /// Throws Error(kMissingInput), Error(kData) when a set is damaged or shorter than one window, Error(kConfig).
   TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
               const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens = 0);
+  /// The same on all ranks of `host` together (open_documents). Collective.
+  TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
+              const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens, Communicator& host);
 
   int64_t micro_batches() const { return micro_batches_; }              ///< of a step, on this rank
   int64_t sequences() const { return layout_.sequences; }               ///< B of a micro-batch
@@ -65,6 +68,8 @@ class EvalWindows {
   EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences, const MeshShape& shape,
               const MeshCoordinate& at, int64_t max_tokens = 0, std::optional<int32_t> end_token_of_run = std::nullopt,
               int64_t segment_tokens = 0);
+  EvalWindows(Documents documents, const DataConfig& data, int64_t vocab_size, int64_t sequences,
+              const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens, int64_t segment_tokens);
 
   const Documents& documents() const { return documents_; }
   /// What Documents::look_at() finds. Throws Error(kData) besides when nothing that is read can be predicted.

@@ -117,6 +117,31 @@ int64_t stored_token(TokenType type, const std::byte* from) {
   return 0;
 }
 
+/// XXH3-64 of what it is given, one after the other.
+class Hash {
+ public:
+  Hash() : state_(XXH3_createState(), XXH3_freeState) { XXH3_64bits_reset(state_.get()); }
+  template <class Elements>
+  void update(const Elements& elements) {
+    XXH3_64bits_update(state_.get(), elements.data(), elements.size() * sizeof elements[0]);
+  }
+  uint64_t digest() const { return XXH3_64bits_digest(state_.get()); }
+
+ private:
+  std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state_;
+};
+
+/// Calls visit(bytes) for blocks of the tokens, evenly from the first to the last.
+template <class Visit>
+void for_sample_blocks(const File& bin, const Visit& visit) {
+  std::vector<std::byte> block(static_cast<size_t>(std::min(kSampleBlockBytes, bin.bytes())));
+  const int64_t last = bin.bytes() - static_cast<int64_t>(block.size());
+  for (int64_t i = 0; i < kSampleBlocks; ++i) {
+    read_elements(bin, last / (kSampleBlocks - 1) * i + last % (kSampleBlocks - 1) * i / (kSampleBlocks - 1), block);
+    visit(block);
+  }
+}
+
 }  // namespace
 
 int64_t token_type_bytes(TokenType type) {
@@ -150,20 +175,9 @@ std::string token_set_prefix(const std::string& path) {
   return path;
 }
 
-TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files)
-    : prefix_(existing_prefix(token_set_prefix(path), path)),
-      vocab_size_(std::min(vocab_size, kAnyVocabulary)),
-      files_(files ? std::move(files) : std::make_shared<OpenFiles>(2)) {
-  const auto idx = index(), bin = binary();
-  header_ = read_header(*idx);
-  bytes_ = bin->bytes();
-  tokens_ = bytes_ / token_type_bytes(header_.type);
-  check_sequences(*idx, *bin);
-  check_documents(*idx);
-  fingerprint_ = compute_fingerprint(*idx, *bin);
-}
+namespace {
 
-TokenIndexHeader TokenSet::read_header(const File& idx) const {
+TokenIndexHeader read_header(const File& idx) {
   if (idx.bytes() < TokenIndexHeader::kBytes) {
     damaged(idx, idx.bytes(), "size of the index", concat(idx.bytes(), " bytes"),
             concat("at least the header's ", TokenIndexHeader::kBytes));
@@ -195,18 +209,26 @@ TokenIndexHeader TokenSet::read_header(const File& idx) const {
   return {static_cast<TokenType>(code), static_cast<int64_t>(sequences), static_cast<int64_t>(boundaries)};
 }
 
-void TokenSet::check_sequences(const File& idx, const File& bin) const {
-  const int64_t lengths_at = TokenIndexHeader::kBytes, offsets_at = lengths_at + 4 * header_.sequences;
-  const int64_t token_bytes = token_type_bytes(header_.type);
+/// Checks lengths and offsets, and hashes them in their order in the file: lengths are read twice, and memory does not
+/// grow with their number.
+void check_sequences(const File& idx, const File& bin, const TokenIndexHeader& header, Hash& hash) {
+  const int64_t lengths_at = TokenIndexHeader::kBytes, offsets_at = lengths_at + 4 * header.sequences;
+  const int64_t token_bytes = token_type_bytes(header.type);
   int64_t expected = 0;  // the byte at which the next sequence starts
   std::vector<int32_t> lengths;
   std::vector<int64_t> offsets;
-  for (int64_t first = 0; first < header_.sequences; first += kBlockElements) {
-    const int64_t count = std::min(kBlockElements, header_.sequences - first);
+  for (int64_t first = 0; first < header.sequences; first += kBlockElements) {
+    lengths.resize(static_cast<size_t>(std::min(kBlockElements, header.sequences - first)));
+    read_elements(idx, lengths_at + 4 * first, lengths);
+    hash.update(lengths);
+  }
+  for (int64_t first = 0; first < header.sequences; first += kBlockElements) {
+    const int64_t count = std::min(kBlockElements, header.sequences - first);
     lengths.resize(static_cast<size_t>(count));
     offsets.resize(static_cast<size_t>(count));
     read_elements(idx, lengths_at + 4 * first, lengths);
     read_elements(idx, offsets_at + 8 * first, offsets);
+    hash.update(offsets);
     for (int64_t i = 0; i < count; ++i) {
       const auto at = static_cast<size_t>(i);
       if (lengths[at] < 0) {
@@ -226,55 +248,87 @@ void TokenSet::check_sequences(const File& idx, const File& bin) const {
   if (expected == 0) damaged(bin, 0, "number of tokens", 0, "at least 1");
 }
 
-void TokenSet::check_documents(const File& idx) const {
-  const int64_t documents_at = TokenIndexHeader::kBytes + 12 * header_.sequences;
+void check_documents(const File& idx, const TokenIndexHeader& header, Hash& hash) {
+  const int64_t documents_at = TokenIndexHeader::kBytes + 12 * header.sequences;
   int64_t previous = 0;
   std::vector<int64_t> documents;
-  for (int64_t first = 0; first < header_.boundaries; first += kBlockElements) {
-    const int64_t count = std::min(kBlockElements, header_.boundaries - first);
+  for (int64_t first = 0; first < header.boundaries; first += kBlockElements) {
+    const int64_t count = std::min(kBlockElements, header.boundaries - first);
     documents.resize(static_cast<size_t>(count));
     read_elements(idx, documents_at + 8 * first, documents);
+    hash.update(documents);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t boundary = documents[static_cast<size_t>(i)], offset = documents_at + 8 * (first + i);
       const std::string what = "document boundary";
       if (first + i == 0 && boundary != 0) damaged(idx, offset, what, boundary, 0);
       if (boundary < previous) damaged(idx, offset, what, boundary, concat(previous, " or more"));
-      if (boundary > header_.sequences) damaged(idx, offset, what, boundary, concat("at most ", header_.sequences));
+      if (boundary > header.sequences) damaged(idx, offset, what, boundary, concat("at most ", header.sequences));
       previous = boundary;
     }
   }
-  if (previous != header_.sequences) {
-    damaged(idx, idx.bytes() - 8, "last document boundary", previous, header_.sequences);
+  if (previous != header.sequences) {
+    damaged(idx, idx.bytes() - 8, "last document boundary", previous, header.sequences);
   }
 }
 
-uint64_t TokenSet::compute_fingerprint(const File& idx, const File& bin) {
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
-  XXH3_64bits_reset(state.get());
-  std::vector<std::byte> block;
-  for (int64_t at = 0; at < idx.bytes(); at += kBlockElements) {
-    block.resize(static_cast<size_t>(std::min(kBlockElements, idx.bytes() - at)));
-    read_elements(idx, at, block);
-    XXH3_64bits_update(state.get(), block.data(), block.size());
-  }
-  const std::array<int64_t, 2> sizes = {idx.bytes(), bin.bytes()};
-  XXH3_64bits_update(state.get(), sizes.data(), sizeof sizes);
-  block.resize(static_cast<size_t>(std::min(kSampleBlockBytes, bin.bytes())));
-  const int64_t last = bin.bytes() - static_cast<int64_t>(block.size());
-  for (int64_t i = 0; i < kSampleBlocks; ++i) {  // evenly from the first block to the last
-    read_elements(bin, last / (kSampleBlocks - 1) * i + last % (kSampleBlocks - 1) * i / (kSampleBlocks - 1), block);
-    XXH3_64bits_update(state.get(), block.data(), block.size());
-  }
-  return XXH3_64bits_digest(state.get());
+/// Checks the whole index against the files, in the pass that hashes it.
+TokenSetFacts find_facts(const File& idx, const File& bin) {
+  TokenSetFacts facts{.header = read_header(idx), .bytes = bin.bytes()};
+  Hash all, sample;
+  std::vector<std::byte> header(TokenIndexHeader::kBytes);
+  read_elements(idx, 0, header);
+  all.update(header);
+  check_sequences(idx, bin, facts.header, all);
+  check_documents(idx, facts.header, all);
+  all.update(std::array<int64_t, 2>{idx.bytes(), bin.bytes()});
+  for_sample_blocks(bin, [&](const std::vector<std::byte>& block) {
+    all.update(block);
+    sample.update(block);
+  });
+  facts.fingerprint = all.digest();
+  facts.sample = sample.digest();
+  return facts;
+}
+
+}  // namespace
+
+TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files)
+    : prefix_(existing_prefix(token_set_prefix(path), path)),
+      vocab_size_(std::min(vocab_size, kAnyVocabulary)),
+      files_(files ? std::move(files) : std::make_shared<OpenFiles>(2)) {
+  facts_ = find_facts(*index(), *binary());
+}
+
+TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files,
+                   const TokenSetFacts& known)
+    : prefix_(token_set_prefix(path)),
+      vocab_size_(std::min(vocab_size, kAnyVocabulary)),
+      files_(std::move(files)),
+      facts_(known) {
+  const auto idx = index(), bin = binary();
+  const TokenIndexHeader header = read_header(*idx);
+  const auto same = [](const File& file, const char* what, const auto& here, const auto& there) {
+    if (here == there) return;
+    throw Error(ErrorKind::kData,
+                concat(file.path().string(), " is another file than rank 0 reads: ", what, " is ", here, ", there ",
+                       there, "; every rank needs the same sets, in a folder that all share or copied alike"));
+  };
+  same(*idx, "the tokens' type", token_type_name(header.type), std::string_view(token_type_name(known.header.type)));
+  same(*idx, "the number of sequences", header.sequences, known.header.sequences);
+  same(*idx, "the number of document boundaries", header.boundaries, known.header.boundaries);
+  same(*bin, "its size", bin->bytes(), known.bytes);
+  Hash sample;
+  for_sample_blocks(*bin, [&](const std::vector<std::byte>& block) { sample.update(block); });
+  same(*bin, "the hash of a sample of its tokens", sample.digest(), known.sample);
 }
 
 int64_t TokenSet::document_begin(const File& idx, int64_t document) const {
-  const int64_t offsets_at = TokenIndexHeader::kBytes + 4 * header_.sequences;
+  const int64_t offsets_at = TokenIndexHeader::kBytes + 4 * facts_.header.sequences;
   std::array<int64_t, 1> sequence, offset;
-  idx.read(sequence.data(), sizeof sequence, offsets_at + 8 * (header_.sequences + document));
-  if (sequence[0] == header_.sequences) return tokens_;
+  idx.read(sequence.data(), sizeof sequence, offsets_at + 8 * (facts_.header.sequences + document));
+  if (sequence[0] == facts_.header.sequences) return tokens();
   idx.read(offset.data(), sizeof offset, offsets_at + 8 * sequence[0]);
-  return offset[0] / token_type_bytes(header_.type);
+  return offset[0] / token_type_bytes(type());
 }
 
 int64_t TokenSet::document_begin(int64_t document) const {
@@ -307,18 +361,18 @@ std::vector<int64_t> TokenSet::document_begins(int64_t begin, int64_t end) const
 void TokenSet::read(int64_t begin, std::span<int32_t> out, int64_t limit) const {
   const auto bin = binary();
   const auto count = static_cast<int64_t>(out.size());
-  RETAIN_CHECK(begin >= 0 && count <= tokens_ && begin <= tokens_ - count, prefix_, ": tokens ", begin, " to ",
-               begin + count, " of ", tokens_);
+  RETAIN_CHECK(begin >= 0 && count <= tokens() && begin <= tokens() - count, prefix_, ": tokens ", begin, " to ",
+               begin + count, " of ", tokens());
   std::array<std::byte, kReadBytes> raw;
-  const int64_t token_bytes = token_type_bytes(header_.type);
+  const int64_t token_bytes = token_type_bytes(type());
   for (int64_t done = 0; done < count;) {
     const int64_t part = std::min(kReadBytes / token_bytes, count - done);
     const int64_t offset = (begin + done) * token_bytes;
     bin->read(raw.data(), part * token_bytes, offset);
     const int64_t bad =
-        widen(header_.type, raw.data(), out.subspan(static_cast<size_t>(done), static_cast<size_t>(part)), limit);
+        widen(type(), raw.data(), out.subspan(static_cast<size_t>(done), static_cast<size_t>(part)), limit);
     if (bad >= 0) {
-      const int64_t found = stored_token(header_.type, &raw[static_cast<size_t>(bad * token_bytes)]);
+      const int64_t found = stored_token(type(), &raw[static_cast<size_t>(bad * token_bytes)]);
       damaged(*bin, offset + bad * token_bytes, concat("token ", begin + done + bad), found,
               concat("0 to ", limit - 1, " (the vocabulary has ", limit, " tokens",
                      found >= 0 && found < kAnyVocabulary ? concat(", at least ", found + 1, " are needed)") : ")"));

@@ -30,6 +30,14 @@ struct TokenIndexHeader {
   int64_t boundaries = 0;  ///< documents + 1: the list begins with 0
 };
 
+/// What opening a set found out, for ranks that need not read the whole index again.
+struct TokenSetFacts {
+  TokenIndexHeader header;
+  int64_t bytes = 0;         ///< of PREFIX.bin
+  uint64_t fingerprint = 0;  ///< TokenSet::fingerprint()
+  uint64_t sample = 0;       ///< xxh3 of those blocks of the tokens that the fingerprint looks at
+};
+
 /// The prefix that a path of a set means: the path without ".bin" or ".idx" at its end.
 std::string token_set_prefix(const std::string& path);
 
@@ -42,12 +50,15 @@ class TokenSet {
   /// what was found and what was wanted.
   explicit TokenSet(const std::string& path, int64_t vocab_size = kAnyVocabulary,
                     std::shared_ptr<OpenFiles> files = nullptr);
+  /// The same of a set that rank 0 has opened: of the index the header is read, and of the tokens the sample. Throws
+  /// Error(kData) besides when these are other files than rank 0's.
+  TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files, const TokenSetFacts& known);
 
   const std::string& prefix() const { return prefix_; }
-  int64_t tokens() const { return tokens_; }
-  int64_t documents() const { return header_.boundaries - 1; }
-  int64_t bytes() const { return bytes_; }  ///< of PREFIX.bin
-  TokenType type() const { return header_.type; }
+  int64_t tokens() const { return facts_.bytes / token_type_bytes(type()); }
+  int64_t documents() const { return facts_.header.boundaries - 1; }
+  int64_t bytes() const { return facts_.bytes; }  ///< of PREFIX.bin
+  TokenType type() const { return facts_.header.type; }
 
   /// Tokens [begin, begin + out.size()), which lie inside the set. Throws Error(kData) with file, offset and token when
   /// one is outside [0, vocab_size), or when the file has shrunk.
@@ -62,13 +73,10 @@ class TokenSet {
 
   /// xxh3 of the whole index, the sizes, and a fixed sample of blocks of the tokens: tells whether a run that goes on
   /// reads what it read before. The path does not matter.
-  uint64_t fingerprint() const { return fingerprint_; }
+  uint64_t fingerprint() const { return facts_.fingerprint; }
+  const TokenSetFacts& facts() const { return facts_; }
 
  private:
-  TokenIndexHeader read_header(const File& idx) const;
-  void check_sequences(const File& idx, const File& bin) const;
-  void check_documents(const File& idx) const;
-  static uint64_t compute_fingerprint(const File& idx, const File& bin);
   std::shared_ptr<const File> index() const { return files_->open(prefix_ + ".idx"); }
   std::shared_ptr<const File> binary() const { return files_->open(prefix_ + ".bin"); }
   int64_t document_begin(const File& idx, int64_t document) const;
@@ -77,10 +85,7 @@ class TokenSet {
   std::string prefix_;
   int64_t vocab_size_;
   std::shared_ptr<OpenFiles> files_;
-  TokenIndexHeader header_;
-  int64_t bytes_ = 0;
-  int64_t tokens_ = 0;
-  uint64_t fingerprint_ = 0;
+  TokenSetFacts facts_;
 };
 
 }  // namespace retain

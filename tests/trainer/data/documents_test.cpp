@@ -1,11 +1,14 @@
 #include "trainer/data/documents.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "kernels/core/random.h"
+#include "parallel/host_name.h"
+#include "tests/support/ranks.h"
 #include "tests/trainer/data/token_files.h"
 #include "trainer/data/host_batch.h"
 
@@ -18,6 +21,13 @@ using Lists = std::vector<std::vector<int32_t>>;
 
 constexpr int64_t kBudget = 1000;
 
+std::vector<Border> borders(const Documents& documents) {
+  std::vector<int32_t> tokens(static_cast<size_t>(documents.tokens()));
+  std::vector<Border> borders(tokens.size());
+  documents.read(0, tokens, borders);
+  return borders;
+}
+
 class DocumentsOf : public testing::Test {
  protected:
   Documents open(const Lists& documents, int64_t end_of_document = kEndOfDocumentAuto, int64_t vocab_size = 60000) {
@@ -25,12 +35,6 @@ class DocumentsOf : public testing::Test {
     DataConfig data;
     data.end_of_document = end_of_document;
     return Documents(TokenSet(folder_.file("a"), vocab_size), data);
-  }
-  static std::vector<Border> borders(const Documents& documents) {
-    std::vector<int32_t> tokens(static_cast<size_t>(documents.tokens()));
-    std::vector<Border> borders(tokens.size());
-    documents.read(0, tokens, borders);
-    return borders;
   }
   /// The text of the notes on the one set of a run, one a line.
   std::string notes(const Lists& documents, int64_t end_of_document = kEndOfDocumentAuto) {
@@ -239,6 +243,54 @@ TEST_F(DocumentsOf, KnowsWhetherAnythingIsPredicted) {
   const Documents documents = open(late, kEndOfDocumentNone);
   EXPECT_TRUE(documents.predicts_something(documents.tokens()));
   EXPECT_FALSE(documents.predicts_something(70'000));
+}
+
+/// The sets of one path a rank, opened together.
+std::vector<std::vector<Documents>> open_on_ranks(const std::vector<std::string>& paths, const DataConfig& data = {}) {
+  std::vector<std::vector<Documents>> sets(paths.size());
+  test::run_ranks(static_cast<int>(paths.size()), [&](Communicator& host) {
+    const auto rank = static_cast<size_t>(host.rank());
+    sets[rank] = open_documents(host, {paths[rank]}, data, 60000);
+  });
+  return sets;
+}
+
+TEST(SetsOnRanks, AreKnownAlikeAndShowTheSameEndToken) {
+  const TestFolder folder;
+  write_set(folder.file("a"), {{1, 2, 46}, {3, 46}, {4, 5, 46}}, 60000);
+  const Documents alone(TokenSet(folder.file("a"), 60000), {});
+  for (const auto& sets : open_on_ranks({folder.file("a"), folder.file("a.idx"), folder.file("a")})) {
+    ASSERT_EQ(sets.size(), 1U);
+    EXPECT_EQ(sets[0].set().fingerprint(), alone.set().fingerprint());
+    EXPECT_EQ(sets[0].tokens(), 8);
+    EXPECT_EQ(sets[0].set().documents(), 3);
+    EXPECT_EQ(sets[0].end_token(), 46);
+    EXPECT_EQ(borders(sets[0]), borders(alone));
+  }
+}
+
+TEST(SetsOnRanks, OfOtherFilesAreNamedWithRankAndHost) {
+  const TestFolder folder;
+  std::vector<int32_t> document(5000);
+  std::iota(document.begin(), document.end(), 0);
+  write_set(folder.file("a"), {document, {1}}, 60000);
+  const auto refusal = [&] {
+    return message_of(ErrorKind::kData, [&] { open_on_ranks({folder.file("a"), folder.file("a"), folder.file("b")}); });
+  };
+  const std::string named = concat("rank 2: host ", host_name(), ": ", folder.file("b"));
+  document.back() = 7;
+  write_set(folder.file("b"), {document, {1}}, 60000);
+  EXPECT_THAT(refusal(), HasSubstr(named + ".bin is another file than rank 0 reads: the hash of a sample"));
+  write_set(folder.file("b"), {document, {1, 2}}, 60000);
+  EXPECT_THAT(refusal(), HasSubstr(named + ".bin is another file than rank 0 reads: its size is 10004, there 10002"));
+  write_set(folder.file("b"), {document, {1}, {2}}, 60000);
+  EXPECT_THAT(refusal(), HasSubstr(named + ".idx is another file than rank 0 reads: the number of sequences is 3"));
+  std::filesystem::remove(folder.file("b.bin"));
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput,
+                         [&] {
+                           open_on_ranks({folder.file("a"), folder.file("b")});
+                         }),
+              HasSubstr(concat("rank 1: host ", host_name(), ": ", folder.file("b.bin: cannot open"))));
 }
 
 }  // namespace
