@@ -1,6 +1,8 @@
 #include "launch/session.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 
 #include "kernels/core/processors.h"
 #include "kernels/core/text.h"
@@ -27,15 +29,14 @@ int threads_per_rank(const LocalPlace& place) {
 
 Target agree_on_target(Communicator& host, const Config& config, bool gpu_available, int threads) {
   // A rank without a GPU reports itself, the others a number above all ranks: the least is the first without.
-  const double none = host.size();
-  double first_without = gpu_available ? none : host.rank(), first_with = gpu_available ? host.rank() : none;
-  host.all_reduce(TensorView(&first_without, DType::kFloat64, {1}), ReduceOp::kMin).wait();
-  host.all_reduce(TensorView(&first_with, DType::kFloat64, {1}), ReduceOp::kMin).wait();
+  const int32_t none = host.size();
+  std::array<int32_t, 2> first = {gpu_available ? none : host.rank(), gpu_available ? host.rank() : none};
+  host.all_reduce(TensorView(first.data(), DType::kInt32, {2}), ReduceOp::kMin).wait();
+  const auto [first_without, first_with] = first;
   if (config.device == DeviceKind::kAuto && first_without < none && first_with < none) {
     throw SharedError(ErrorKind::kDevice,
-                      concat("device: auto finds a GPU for rank ", static_cast<int>(first_with), " and none for rank ",
-                             static_cast<int>(first_without), ": set device: cpu for all, or see why nvidia-smi shows ",
-                             "none on that rank's host"));
+                      concat("device: auto finds a GPU for rank ", first_with, " and none for rank ", first_without,
+                             ": set device: cpu for all, or see why nvidia-smi shows ", "none on that rank's host"));
   }
   return resolve_target(config, first_with < none, threads);
 }

@@ -63,11 +63,11 @@ void do_alike(Work&& work) {
 
 // All of these are collective.
 
-/// Every rank's value, on every rank.
-std::vector<int32_t> all_values(Communicator& host, int32_t mine);
+/// Is it so on every rank?
+bool on_every_rank(Communicator& host, bool mine);
 /// root's text, on every rank.
 std::string broadcast_text(Communicator& host, const std::string& text, int root);
-/// Every rank's text, on rank 0; empty elsewhere.
+/// Every rank's text, on rank 0; empty elsewhere. They travel along a tree: rank 0 gets log2 of as many messages.
 std::vector<std::string> gather_texts(Communicator& host, const std::string& mine);
 /// The same outcome on every rank: done if all are, else the failure of the lowest failed rank, "rank 3: …".
 Outcome agree(Communicator& host, const Outcome& mine);

@@ -1,6 +1,7 @@
 #include "parallel/mpi/mpi_communicator.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <exception>
 #include <functional>
@@ -16,8 +17,10 @@ namespace retain {
 namespace {
 
 constexpr int kCollectiveTag = 1, kPeerTag = 2;
-// An all_reduce whose contributions of all ranks fit here takes one exchange instead of two.
-constexpr int64_t kSmallBytes = 16 << 10;
+// Up to here the messages cost more than the bytes: a rank's contribution travels through others, in a few messages.
+constexpr int64_t kSmallBytes = 4 << 10;
+
+bool is_small(const TensorView& contribution) { return contribution.bytes() <= kSmallBytes; }
 
 /// Owns an MPI_Comm.
 class MpiGroup {
@@ -97,7 +100,12 @@ class MpiCommunicator final : public Communicator {
   void exchange(const PartOf& outgoing, const PartOf& incoming);
   /// out = the sum in rank order of own and of what the other ranks send of outgoing(this rank).
   void exchange_and_reduce(ReduceOp op, DType dtype, const PartOf& outgoing, char* out);
+  /// The ranks' x in rank order, in log2 of as many messages (Bruck et al. 1997). Of MPI's own all-gathers the blocking
+  /// one never sleeps (await()), and the other one is Open MPI's with a message to every rank.
+  void gather_small(const TensorView& x, char* out);
   void all_reduce_small(const TensorView& x, ReduceOp op);
+  /// Of whole numbers, whose result is the same in any order: MPI's own.
+  void all_reduce_whole(const TensorView& x, ReduceOp op);
   void all_reduce_block(DType dtype, char* x, int64_t elements, ReduceOp op);
   /// Calls what(first byte, bytes) for each block of this many bytes.
   void for_blocks(int64_t bytes, int64_t block, const std::function<void(int64_t, int64_t)>& what) const {
@@ -114,7 +122,7 @@ class MpiCommunicator final : public Communicator {
   int64_t block_bytes_;
   std::chrono::microseconds busy_;
   int rank_ = 0, size_ = 1;
-  std::vector<char> scratch_;
+  std::vector<char> scratch_, turned_;
   std::vector<MPI_Request> requests_;
   std::vector<const void*> parts_;
 };
@@ -151,15 +159,53 @@ void MpiCommunicator::exchange_and_reduce(ReduceOp op, DType dtype, const PartOf
   reduce_in_order(op, dtype, out, parts_, own.count / dtype_bytes(dtype));
 }
 
+void MpiCommunicator::gather_small(const TensorView& x, char* out) {
+  const int64_t bytes = x.bytes();
+  turned_.resize(static_cast<std::size_t>(bytes * size_));  // of ranks rank_, rank_ + 1, …
+  std::copy_n(bytes_of(x), bytes, turned_.data());
+  for (int here = 1; here < size_; here *= 2) {
+    const int more = std::min(here, size_ - here);
+    const int count = static_cast<int>(more * bytes);
+    std::array<MPI_Request, 2> both = {MPI_REQUEST_NULL, MPI_REQUEST_NULL};
+    MPI_CHECK(MPI_Irecv(turned_.data() + here * bytes, count, MPI_BYTE, (rank_ + here) % size_, kCollectiveTag,
+                        comm_.get(), &both[0]));
+    MPI_CHECK(MPI_Isend(turned_.data(), count, MPI_BYTE, (rank_ + size_ - here) % size_, kCollectiveTag, comm_.get(),
+                        &both[1]));
+    await(both, busy_);
+  }
+  std::copy(turned_.end() - rank_ * bytes, turned_.end(), out);
+  std::copy(turned_.begin(), turned_.end() - rank_ * bytes, out + rank_ * bytes);
+}
+
 void MpiCommunicator::all_reduce_small(const TensorView& x, ReduceOp op) {
-  const int bytes = static_cast<int>(x.bytes());
   char* gathered = scratch(x.bytes() * size_);
-  await_one([&](MPI_Request* request) {
-    MPI_CHECK(MPI_Iallgather(x.data, bytes, MPI_BYTE, gathered, bytes, MPI_BYTE, comm_.get(), request));
-  });
+  gather_small(x, gathered);
   parts_.clear();
   for (int r = 0; r < size_; ++r) parts_.push_back(gathered + r * x.bytes());
   reduce_in_order(op, x.dtype, x.data, parts_, x.elements());
+}
+
+MPI_Op whole_number_op(ReduceOp op) {
+  switch (op) {
+    case ReduceOp::kSum: return MPI_SUM;
+    case ReduceOp::kMax: return MPI_MAX;
+    case ReduceOp::kMin: return MPI_MIN;
+  }
+  return MPI_OP_NULL;
+}
+
+bool is_whole(DType dtype) { return dtype == DType::kInt32 || dtype == DType::kUint8; }
+
+void MpiCommunicator::all_reduce_whole(const TensorView& x, ReduceOp op) {
+  const MPI_Datatype wide = op == ReduceOp::kSum ? MPI_UINT32_T : MPI_INT32_T;  // unsigned, so that sums wrap around
+  const MPI_Datatype type = x.dtype == DType::kInt32 ? wide : MPI_UINT8_T;
+  for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
+    const int count = static_cast<int>(bytes / dtype_bytes(x.dtype));
+    await_one([&](MPI_Request* request) {
+      MPI_CHECK(
+          MPI_Iallreduce(MPI_IN_PLACE, bytes_of(x) + begin, count, type, whole_number_op(op), comm_.get(), request));
+    });
+  });
 }
 
 void MpiCommunicator::all_reduce_block(DType dtype, char* x, int64_t elements, ReduceOp op) {
@@ -175,7 +221,11 @@ void MpiCommunicator::all_reduce_block(DType dtype, char* x, int64_t elements, R
 Pending MpiCommunicator::all_reduce(const TensorView& x, ReduceOp op) {
   check_collective(x, "all_reduce");
   check_host_reducible(x.dtype);
-  if (x.bytes() * size_ <= kSmallBytes) {
+  if (is_whole(x.dtype)) {
+    all_reduce_whole(x, op);
+    return {};
+  }
+  if (is_small(x)) {
     all_reduce_small(x, op);
     return {};
   }
@@ -187,6 +237,10 @@ Pending MpiCommunicator::all_reduce(const TensorView& x, ReduceOp op) {
 
 Pending MpiCommunicator::all_gather(const TensorView& out, const TensorView& in) {
   check_all_gather(out, in, rank_, size_);
+  if (is_small(in)) {
+    gather_small(in, bytes_of(out));
+    return {};
+  }
   char* own = bytes_of(out) + rank_ * in.bytes();
   if (own != in.data) std::copy_n(bytes_of(in), in.bytes(), own);
   for_blocks(in.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {

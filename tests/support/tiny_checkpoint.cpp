@@ -26,9 +26,9 @@ void save_state(Trainer& trainer, const std::string& run, int64_t step) {
   if (!result.committed) throw Error(result.kind, result.message);
 }
 
-void load_state(Trainer& trainer, const std::string& run) {
+void load_state(Trainer& trainer, const std::string& run, LoadedPart part) {
   const HostState staging(trainer.backend(), trainer.parameters(), trainer.reducer().share());
-  StateLoad load(trainer.parameters(), trainer.mesh().at().tp, staging);
+  StateLoad load(trainer.parameters(), trainer.mesh().at().tp, staging, part);
   const LoadTarget target = load.target([](const RunState&) {});
   open_verified(
       trainer.mesh().host(), run, [](const std::string&) {}, &target);

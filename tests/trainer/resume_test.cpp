@@ -115,6 +115,38 @@ TEST(Resume, GoesThroughTheMemoryThatSavesArePlannedWith) {
   }
 }
 
+TEST(Resume, WeightsAloneComeToEveryMeshAndTheMomentsStayZero) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  const std::string saved = directory.path() + "/saved";
+  std::vector<std::vector<double>> want;
+  train_on(directory.path(), {{2, 1, 2}, 1}, DType::kFloat32, [&](Trainer& trainer) {
+    std::vector<double> losses;
+    take_losses(trainer, 0, kSavedStep, losses);
+    save_state(trainer, saved, kSavedStep);
+    trainer.parameters().await_weights(0);
+    std::vector<std::vector<double>> weights = gather_whole(trainer, trainer.parameters().flat_weights());
+    if (trainer.mesh().world_rank() == 0) want = std::move(weights);
+  });
+  for (const DType compute : {DType::kFloat32, DType::kFloat64}) {
+    for (size_t i = 0; i < kMeshes.size(); ++i) {
+      const Way way{kMeshes[i], static_cast<int>(i % 3)};
+      SCOPED_TRACE(way.describe());
+      train_on(directory.path(), way, compute, [&](Trainer& trainer) {
+        load_state(trainer, saved, LoadedPart::kWeights);
+        trainer.parameters().await_weights(0);
+        EXPECT_EQ(gather_whole(trainer, trainer.parameters().flat_weights()), want);
+        for (const SharePiece& piece : trainer.parameters().updated().pieces()) {
+          const TensorView moment = trainer.parameters().moment1(piece);
+          std::vector<char> bytes(static_cast<size_t>(moment.bytes())), zeros(bytes.size());
+          trainer.backend().download(bytes.data(), moment);
+          EXPECT_EQ(bytes, zeros);
+        }
+      });
+    }
+  }
+}
+
 TEST(Resume, OnAnyOtherMeshContinuesTheLossInFloat64) { continue_everywhere(DType::kFloat64, 1e-6); }
 
 TEST(Resume, OnAnyOtherMeshContinuesTheLossInFloat32) { continue_everywhere(DType::kFloat32, 1e-5); }

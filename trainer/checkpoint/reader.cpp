@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "parallel/agreement.h"
 #include "trainer/checkpoint/block_copies.h"
@@ -231,12 +232,15 @@ namespace {
 // Room for a target's states in the checkpoint's precision, where the run's is another one.
 class OtherPrecision {
  public:
-  OtherPrecision(DType dtype, const ReplicaShare& share)
-      : memory_(static_cast<size_t>(kStates * share.size() * dtype_bytes(dtype))) {
-    const auto view = [&](int64_t i) {
-      return TensorView(memory_.data() + i * share.size() * dtype_bytes(dtype), dtype, {share.size()});
+  OtherPrecision(DType dtype, const FlatState& into) {
+    const int64_t bytes = into.share.size() * dtype_bytes(dtype);
+    const auto wanted = into.states();
+    memory_.resize(static_cast<size_t>(bytes * std::count_if(wanted.begin(), wanted.end(), is_there)));
+    char* next = memory_.data();
+    const auto view = [&](const TensorView& like) {
+      return is_there(like) ? TensorView(std::exchange(next, next + bytes), dtype, {into.share.size()}) : TensorView();
     };
-    flat_ = {.share = share, .master = view(0), .m = view(1), .v = view(2)};
+    flat_ = {.share = into.share, .master = view(into.master), .m = view(into.m), .v = view(into.v)};
   }
 
   const FlatState& flat() const { return flat_; }
@@ -248,6 +252,8 @@ class OtherPrecision {
   }
 
  private:
+  static bool is_there(const TensorView& view) { return static_cast<bool>(view); }
+
   std::vector<char> memory_;
   FlatState flat_;
 };
@@ -274,7 +280,7 @@ std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directo
         checkpoint->check_fits(target->placements, target->into);
       });
       const DType stored = checkpoint->manifest().dtype;
-      if (stored != target->into.master.dtype) other.emplace(stored, target->into.share);
+      if (stored != target->into.master.dtype) other.emplace(stored, target->into);
       copies.emplace(checkpoint->manifest(), target->placements, other ? other->flat() : target->into);
     }
     outcome = agree(host, attempt([&] {

@@ -20,8 +20,8 @@ namespace retain {
 /// Where a load puts what it reads.
 struct LoadTarget {
   std::vector<TensorPlacement> placements;
-  /// All three views of one type, to which the checkpoint's is converted; hold anything until the load has returned a
-  /// checkpoint.
+  /// Views of one type, to which the checkpoint's is converted, the master's at least; hold anything until the load has
+  /// returned a checkpoint.
   FlatState into;
   /// Called before anything is read; what it throws ends the load: it is no damage for which an older step is tried.
   std::function<void(const RunState&)> accept = [](const RunState&) {};

@@ -1,5 +1,7 @@
 #include "trainer/checkpoint/retention.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -41,6 +43,7 @@ RetentionPlan plan_retention(const Retention& retention, const std::vector<int64
     return verdict;
   };
   RetentionPlan plan;
+  if (std::ssize(newest_first) < retention.keep) return plan;
   try {
     int whole = 0;
     auto next = newest_first.begin();
@@ -65,17 +68,43 @@ RetentionPlan plan_retention(const Retention& retention, const std::vector<int64
   return plan;
 }
 
-void apply_retention(const Path& checkpoints, const Retention& retention, const LogLine& log) {
+std::optional<StepJudge::Stamp> StepJudge::stamp_of(const Path& directory) {
+  struct stat info {};
+  if (::stat(directory.c_str(), &info) != 0) return std::nullopt;
+  return Stamp{.inode = info.st_ino, .seconds = info.st_mtim.tv_sec, .nanoseconds = info.st_mtim.tv_nsec};
+}
+
+StepVerdict StepJudge::judge(const Path& step_directory, Depth depth) {
+  const auto known = whole_.find(step_directory);
+  if (depth == Depth::kManifest && known != whole_.end()) return known->second.verdict;
+  const std::optional<Stamp> stamp = stamp_of(step_directory);
+  if (known != whole_.end() && stamp && known->second.stamp == stamp && known->second.depth == Depth::kFiles)
+    return known->second.verdict;
+  StepVerdict verdict = judge_step(step_directory, depth);
+  if (verdict.condition == StepCondition::kWhole) {
+    whole_[step_directory] = {stamp, depth, verdict};
+  } else {
+    forget(step_directory);
+  }
+  return verdict;
+}
+
+void StepJudge::remember(const Path& step_directory, double valid_loss) {
+  whole_[step_directory] = {stamp_of(step_directory), Depth::kFiles, {.valid_loss = valid_loss}};
+}
+
+void apply_retention(const Path& checkpoints, const Retention& retention, StepJudge& judge, const LogLine& log) {
   std::vector<int64_t> newest_first;
   for (const StepEntry& entry : list_steps(checkpoints)) newest_first.push_back(entry.step);
   const RetentionPlan plan = plan_retention(retention, newest_first, [&](int64_t step, Depth depth) {
-    return judge_step(checkpoints / step_name(step), depth);
+    return judge.judge(checkpoints / step_name(step), depth);
   });
   if (!plan.unknown.empty()) {
     throw Error(ErrorKind::kIo,
                 concat("older checkpoints are kept, because one could not be looked at: ", plan.unknown));
   }
   const auto give_up = [&](const Path& path, const std::string& reason) {
+    judge.forget(path);
     delete_step(path);
     log(concat("deleted ", path.filename().string(), ": ", reason));
   };

@@ -2,6 +2,10 @@
 // be the best one, or the only one.
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <optional>
+
 #include "trainer/checkpoint/store.h"
 
 namespace retain {
@@ -25,8 +29,34 @@ using JudgeStep = std::function<StepVerdict(int64_t step, Depth depth)>;
 RetentionPlan plan_retention(const Retention& retention, const std::vector<int64_t>& newest_first,
                              const JudgeStep& judge);
 
+/// Judges steps as judge_step() does, and remembers those that are whole: one whose folder was not written in since is
+/// not opened again, so that a save opens no file of an older one, however many are kept and however many ranks wrote
+/// them. (A file that is cut or overwritten in place does not show; a load finds that.)
+class StepJudge {
+ public:
+  StepVerdict judge(const Path& step_directory, Depth depth);
+  /// This step is known to be whole.
+  void remember(const Path& step_directory, double valid_loss);
+  void forget(const Path& step_directory) { whole_.erase(step_directory); }
+
+ private:
+  struct Stamp {
+    uint64_t inode = 0;
+    int64_t seconds = 0, nanoseconds = 0;  ///< when a file came, went or was renamed in the folder
+    bool operator==(const Stamp&) const = default;
+  };
+  struct Known {
+    std::optional<Stamp> stamp;
+    Depth depth = Depth::kManifest;
+    StepVerdict verdict;
+  };
+  static std::optional<Stamp> stamp_of(const Path& directory);
+
+  std::map<Path, Known> whole_;
+};
+
 /// Deletes what retention gives up, and what was set aside of steps that `keep` whole ones have caught up with; each
 /// with a line and its reason. Throws Error(kIo) when nothing was deleted because a step could not be judged.
-void apply_retention(const Path& checkpoints, const Retention& retention, const LogLine& log);
+void apply_retention(const Path& checkpoints, const Retention& retention, StepJudge& judge, const LogLine& log);
 
 }  // namespace retain

@@ -11,8 +11,10 @@ FlatState views_of(std::byte* memory, DType dtype, const ReplicaShare& share) {
   return {.share = share, .master = view(0), .m = view(1), .v = view(2)};
 }
 
-// The states of a share on the device, contiguous tensors in the order in which views_of() lays them out.
-std::vector<TensorView> tensors_of(const ParameterStore& parameters, const ReplicaShare& share) {
+// The states of a share on the device, contiguous tensors in the order in which views_of() lays them out; or the master
+// weights alone.
+std::vector<TensorView> tensors_of(const ParameterStore& parameters, const ReplicaShare& share,
+                                   LoadedPart part = LoadedPart::kAll) {
   std::vector<SharePiece> kept;
   for (const SharePiece& piece : share.pieces()) {
     const std::vector<SharePiece> here = parameters.updated().within(piece.flat);
@@ -20,6 +22,7 @@ std::vector<TensorView> tensors_of(const ParameterStore& parameters, const Repli
   }
   std::vector<TensorView> tensors;
   for (const SharePiece& piece : kept) tensors.push_back(parameters.master(piece));
+  if (part == LoadedPart::kWeights) return tensors;
   for (const SharePiece& piece : kept) tensors.push_back(parameters.moment1(piece));
   for (const SharePiece& piece : kept) tensors.push_back(parameters.moment2(piece));
   return tensors;
@@ -56,22 +59,24 @@ HostState::HostState(Backend& backend, const ParameterStore& parameters, const R
 
 void HostState::begin_copy() { memory_->begin_copy(tensors_of(parameters_, flat_.share)); }
 
-StateLoad::StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging)
-    : parameters_(parameters), tp_rank_(tp_rank), loaded_(staging.flat()) {}
+StateLoad::StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging, LoadedPart part)
+    : parameters_(parameters), tp_rank_(tp_rank), part_(part), loaded_(staging.flat()) {
+  if (part_ == LoadedPart::kWeights) loaded_.m = loaded_.v = {};
+}
 
 LoadTarget StateLoad::target(std::function<void(const RunState&)> accept) const {
   return {placements_of(parameters_.layout(), tp_rank_), loaded_, std::move(accept)};
 }
 
 void StateLoad::finish(Backend& backend, const GradientReducer& reducer) {
-  const auto* from = static_cast<const std::byte*>(loaded_.master.data);  // all three states lie there
-  for (const TensorView& tensor : tensors_of(parameters_, loaded_.share)) {
+  const auto* from = static_cast<const std::byte*>(loaded_.master.data);  // the moments lie behind it
+  for (const TensorView& tensor : tensors_of(parameters_, loaded_.share, part_)) {
     backend.upload(tensor, from);
     from += tensor.bytes();
   }
   // A replica that updates everything has the rest from the others.
   if (parameters_.updated() != loaded_.share) {
-    for (const TensorView& whole : tensors_of(parameters_, parameters_.updated())) reducer.gather_shares(whole);
+    for (const TensorView& whole : tensors_of(parameters_, parameters_.updated(), part_)) reducer.gather_shares(whole);
   }
   parameters_.weights_from_master();
   parameters_.gather_weights(reducer);

@@ -38,7 +38,10 @@ class HostState {
   FlatState flat_;
 };
 
-/// Loads the whole state of training, from a checkpoint of any mesh, through the memory that saves are written from:
+/// What of a checkpoint is loaded: the state of training, or the weights alone, with which a new run begins.
+enum class LoadedPart : uint8_t { kAll, kWeights };
+
+/// Loads the state of training, from a checkpoint of any mesh, through the memory that saves are written from:
 /// every replica reads its share, and where it keeps more than that, without ZeRO, it gets the rest from the others.
 ///   StateLoad load(parameters, tp_rank, host_state);
 ///   const auto checkpoint = open_newest(…, &target) with target = load.target(accept);
@@ -46,18 +49,19 @@ class HostState {
 class StateLoad {
  public:
   /// `staging`, which no save has used yet, lends its memory and outlives this.
-  StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging);
+  StateLoad(ParameterStore& parameters, int tp_rank, const HostState& staging, LoadedPart part = LoadedPart::kAll);
   LoadTarget target(std::function<void(const RunState&)> accept) const;
-  /// Fills master, moments and weights. Collective over the replicas.
+  /// Fills master and weights, and the moments, which otherwise stay as they are. Collective over the replicas.
   void finish(Backend& backend, const GradientReducer& reducer);
 
  private:
   ParameterStore& parameters_;
   int tp_rank_;
+  LoadedPart part_;
   FlatState loaded_;
 };
 
-/// Weights alone, from a checkpoint of any mesh; moments stay as they are. Not collective.
+/// All weights of this rank, from a verified checkpoint of any mesh, box by box. Not collective.
 void load_weights(const Checkpoint& checkpoint, ParameterStore& parameters);
 
 }  // namespace retain

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 
@@ -134,7 +133,9 @@ void CheckpointWriter::commit() {
   const Path checkpoints = checkpoints_directory(run_directory_);
   const Outcome tidy = attempt([&] {
     write_latest(checkpoints, run_.step);
-    apply_retention(checkpoints, retention_, [this](const std::string& line) { result_.deleted.push_back(line); });
+    judge_.remember(result_.path, run_.valid_loss);
+    apply_retention(checkpoints, retention_, judge_,
+                    [this](const std::string& line) { result_.deleted.push_back(line); });
   });
   result_.message = tidy.message;
 }
@@ -157,8 +158,7 @@ std::optional<SaveResult> CheckpointWriter::poll() {
     case Phase::kIdle: return std::nullopt;
     case Phase::kFailed: return end(outcome_);
     case Phase::kWriting: {
-      const std::vector<int32_t> done = all_values(host_, done_ ? 1 : 0);
-      if (std::count(done.begin(), done.end(), 0) > 0) return std::nullopt;
+      if (!on_every_rank(host_, done_)) return std::nullopt;
       join();
       const Outcome written = agree(host_, outcome_);
       if (!written.ok) return end(written);
@@ -177,7 +177,7 @@ std::optional<SaveResult> CheckpointWriter::poll() {
       // A failure after the rename (the directory's fsync) still means that the step was not promised to be there.
       result_.committed = committed.ok;
       result_.message = broadcast_text(host_, result_.message, 0);
-      result_.path = broadcast_text(host_, result_.path.string(), 0);
+      result_.path = temporary_.parent_path() / step_name(result_.step);
       return end(committed);
     }
   }
@@ -216,6 +216,9 @@ void check_can_save(Communicator& host, const Path& run_directory, int64_t bytes
     file.sync();
   });
   outcome = agree(host, outcome);
+  // Each takes its own away: a folder of a file for every rank is a long work for one.
+  ::unlink((temporary / shard_file_name(host.rank(), host.size())).c_str());
+  host.barrier();
   if (host.rank() == 0) {
     const Outcome tidy = attempt([&] {
       Path renamed = temporary;

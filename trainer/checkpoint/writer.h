@@ -51,6 +51,8 @@ class CheckpointWriter {
   std::optional<SaveResult> finish();
   /// begin and finish.
   SaveResult save(const RunState& run, const std::vector<TensorPlacement>& placements, const FlatState& state);
+  /// A step that a load has verified: retention need not look at it. Any rank, no save in flight.
+  void remember_whole(const Path& step_directory, double valid_loss) { judge_.remember(step_directory, valid_loss); }
   /// Throws Error(kCannotCreate) on every rank if somebody took the lock over. Collective.
   void check_lock();
 
@@ -66,6 +68,7 @@ class CheckpointWriter {
   Communicator& host_;
   Path run_directory_;
   Retention retention_;
+  StepJudge judge_;  // rank 0's thread's
   const RunLock* lock_;
 
   Phase phase_ = Phase::kIdle;

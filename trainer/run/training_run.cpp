@@ -5,8 +5,6 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 
 namespace retain {
@@ -22,6 +20,8 @@ constexpr int kMostSkipped = 10;
 constexpr std::chrono::seconds kPatienceWithReports{10};
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+constexpr int64_t kTuningLimitBytes = int64_t{16} << 20;
 
 std::string tuning_file(int world_rank) { return fmt::format("ranks/tuning-{:05d}.txt", world_rank); }
 
@@ -51,12 +51,16 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
   identity_.keys[kDataEndToken] = {end_token ? std::to_string(*end_token) : kNoEndToken};
   identity_.keys["device"].resolved = device_name(target.device);
   identity_.keys["precision"].resolved = precision_name(target.compute);
-  const auto files = std::make_shared<OpenFiles>();
+  std::vector<std::string> names, paths;
   for (const auto& [name, path] : config.data.valid) {
-    validation_.emplace(
-        name, EvalWindows(TokenSet(path, config.model.vocab_size, files), config.data, config.model.vocab_size,
-                          trainer_.model().dims().batch.sequences, mesh.shape(), mesh.at(), config.eval.tokens,
-                          end_token, trainer_.model().dims().batch.segment_tokens()));
+    names.push_back(name);
+    paths.push_back(path);
+  }
+  std::vector<Documents> sets = open_documents(mesh.host(), paths, config.data, config.model.vocab_size, end_token);
+  const BatchShape& batch = trainer_.model().dims().batch;
+  for (size_t i = 0; i < sets.size(); ++i) {
+    validation_.emplace(names[i], EvalWindows(std::move(sets[i]), config.data, config.model.vocab_size, batch.sequences,
+                                              mesh.shape(), mesh.at(), config.eval.tokens, batch.segment_tokens()));
   }
   load_tuning();
   if (config.checkpoint.keep == 1)
@@ -68,6 +72,7 @@ void TrainingRun::begin() {
   const std::optional<Checkpoint> checkpoint = open_checkpoint();
   if (checkpoint) {
     set_origin(checkpoint->state());
+    if (mesh_.world_rank() == 0) writer_.remember_whole(checkpoint->path(), checkpoint->state().valid_loss);
     if (!start_.init_from.empty())
       log_.warn("--init-from ", start_.init_from, " is not used: ", directory_.path(),
                 " holds this run already, which goes on (--resume never would begin it anew)");
@@ -199,17 +204,21 @@ int64_t TrainingRun::steps() const {
 }
 
 void TrainingRun::take_weights_from(const std::string& path) {
-  const Checkpoint checkpoint = open_verified(mesh_.host(), path, [this](const std::string& line) { log_.warn(line); });
+  StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_, LoadedPart::kWeights);
   // The model must be the same; how its weights were first drawn, and on which data it was trained, may differ.
-  const RunState& saved = checkpoint.state();
-  std::vector<Change> changes =
-      changes_since(saved, identity_.read_config(saved.config_text), identity_.keys, plan_.mesh);
-  std::erase_if(changes, [](const Change& change) {
-    return change.resume != Resume::kMustAgree || change.key == "model.init_std";
+  const LoadTarget target = load.target([&](const RunState& saved) {
+    std::vector<Change> changes =
+        changes_since(saved, identity_.read_config(saved.config_text), identity_.keys, plan_.mesh);
+    std::erase_if(changes, [](const Change& change) {
+      return change.resume != Resume::kMustAgree || change.key == "model.init_std";
+    });
+    refuse_changes(changes, {});
   });
-  do_alike([&] { refuse_changes(changes, {}); });
-  load_weights(checkpoint, trainer_.parameters());
-  log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", saved.step, " steps");
+  const Checkpoint checkpoint = open_verified(
+      mesh_.host(), path, [this](const std::string& line) { log_.warn(line); }, &target);
+  load.finish(trainer_.backend(), trainer_.reducer());
+  log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", checkpoint.state().step,
+            " steps");
 }
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
@@ -379,8 +388,7 @@ void TrainingRun::settle_save(bool wait, bool needed) {
 
 void TrainingRun::load_tuning() {
   const std::string file = tuning_file(mesh_.world_rank());
-  std::ifstream in(directory_.file(file), std::ios::binary);
-  tuning_.assign(std::istreambuf_iterator<char>(in), {});
+  attempt([&] { tuning_ = read_text(File::open_input(directory_.file(file)), kTuningLimitBytes); });
   const std::string refusal = tuning_.empty() ? "" : trainer_.backend().set_tuning(tuning_);
   const Outcome known = agree(mesh_.host(), {.ok = refusal.empty(), .message = concat(file, ": ", refusal)});
   if (!known.ok) log_.warn("products are measured anew where what was measured before is of no use: ", known.message);

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <chrono>
 #include <map>
 
 #include "tests/trainer/checkpoint/fixture.h"
@@ -108,6 +109,22 @@ TEST(Retention, KeepsTheBestStepThatCannotBeOpenedForNow) {
                                                  HasSubstr("step-00000030"), HasSubstr("step-00000010")));
   });
   EXPECT_THAT(steps_in(checkpoints), ElementsAre(60, 50, 20));
+}
+
+TEST(Retention, AJudgeOpensAStepOnceUnlessItsFolderChanged) {
+  const TemporaryDirectory run;
+  const Path step = run.path() / "checkpoints" / step_name(1), shard = step / shard_file_name(0, 1);
+  run_ranks(1, [&](Communicator& host) { save_on<float>(host, {}, run.path(), 1); });
+  StepJudge judge, told;
+  EXPECT_EQ(judge.judge(step, Depth::kManifest).condition, StepCondition::kWhole);
+  std::filesystem::resize_file(shard, 1000);
+  told.remember(step, 2.5);
+  EXPECT_EQ(told.judge(step, Depth::kFiles).condition, StepCondition::kWhole) << "a cut file is not opened";
+  EXPECT_EQ(told.judge(step, Depth::kManifest).valid_loss, 2.5);
+  EXPECT_EQ(judge.judge(step, Depth::kFiles).condition, StepCondition::kDamaged) << "only its manifest was read";
+  std::filesystem::last_write_time(step, std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  EXPECT_EQ(told.judge(step, Depth::kFiles).condition, StepCondition::kDamaged) << "a file came or went";
+  EXPECT_EQ(told.judge(step, Depth::kManifest).condition, StepCondition::kWhole) << "nothing is remembered of it";
 }
 
 TEST(Retention, DeletesOldStepsOnDiskAndNothingOfAnotherName) {
