@@ -8,6 +8,7 @@
 //                     eio, enospc, estale, emfile, eacces, enoent: the call fails (a failed fsync or close of the same
 //                     file is not repeated)
 //   FAULT_READ_COUNT  a file that gets the number of reading calls when the process ends
+//   FAULT_COUNTS      a prefix: PREFIX.RANK gets the numbers of calls by kind then, as "name number" lines
 //   FAULT_JOURNAL     every changing call is written down there (journal.h)
 //   FAULT_NO_SYNC     fsync does nothing and is not written down: a writer that forgot it
 //   FAULT_NO_ALLOCATE the disk cannot allocate space
@@ -41,6 +42,11 @@ template <class Function>
 Function* next(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
+
+// Calls by kind: those that read, bytes for what they ask for, and those that change something.
+struct Counts {
+  long opens = 0, lists = 0, looks = 0, reads = 0, read_bytes = 0, changes = 0;
+};
 
 // Settings and counters of this process. A preloaded library has no main that could own them.
 class Shim {
@@ -83,9 +89,11 @@ class Shim {
     lists_.erase(list);
   }
 
-  // Counts a reading call. Does it fail? Then errno says how.
-  bool fails_to_read() {
+  // Counts a reading call, of a kind if it is one of those. Does it fail? Then errno says how.
+  bool fails_to_read(long Counts::*kind = nullptr, size_t bytes = 0) {
     const std::lock_guard guard(call_mutex_);
+    if (kind) ++(counts_.*kind);
+    counts_.read_bytes += static_cast<long>(bytes);
     if (++reads_ != at_ || !counted_ || !counts_reads_) return false;
     errno = error();
     return true;
@@ -97,6 +105,7 @@ class Shim {
   auto around(RecordHeader header, const char* path, const char* path2, const void* data, Work&& work, Half&& half)
       -> decltype(work()) {
     const std::lock_guard guard(call_mutex_);
+    ++counts_.changes;
     if (counted_ && !counts_reads_ && ++calls_ == at_) {
       if (mode_ == "kill") die();
       if (mode_ == "torn") {
@@ -134,6 +143,8 @@ class Shim {
     mode_ = setting("FAULT_MODE");
     counts_reads_ = setting("FAULT_CALLS") == "read";
     read_count_file_ = setting("FAULT_READ_COUNT");
+    if (const std::string prefix = setting("FAULT_COUNTS"); !prefix.empty())
+      counts_file_ = prefix + "." + std::to_string(rank_);
     drops_sync_ = !setting("FAULT_NO_SYNC").empty();
     allocates_ = setting("FAULT_NO_ALLOCATE").empty();
     if (const std::string journal = setting("FAULT_JOURNAL"); !journal.empty()) {
@@ -143,11 +154,25 @@ class Shim {
   }
 
   ~Shim() {
-    if (read_count_file_.empty()) return;
-    if (std::FILE* file = std::fopen(read_count_file_.c_str(), "w")) {
-      std::fprintf(file, "%ld", reads_);
-      std::fclose(file);
-    }
+    write_text(read_count_file_, std::to_string(reads_));
+    std::string text;
+    const auto add = [&](const char* name, long count) {
+      text += std::string(name) + " " + std::to_string(count) + "\n";
+    };
+    add("opens", counts_.opens);
+    add("lists", counts_.lists);
+    add("looks", counts_.looks);
+    add("reads", counts_.reads);
+    add("read_bytes", counts_.read_bytes);
+    add("changes", counts_.changes);
+    write_text(counts_file_, text);
+  }
+
+  static void write_text(const std::string& path, const std::string& text) {
+    std::FILE* file = path.empty() ? nullptr : std::fopen(path.c_str(), "w");
+    if (!file) return;
+    std::fputs(text.c_str(), file);
+    std::fclose(file);
   }
 
   int error() const {
@@ -185,9 +210,10 @@ class Shim {
     }
   }
 
-  std::string directory_, mode_, read_count_file_;
+  std::string directory_, mode_, read_count_file_, counts_file_;
   bool counted_ = false, counts_reads_ = false, drops_sync_ = false, allocates_ = true;
   long at_ = 0, calls_ = 0, reads_ = 0;
+  Counts counts_;
   uint32_t rank_ = 0;
   int journal_ = -1;
   std::mutex mutex_, call_mutex_;
@@ -205,7 +231,7 @@ int open_file(const char* function, const char* path, int flags, mode_t mode) {
   Shim& shim = Shim::instance();
   if (!shim.watches(path)) return real(path, flags, mode);
   const bool creates = (flags & O_CREAT) != 0 && ::access(path, F_OK) != 0;
-  if (!creates && shim.fails_to_read()) return -1;
+  if (!creates && shim.fails_to_read(&Counts::opens)) return -1;
   const int descriptor = creates ? change(Call::kCreate, path, nullptr, 0, [&] { return real(path, flags, mode); })
                                  : real(path, flags, mode);
   if (descriptor >= 0) shim.remember(descriptor, path);
@@ -270,13 +296,13 @@ int allocate_by_any_means(int descriptor, off_t offset, off_t size) {
 
 ssize_t read_at(const char* function, int descriptor, void* to, size_t bytes, off_t offset) {
   Shim& shim = Shim::instance();
-  if (shim.path_of(descriptor) && shim.fails_to_read()) return -1;
+  if (shim.path_of(descriptor) && shim.fails_to_read(&Counts::reads, bytes)) return -1;
   return next<ssize_t(int, void*, size_t, off_t)>(function)(descriptor, to, bytes, offset);
 }
 
 int look(const char* function, const char* path, struct stat* info) {
   Shim& shim = Shim::instance();
-  if (shim.watches(path) && shim.fails_to_read()) return -1;
+  if (shim.watches(path) && shim.fails_to_read(&Counts::looks)) return -1;
   return next<int(const char*, struct stat*)>(function)(path, info);
 }
 
@@ -355,7 +381,7 @@ ssize_t pread64(int descriptor, void* to, size_t bytes, off_t offset) {
 }
 ssize_t read(int descriptor, void* to, size_t bytes) {
   Shim& shim = Shim::instance();
-  if (shim.path_of(descriptor) && shim.fails_to_read()) return -1;
+  if (shim.path_of(descriptor) && shim.fails_to_read(&Counts::reads, bytes)) return -1;
   return next<ssize_t(int, void*, size_t)>("read")(descriptor, to, bytes);
 }
 int fstat(int descriptor, struct stat* info) noexcept {
@@ -369,7 +395,7 @@ int lstat(const char* path, struct stat* info) noexcept { return look("lstat", p
 DIR* opendir(const char* path) {
   Shim& shim = Shim::instance();
   if (!shim.watches(path)) return next<DIR*(const char*)>("opendir")(path);
-  if (shim.fails_to_read()) return nullptr;
+  if (shim.fails_to_read(&Counts::lists)) return nullptr;
   DIR* list = next<DIR*(const char*)>("opendir")(path);
   if (list) shim.remember(list);
   return list;
@@ -377,7 +403,7 @@ DIR* opendir(const char* path) {
 DIR* fdopendir(int descriptor) {
   Shim& shim = Shim::instance();
   if (!shim.path_of(descriptor)) return next<DIR*(int)>("fdopendir")(descriptor);
-  if (shim.fails_to_read()) return nullptr;
+  if (shim.fails_to_read(&Counts::lists)) return nullptr;
   DIR* list = next<DIR*(int)>("fdopendir")(descriptor);
   if (!list) return nullptr;
   shim.remember(list);
