@@ -179,6 +179,19 @@ void check(const RmsNormBackwardArgs& a) {
   c.apart("dweight", a.dweight, "weight", a.weight);
 }
 
+void check(const RotationTableArgs& a) {
+  const Contract c("rotation_table");
+  const DType accumulate = c.compute("table", a.table, 3);
+  c.that(accumulate != DType::kBfloat16, "table is ", a.table, ", want float32 or float64");
+  c.required("table", a.table, accumulate, {a.table.shape[0], a.table.shape[1], 2});
+  c.contiguous("table", a.table);
+  c.required("theta", a.theta, DType::kFloat64, {a.table.shape[1]});
+  c.contiguous("theta", a.theta);
+  constexpr int64_t kMost = int64_t{1} << 53;  // positions that float64 tells apart
+  c.that(a.offset >= 0 && a.offset <= kMost - a.table.shape[0], "offset is ", a.offset,
+         ", want positions in [0, 2^53]");
+}
+
 void check(const RotateArgs& a) {
   const Contract c("rotate");
   const DType compute = c.compute("x", a.x, 4);

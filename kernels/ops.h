@@ -58,6 +58,13 @@ struct RmsNormBackwardArgs {
   TensorView dy{}, x{}, weight{}, rstd{}, dresidual{}, dx{}, dweight{};
 };
 
+/// table[t, j] = (cos, sin) of (offset + t) · theta_j, the product and both functions in float64, rounded once.
+/// theta float64 [K/2] contiguous; table accumulate [T, K/2, 2] contiguous, assigned. kernels/README.md#rotation.
+struct RotationTableArgs {
+  TensorView theta{}, table{};
+  int64_t offset = 0;  ///< position of the first row; offset + T at most 2^53
+};
+
 /// Rotates pair (j, j + K/2) of each head by ± the angle of the token's row of `table`, times scale, times the folded
 /// decay.
 ///   a' = a cos − b sin,  b' = b cos + a sin          (sin negated when inverse)

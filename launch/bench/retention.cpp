@@ -44,7 +44,9 @@ class RetentionLoad {
             {sequences, (seq_len + chunk() - 1) / chunk(), shape.heads, shape.key_dim, shape.value_dim})),
         table_(bench::make_operand(backend, accumulate_of(compute), {seq_len, shape.key_dim / 2, 2})),
         log2_gamma_(bench::make_operand(backend, DType::kFloat64, {shape.heads})) {
-    upload_rounded(backend, table_.view, rotation_table(Rotary::kRope, shape.key_dim, 0, seq_len));
+    const bench::Operand theta = bench::make_operand(backend, DType::kFloat64, {shape.key_dim / 2});
+    upload_rounded(backend, theta.view, rotation_frequencies(Rotary::kRope, shape.key_dim));
+    backend.rotation_table({.theta = theta.view, .table = table_.view});
     upload_rounded(backend, log2_gamma_.view, decays(shape));
     rotate(q(qkvg_), q(qkvg_), false, 1.0, +1);
     rotate(k(qkvg_), k(qkvg_), false, key_scale(), -1);

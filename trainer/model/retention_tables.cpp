@@ -7,7 +7,7 @@
 
 namespace retain {
 
-std::vector<double> rotation_table(Rotary rotary, int64_t key_dim, int64_t offset, int64_t tokens) {
+std::vector<double> rotation_frequencies(Rotary rotary, int64_t key_dim) {
   const int64_t pairs = key_dim / 2;
   std::vector<double> theta(pairs);
   for (int64_t j = 0; j < pairs; ++j) {
@@ -15,15 +15,7 @@ std::vector<double> rotation_table(Rotary rotary, int64_t key_dim, int64_t offse
                                                     : static_cast<double>(j) / static_cast<double>(pairs - 1);
     theta[j] = std::pow(10000.0, -exponent);
   }
-  std::vector<double> table(tokens * pairs * 2);
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t j = 0; j < pairs; ++j) {
-      const double angle = static_cast<double>(offset + t) * theta[j];
-      table[(t * pairs + j) * 2] = std::cos(angle);
-      table[(t * pairs + j) * 2 + 1] = std::sin(angle);
-    }
-  }
-  return table;
+  return theta;
 }
 
 std::vector<double> log2_gammas(Decay decay, int64_t heads, int64_t first, int64_t count) {
@@ -42,6 +34,7 @@ std::vector<double> log2_gammas(Decay decay, int64_t heads, int64_t first, int64
 
 void RetentionTables::take(Arena& arena, const Dimensions& dims) {
   rotary_ = dims.model.rotary;
+  frequencies_ = arena.take(DType::kFloat64, {dims.key_dim / 2});
   rotation_ = arena.take(dims.accumulate(), {dims.batch.tokens, dims.key_dim / 2, 2});
   decays_.clear();
   decay_of_layer_.clear();
@@ -56,12 +49,12 @@ void RetentionTables::take(Arena& arena, const Dimensions& dims) {
 
 void RetentionTables::write(Backend& backend, int64_t position_offset) const {
   for (const DecayTable& table : decays_) upload_rounded(backend, table.view, table.log2_gammas);
+  upload_rounded(backend, frequencies_, rotation_frequencies(rotary_, 2 * frequencies_.shape[0]));
   set_position_offset(backend, position_offset);
 }
 
 void RetentionTables::set_position_offset(Backend& backend, int64_t offset) const {
-  const int64_t tokens = rotation_.shape[0], key_dim = 2 * rotation_.shape[1];
-  upload_rounded(backend, rotation_, rotation_table(rotary_, key_dim, offset, tokens));
+  backend.rotation_table({.theta = frequencies_, .table = rotation_, .offset = offset});
 }
 
 }  // namespace retain

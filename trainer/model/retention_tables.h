@@ -9,9 +9,9 @@
 
 namespace retain {
 
-/// (cos, sin) of the rotation for positions offset .. offset + tokens: host values [tokens, K/2, 2], angles in float64.
-/// rope: θ_j = 10000^(−2j/K); torchscale: θ_j = 10000^(−j/(K/2−1)). kernels/README.md#rotation.
-std::vector<double> rotation_table(Rotary rotary, int64_t key_dim, int64_t offset, int64_t tokens);
+/// By which angle a position turns each of the K/2 pairs of a head. rope: θ_j = 10000^(−2j/K); torchscale:
+/// θ_j = 10000^(−j/(K/2−1)). kernels/README.md#rotation.
+std::vector<double> rotation_frequencies(Rotary rotary, int64_t key_dim);
 
 /// log2 γ of heads [first, first + count) of the model's `heads`. eq8: γ_h = 1 − 2^(−5−h);
 /// paper_exp: γ_h = 1 − exp(linspace(ln 1/32, ln 1/512, heads))_h. By log1p in float64. kernels/README.md#decay.
@@ -23,7 +23,7 @@ class RetentionTables {
   /// Memory for the tables of a model; write() fills it.
   void take(Arena& arena, const Dimensions& dims);
   void write(Backend& backend, int64_t position_offset) const;
-  /// The rotation for a segment that begins at this position.
+  /// The rotation for a segment that begins at this position, computed on the device in the order of its queue.
   void set_position_offset(Backend& backend, int64_t offset) const;
 
   /// accumulate [T, K/2, 2] for the positions of this rank's segment
@@ -37,6 +37,7 @@ class RetentionTables {
     TensorView view;
   };
   Rotary rotary_ = Rotary::kRope;
+  TensorView frequencies_;  ///< float64 [K/2]
   TensorView rotation_;
   std::vector<DecayTable> decays_;
   std::vector<size_t> decay_of_layer_;
