@@ -54,6 +54,10 @@ struct GpuMemory {
 ///   begin_copy(tensors);  // as they are now
 ///   …                     // work that reads the tensors runs at the same time
 ///   hold_queue();         // work that writes them runs after the copy
+/// or from which one is filled:
+///   begin_upload(tensor);  // which nothing that is queued uses
+///   …                      // other work runs at the same time
+///   hold_queue();          // work that uses the tensor runs after the copy
 /// The host waits in wait() alone. The backend outlives it; its end waits for the copy.
 class HostBuffer {
  public:
@@ -63,6 +67,9 @@ class HostBuffer {
   /// Copies contiguous tensors, as they are at this point of the queue, one after the other to data(), after any copy
   /// that is still under way. Nobody reads data() until wait() has returned.
   virtual void begin_copy(std::span<const TensorView> tensors) = 0;
+  /// Copies the first bytes of data() to a contiguous tensor, at once, whatever is queued. Nobody writes to data()
+  /// until the copy is known to be done: by wait(), or because work that came after it is.
+  virtual void begin_upload(const TensorView& tensor) = 0;
   /// What is queued from now on runs after the copy that was begun last, if any.
   virtual void hold_queue() = 0;
   /// Waits for the copy that was begun and gives the milliseconds that it took. Any thread may call it. Throws
@@ -80,9 +87,13 @@ class Backend {
   /// The compute stream as the device's own handle (cudaStream_t), for communicators; null on CPU.
   virtual void* stream() const = 0;
   virtual std::unique_ptr<DeviceTimer> make_timer() = 0;
+  /// Whether calls return before their work is done, so that the host has time for other things meanwhile.
+  virtual bool runs_ahead() const = 0;
   /// What the backend learned by measuring (the fastest algorithm for each matrix product), as text that a later run on
   /// the same machine gives back to compute the same bits without measuring again. Empty where nothing is learned.
   virtual std::string tuning() const { return {}; }
+  /// How often something was learned: as long as it stays, so does tuning(), which takes time to write.
+  virtual int64_t times_learned() const { return 0; }
   /// Takes such text over, or says why it does not: text of another machine or another version of the program, or
   /// damaged text, changes nothing. Empty when it was taken over.
   virtual std::string set_tuning(const std::string&) { return {}; }

@@ -52,7 +52,7 @@ void check_host_memory(const Config& config, int ranks, const Target& target, in
                        int64_t available_bytes) {
   const RunPlan plan = make_plan(config, ranks, target);
   const bool gpu = target.device == DeviceKind::kCuda;
-  const int64_t wanted = (gpu ? plan.save_bytes : plan.needed_bytes()) * local_ranks;
+  const int64_t wanted = (gpu ? plan.host_bytes() : plan.needed_bytes()) * local_ranks;
   if (wanted <= available_bytes) return;
   throw ConfigError(
       ErrorKind::kOutOfMemory,

@@ -23,9 +23,15 @@ Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Targe
       model_(backend, tp_, cp_, parameters_, dims_, Residency::kTraining),
       loader_(config.data, config.train, config.model.vocab_size, config.run.seed, mesh.shape(), mesh.at(),
               dims_.batch.segment_tokens(), mesh.host()),
-      buffer_(backend, step_memory_bytes(dims_.batch)) {
+      buffer_(backend, step_memory_bytes(dims_.batch, loader_.micro_batches())) {
   Arena arena(buffer_);
-  memory_ = take_step_memory(arena, dims_.batch);
+  for (Slot& slot : slots_) {
+    take_slot_memory(arena, dims_.batch, loader_.micro_batches(), slot);
+    slot.packed_memory = backend.make_host_buffer(slot.batches.block.bytes());
+    slot.scalars_on_host = backend.make_host_buffer(slot.scalars.bytes());
+    Arena host(TensorView(slot.packed_memory->data(), DType::kUint8, {slot.packed_memory->bytes()}));
+    slot.packed = take_step_batches(host, dims_.batch, loader_.micro_batches());
+  }
   parameters_.initialize(config.run.seed);
 }
 

@@ -3,7 +3,12 @@
 // TrainingRun.
 #pragma once
 
+#include <array>
+#include <deque>
+#include <exception>
 #include <functional>
+#include <memory>
+#include <optional>
 
 #include "parallel/context_parallel.h"
 #include "parallel/gradient_reducer.h"
@@ -29,29 +34,49 @@ struct Progress {
 /// After so many more steps of this configuration.
 Progress advance(const Progress& progress, const Config& config, int64_t steps);
 
+/// What all ranks know of a step before it is queued.
+struct NextStep {
+  Wishes wishes;        ///< of any rank
+  bool failed = false;  ///< a rank could not load its batches: queue() will throw
+};
+
 struct StepResult {
   double loss = 0;       ///< nats per predicted token over the global batch; NaN when there is none: nothing is updated
   double grad_norm = 0;  ///< before clipping
   double lr = 0;
   int64_t predicted_tokens = 0;  ///< targets that count, over the global batch
-  Wishes wishes;                 ///< of any rank
   bool skipped = false;          ///< the gradient was not finite and nothing was updated
 };
 
 class Trainer {
  public:
-  /// Bytes of a micro-batch and of a step's scalars, by the code that takes them.
-  static int64_t step_memory_bytes(const BatchShape& shape);
+  /// Bytes of the device for the batches and scalars of two steps, by the code that takes them.
+  static int64_t step_memory_bytes(const BatchShape& shape, int64_t micro_batches);
+  /// Bytes of the host through which these travel.
+  static int64_t staging_bytes(const BatchShape& shape, int64_t micro_batches);
 
   /// Allocates everything (see plan.h) and draws the initial weights. The backend, the mesh and the configuration
   /// outlive it. Tests give small models small buckets.
   Trainer(Backend& backend, Mesh& mesh, const Config& config, const Target& target,
           int64_t bucket_elements = kBucketElements);
 
-  /// The update that follows on `done`. All ranks call it together, each with its own wishes. A save may still be
-  /// copying master weights, moments and weights: `before_update`, called when all has been queued but what changes
-  /// these, makes the rest wait for it (HostState::hold_queue()). It does nothing only where no save goes on beside a
-  /// step.
+  // A step in three parts, so that the device never waits for the host. All ranks call them together and in this
+  // order; at most one step is being computed when another one is prepared:
+  //   prepare(n + 1, …);  // while step n is being computed
+  //   queue(…);           // before it is done
+  //   finish();           // what step n came to
+
+  /// Begins the update that follows on `done`: its batches are loaded and on their way to the device, and all ranks
+  /// know what any of them wishes. What hinders the loading is thrown by queue(), where the step would begin.
+  NextStep prepare(const Progress& done, const Wishes& mine);
+  /// Queues what was prepared. A save may still be copying master weights, moments and weights: `before_update`, called
+  /// when all has been queued but what changes these, makes the rest wait for it (HostState::hold_queue()). It does
+  /// nothing only where no save goes on beside a step.
+  void queue(const std::function<void()>& before_update);
+  /// Waits for the oldest step that was queued.
+  StepResult finish();
+
+  /// The three for a single step, before which all others are finished.
   StepResult step(const Progress& done, const Wishes& mine, const std::function<void()>& before_update);
   /// Update number `index` (0-based) of a run whose configuration never changed.
   StepResult step(int64_t index, const Wishes& mine, const std::function<void()>& before_update) {
@@ -66,18 +91,31 @@ class Trainer {
   const GradientReducer& reducer() const { return reducer_; }
   RetNet& model() { return model_; }
   TrainLoader& loader() { return loader_; }
-  /// Memory of a micro-batch, free between steps.
-  const DeviceBatch& batch() const { return memory_.batch; }
+  /// Memory of a micro-batch, free when all steps that were queued are finished.
+  const DeviceBatch& batch() const { return slots_[free_slot_].batches.batches.front(); }
 
  private:
-  struct StepMemory {
-    DeviceBatch batch;
-    TensorView scalars;  ///< float64 [4]: loss, sum of squares, norm, clip scale
+  /// What a step takes to the device and brings back. There are two: a step is prepared while another one is computed.
+  struct Slot {
+    StepBatches batches;
+    TensorView scalars;                           ///< float64 [4]: loss, sum of squares, norm, clip scale
+    StepBatches packed;                           ///< the batches on the host
+    std::unique_ptr<HostBuffer> packed_memory;    ///< theirs
+    std::unique_ptr<HostBuffer> scalars_on_host;  ///< as bytes
   };
-  static StepMemory take_step_memory(Arena& arena, const BatchShape& shape);
+  struct Step {
+    Progress done;  ///< before it
+    size_t slot = 0;
+    std::vector<DeviceBatch> batches;  ///< views of the slot's
+    StepResult result;                 ///< as far as it is known
+    std::exception_ptr failure;        ///< of the loading, on any rank
+  };
+  static void take_slot_memory(Arena& arena, const BatchShape& shape, int64_t micro_batches, Slot& slot);
+  /// Targets of the batches that this rank has loaded for the step, and packed.
+  int64_t load(Step& step);
   /// Gradients and loss of a micro-batch of a step, the first, the last, both or neither.
-  void train_on(const DeviceBatch& batch, double scale, bool first, bool last);
-  TensorView scalar(int i) const { return memory_.scalars.slice(0, i, 1); }
+  void train_on(const DeviceBatch& batch, double scale, bool first, bool last, const TensorView& sum_of_losses);
+  void queue_update(const Step& step, const TensorView& scalars, const std::function<void()>& before_update);
 
   Backend& backend_;
   Mesh& mesh_;
@@ -92,7 +130,10 @@ class Trainer {
   RetNet model_;
   TrainLoader loader_;
   Buffer buffer_;
-  StepMemory memory_;
+  std::array<Slot, 2> slots_;
+  size_t free_slot_ = 0;  ///< of the step that is prepared next
+  std::optional<Step> next_;
+  std::deque<Step> queued_;  ///< and not finished, the oldest first
 };
 
 }  // namespace retain

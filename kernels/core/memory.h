@@ -52,6 +52,8 @@ class Arena {
  public:
   Arena() = default;
   explicit Arena(const Buffer& buffer) : base_(static_cast<char*>(buffer.data())), capacity_bytes_(buffer.bytes()) {}
+  /// Of a block that another one handed out, or of the host's.
+  explicit Arena(const TensorView& block) : base_(static_cast<char*>(block.data)), capacity_bytes_(block.bytes()) {}
 
   /// Throws Error(kInternal) when the block is exhausted: the plan was wrong.
   TensorView take(DType dtype, std::initializer_list<int64_t> shape);

@@ -119,6 +119,13 @@ class PageBuffer final : public HostBuffer {
     }
     timer_.stop();
   }
+  void begin_upload(const TensorView& tensor) override {
+    RETAIN_CHECK(tensor && tensor.contiguous() && tensor.bytes() <= bytes(), "upload of ", bytes(), " bytes to ",
+                 tensor.describe());
+    timer_.start();
+    std::memcpy(tensor.data, data(), static_cast<size_t>(tensor.bytes()));
+    timer_.stop();
+  }
   void hold_queue() override {}
   double wait() override { return timer_.elapsed_ms(); }
 

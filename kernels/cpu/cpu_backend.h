@@ -107,6 +107,7 @@ class CpuBackend final : public Backend {
   std::string device_description() const override;
   void* stream() const override { return nullptr; }
   std::unique_ptr<DeviceTimer> make_timer() override;
+  bool runs_ahead() const override { return false; }
 
   void* allocate(int64_t bytes) override;
   void release(void* memory) noexcept override;

@@ -22,7 +22,9 @@ class CudaBackend final : public Backend {
   std::string device_description() const override { return description_; }
   void* stream() const override { return queue_.stream(); }
   std::unique_ptr<DeviceTimer> make_timer() override;
+  bool runs_ahead() const override { return true; }
   std::string tuning() const override { return queue_.matmul().plans(); }
+  int64_t times_learned() const override { return queue_.matmul().times_chosen(); }
   std::string set_tuning(const std::string& text) override { return current().matmul().set_plans(text); }
   void begin_phase(const char* name) override;
   void end_phase() override;

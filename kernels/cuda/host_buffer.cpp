@@ -52,16 +52,27 @@ void PinnedBuffer::begin_copy(std::span<const TensorView> tensors) {
   CUDA_CHECK(cudaEventRecord(end_.get(), stream_.get()), "copy to the host");
 }
 
+void PinnedBuffer::begin_upload(const TensorView& tensor) {
+  RETAIN_CHECK(tensor && tensor.contiguous() && tensor.bytes() <= bytes(), "upload of ", bytes(), " bytes to ",
+               tensor.describe());
+  queue_.activate();
+  CUDA_CHECK(cudaEventRecord(begin_.get(), stream_.get()), "upload");
+  CUDA_CHECK(
+      cudaMemcpyAsync(tensor.data, data(), static_cast<size_t>(tensor.bytes()), cudaMemcpyHostToDevice, stream_.get()),
+      "upload to ", tensor.describe());
+  CUDA_CHECK(cudaEventRecord(end_.get(), stream_.get()), "upload");
+}
+
 void PinnedBuffer::hold_queue() {
   queue_.activate();
-  CUDA_CHECK(cudaStreamWaitEvent(queue_.stream(), end_.get(), 0), "waiting for a copy to the host");
+  CUDA_CHECK(cudaStreamWaitEvent(queue_.stream(), end_.get(), 0), "waiting for a copy beside the queue");
 }
 
 double PinnedBuffer::wait() {
   queue_.activate();
-  CUDA_CHECK(cudaEventSynchronize(end_.get()), "waiting for a copy to the host");
+  CUDA_CHECK(cudaEventSynchronize(end_.get()), "waiting for a copy beside the queue");
   float ms = 0;
-  CUDA_CHECK(cudaEventElapsedTime(&ms, begin_.get(), end_.get()), "time of a copy to the host");
+  CUDA_CHECK(cudaEventElapsedTime(&ms, begin_.get(), end_.get()), "time of a copy beside the queue");
   return ms;
 }
 

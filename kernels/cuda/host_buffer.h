@@ -1,4 +1,5 @@
-// HostBuffer of kernels/backend.h: page-locked memory, and a stream of its own on which tensors are copied to it.
+// HostBuffer of kernels/backend.h: page-locked memory, and a stream of its own on which tensors are copied to it or
+// from it.
 // Events order this stream and the queue; the host waits for nothing but in wait().
 #pragma once
 
@@ -17,6 +18,7 @@ class PinnedBuffer final : public HostBuffer {
   std::byte* data() const override { return pages_.data(); }
   int64_t bytes() const override { return pages_.bytes(); }
   void begin_copy(std::span<const TensorView> tensors) override;
+  void begin_upload(const TensorView& tensor) override;
   void hold_queue() override;
   double wait() override;
 

@@ -143,6 +143,7 @@ void Matmul::choose(const char* operation, Plan& plan, const Key& key, const Pro
   }
   plan.algorithm = candidates[0].algo;
   plan.chosen = true;
+  ++times_chosen_;
   if (found == 1) return;
 
   // When the caller adds to c, the trials add to a copy of its extent, so that they read as much as the product will;
@@ -226,6 +227,7 @@ std::string Matmul::set_plans(const std::string& text) {
     std::copy(words.begin(), words.end(), plan.algorithm.data);
     plan.chosen = true;
     plans_.insert_or_assign(key, std::move(plan));
+    ++times_chosen_;
   }
   return reading.refusal;
 }

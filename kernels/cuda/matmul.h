@@ -37,6 +37,8 @@ class Matmul {
 
   /// The table of algorithms (matmul_table.h).
   std::string plans() const;
+  /// How often an algorithm was chosen: without another one, plans() stays.
+  int64_t times_chosen() const { return times_chosen_; }
   /// Takes over a table of plans(), or says why not: it is of another version, library or device, or damaged.
   std::string set_plans(const std::string& text);
 
@@ -90,6 +92,7 @@ class Matmul {
   LtHandle handle_;
   std::string device_name_;
   std::unordered_map<Key, Plan, KeyHash> plans_;
+  int64_t times_chosen_ = 0;
 };
 
 }  // namespace retain::cuda

@@ -62,24 +62,50 @@ class RandomText {
   TemporaryDirectory directory_;
 };
 
+// What steps took that follow on each other as they do in training.
+struct StepTimes {
+  double first_step_seconds = 0;        // from the start of the process
+  std::vector<double> step_ms;          // on the device, from the beginning of a step to that of the next
+  std::vector<double> between_us = {};  // there, from the end of a step's work to the beginning of the next one's
+};
+
+StepTimes time_steps(Trainer& trainer, int64_t warmup, int64_t steps) {
+  Backend& backend = trainer.backend();
+  const std::array whole = {backend.make_timer(), backend.make_timer()};
+  const std::array between = {backend.make_timer(), backend.make_timer()};
+  trainer.step(0, {}, [] {});
+  StepTimes times{.first_step_seconds = seconds_since_process_start(), .step_ms = {}};
+  for (int64_t i = 1; i <= warmup + steps; ++i) {
+    const bool more = i < warmup + steps;
+    const bool follows = i > 1;
+    const int64_t before = i - 1;
+    if (more) trainer.prepare(advance({}, trainer.config(), i), {});
+    if (follows) whole[before % 2]->stop();
+    if (follows) between[before % 2]->stop();
+    if (more) {
+      whole[i % 2]->start();
+      trainer.queue([] {});
+      between[i % 2]->start();
+    }
+    if (follows) trainer.finish();
+    if (before < warmup) continue;
+    times.step_ms.push_back(whole[before % 2]->elapsed_ms());
+    if (more) times.between_us.push_back(1e3 * between[before % 2]->elapsed_ms());
+  }
+  return times;
+}
+
 int measure(Trainer& trainer, const BenchStepOptions& options, const Target& target) {
-  const int64_t steps = int64_t{options.warmup} + options.steps;
   const Config& config = trainer.config();
   const int ranks = trainer.mesh().shape().ranks();
-  Backend& backend = trainer.backend();
-  const auto timer = backend.make_timer();
-  std::vector<double> samples;
-  double first_step_seconds = 0;
-  for (int64_t i = 0; i < steps; ++i) {
-    timer->start();
-    trainer.step(i, {}, [] {});
-    timer->stop();
-    const double ms = timer->elapsed_ms();
-    if (i == 0) first_step_seconds = seconds_since_process_start();
-    if (i >= options.warmup) samples.push_back(ms);
-  }
-  std::array<double, 2> slowest = {bench::median(samples), first_step_seconds};
-  trainer.mesh().host().all_reduce(TensorView(slowest.data(), DType::kFloat64, {2}), ReduceOp::kMax).wait();
+  const Backend& backend = trainer.backend();
+  const StepTimes times = time_steps(trainer, options.warmup, options.steps);
+  const std::vector<double>& samples = times.step_ms;
+  const bool follow = !times.between_us.empty();
+  std::array<double, 4> slowest = {bench::median(samples), times.first_step_seconds,
+                                   follow ? bench::median(times.between_us) : 0,
+                                   follow ? *std::ranges::max_element(times.between_us) : 0};
+  trainer.mesh().host().all_reduce(TensorView(slowest.data(), DType::kFloat64, {4}), ReduceOp::kMax).wait();
   if (trainer.mesh().world_rank() != 0) return 0;
 
   const RunPlan plan = make_plan(config, ranks, target);
@@ -90,6 +116,8 @@ int measure(Trainer& trainer, const BenchStepOptions& options, const Target& tar
                          {"step_ms", 3},
                          {"fastest_ms", 3},
                          {"slowest_ms", 3},
+                         {"between_steps_us", 1},
+                         {"longest_between_us", 1},
                          {"tokens_per_s", 1},
                          {"mfu", 4},
                          {"memory_bytes"},
@@ -104,14 +132,17 @@ int measure(Trainer& trainer, const BenchStepOptions& options, const Target& tar
   report.fact(
       "formula",
       "mfu = tokens_per_s x flops_per_token / (ranks x peak); flops_per_token = 6 x matmul parameters + 12 x layers x "
-      "hidden x value head size; step_ms: median; memory: of one rank, as allocated; library: what is taken of its GPU "
-      "besides, by CUDA, cuBLAS and NCCL if by no other process; first_step_s: from process start to the end of step "
-      "1");
+      "hidden x value head size; step_ms: median, from the beginning of a step on the device to that of the next; "
+      "between_steps_us: median of what lies between the last kernel of a step and the first of the next; memory: of "
+      "one rank, as allocated; library: what is taken of its GPU besides, by CUDA, cuBLAS and NCCL if by no other "
+      "process; first_step_s: from process start to the end of step 1");
   const auto [fastest, slow] = std::minmax_element(samples.begin(), samples.end());
   Report::Value library_bytes;
   if (const auto gpu = backend.gpu_memory())
     library_bytes = gpu->total_bytes - gpu->free_bytes - backend.allocated_bytes();
-  report.row({plan.mesh.describe(), config.data.seq_len, config.train.batch_tokens, slowest[0], *fastest, *slow, rate,
+  report.row({plan.mesh.describe(), config.data.seq_len, config.train.batch_tokens, slowest[0], *fastest, *slow,
+              follow ? Report::Value(slowest[2]) : Report::Value(),
+              follow ? Report::Value(slowest[3]) : Report::Value(), rate,
               bench::ratio(rate * plan.flops_per_token, peak_flops(target) * ranks), backend.allocated_bytes(),
               library_bytes, slowest[1]});
   report.print(options.json);

@@ -69,6 +69,7 @@ nlohmann::ordered_json to_json(const RunPlan& plan, const std::vector<LevelPlan>
           {"library_bytes", to_json(plan.libraries)},
           {"library_bytes_total", plan.libraries_bytes()},
           {"save_bytes", plan.save_bytes},
+          {"staging_bytes", plan.staging_bytes},
           {"recompute", to_json(levels)},
           {"machine", here},
           {"exchanged_bytes_per_step", to_json(plan.exchanged)}};
@@ -83,6 +84,7 @@ void print_memory(const RunPlan& plan) {
   line("total", plan.memory_bytes());
   fmt::print("taken of the machine's memory besides\n");
   line("copy to save from", plan.save_bytes);
+  line("batches on their way", plan.staging_bytes);
   if (plan.libraries.empty()) return;
   fmt::print("taken of its GPU besides, about\n");
   for (const PlanPart& part : plan.libraries) line(part.name, part.bytes);

@@ -30,9 +30,10 @@ expect_code 64 "$retain" bench collectives --device cpu
 "$retain" bench step tiny.yaml --steps 3 --warmup 1 --json >step.json
 has step.json 'd["rows"][0]["tokens_a_step"] == 256 and 0 < d["rows"][0]["first_step_s"] < 60'
 has step.json "$positive"
+has step.json 'd["rows"][0]["between_steps_us"] <= d["rows"][0]["longest_between_us"]'
 has step.json 'd["rows"][0]["library_bytes"] is None'
 "$retain" plan tiny.yaml --json >plan.json
-has plan.json 'd["library_bytes"] == {} and d["machine"] is None'
+has plan.json 'd["library_bytes"] == {} and d["machine"] is None and d["staging_bytes"] > 0'
 "$retain" plan tiny.yaml --set device=cuda --set train.chunk=auto --json >gpu_plan.json
 has gpu_plan.json 'd["library_bytes_total"] == sum(d["library_bytes"].values()) > 1e8'
 "$retain" plan tiny.yaml --set device=cuda --set train.chunk=auto >plan.txt

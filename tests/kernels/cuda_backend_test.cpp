@@ -34,8 +34,19 @@ TEST_F(Cuda, TableOfProductsSurvivesTheTrip) {
   const auto other = make_cuda_backend(0);
   EXPECT_EQ(other->set_tuning(table), "");
   EXPECT_EQ(other->tuning(), table);
+  const int64_t learned = other->times_learned();
   EXPECT_EQ(product(*other), first);
   EXPECT_EQ(other->tuning(), table);
+  EXPECT_EQ(other->times_learned(), learned);
+}
+
+TEST_F(Cuda, SaysWhenItHasLearnedSomething) {
+  EXPECT_EQ(backend().times_learned(), 0);
+  const Values first = product(backend());
+  const int64_t learned = backend().times_learned();
+  EXPECT_GT(learned, 0);
+  EXPECT_EQ(product(backend()), first);
+  EXPECT_EQ(backend().times_learned(), learned);
 }
 
 TEST_F(Cuda, TableThatIsNotOfThisProgramAndDeviceIsIgnoredWithTheReason) {

@@ -1,4 +1,4 @@
-// Copies to the host beside the queue.
+// Copies to the host and from it beside the queue.
 #include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -59,12 +59,32 @@ TEST_P(HostBuffers, TakeWhatWasThereWhenTheCopyWasBegun) {
   }
 }
 
+// The tensor is filled though the queue still has work on another one, and what reads it comes after.
+TEST_P(HostBuffers, FillATensorBesideTheQueue) {
+  constexpr int64_t kElements = int64_t{1} << 20;
+  const DeviceTensor busy(backend(), DType::kFloat32, {kElements}), x(backend(), DType::kFloat32, {kElements}),
+      y(backend(), DType::kFloat32, {kElements});
+  const auto buffer = backend().make_host_buffer(kElements * 4);
+  for (int i = 1; i <= 5; ++i) {
+    const std::vector<float> values(kElements, static_cast<float>(i));
+    std::memcpy(buffer->data(), values.data(), values.size() * sizeof(float));
+    for (int j = 0; j < 20; ++j) backend().fill(busy, j);
+    buffer->begin_upload(x);
+    buffer->hold_queue();
+    backend().copy(y, x);
+    ASSERT_EQ(y.values(), Values(kElements, i)) << "upload " << i;
+    EXPECT_GE(buffer->wait(), 0);
+  }
+}
+
 TEST_P(HostBuffers, RefuseWhatDoesNotFit) {
   const DeviceTensor x(backend(), DType::kFloat32, {10}, Values(10, 1.0));
   const auto buffer = backend().make_host_buffer(40);
   EXPECT_THROW(buffer->begin_copy(std::array{x.view(), x.view().slice(0, 0, 1)}), Error);
   const DeviceTensor y(backend(), DType::kFloat32, {4, 4}, Values(16, 1.0));
   EXPECT_THROW(buffer->begin_copy(std::array{y.view().slice(1, 0, 2)}), Error);
+  EXPECT_THROW(buffer->begin_upload(y.view().slice(1, 0, 2)), Error);
+  EXPECT_THROW(buffer->begin_upload(y), Error);
 }
 
 TEST_P(HostBuffers, OfTooMuchAreAnErrorThatSaysHowMuch) {

@@ -110,11 +110,11 @@ TEST(Preflight, WhatCheckpointsAreWrittenFromCounts) {
   const Config config = large();
   const RunPlan cpu = make_plan(config, 1, kCpu), gpu = make_plan(config, 1, kGpu);
   EXPECT_GE(gpu.save_bytes, 12 * gpu.parameters.all);  // master weights and both moments in float32
-  EXPECT_EQ(cpu.needed_bytes(), cpu.memory_bytes() + cpu.save_bytes);
+  EXPECT_EQ(cpu.needed_bytes(), cpu.memory_bytes() + cpu.save_bytes + cpu.staging_bytes);
   EXPECT_EQ(gpu.needed_bytes(), gpu.memory_bytes() + gpu.libraries_bytes()) << "a GPU does not hold it";
-  EXPECT_EQ(refusal_of([&] { check_host_memory(config, 1, kGpu, 8, 8 * gpu.save_bytes); }), "");
-  EXPECT_THAT(refusal_of([&] { check_host_memory(config, 1, kGpu, 8, 8 * gpu.save_bytes - 1); }),
-              HasSubstr("8 rank(s) of this machine need " + gibibytes(8 * gpu.save_bytes) +
+  EXPECT_EQ(refusal_of([&] { check_host_memory(config, 1, kGpu, 8, 8 * gpu.host_bytes()); }), "");
+  EXPECT_THAT(refusal_of([&] { check_host_memory(config, 1, kGpu, 8, 8 * gpu.host_bytes() - 1); }),
+              HasSubstr("8 rank(s) of this machine need " + gibibytes(8 * gpu.host_bytes()) +
                         " GiB of its memory to save checkpoints from, "));
 }
 

@@ -13,7 +13,9 @@ class WrappedBackend : public Backend {
   std::string device_description() const override { return inner_->device_description(); }
   void* stream() const override { return inner_->stream(); }
   std::unique_ptr<DeviceTimer> make_timer() override { return inner_->make_timer(); }
+  bool runs_ahead() const override { return inner_->runs_ahead(); }
   std::string tuning() const override { return inner_->tuning(); }
+  int64_t times_learned() const override { return inner_->times_learned(); }
   std::string set_tuning(const std::string& text) override { return inner_->set_tuning(text); }
   void* allocate(int64_t bytes) override { return inner_->allocate(bytes); }
   void release(void* memory) noexcept override { inner_->release(memory); }

@@ -98,7 +98,8 @@ void train(const Device& device, const Config& config, int64_t steps) {
   TrainingRun run(*backend, *mesh, log, config, device.target(), identity_of(config), {}, nullptr);
   run.begin();
   auto done = static_cast<int64_t>(losses_of(config).size());
-  const RunOutcome outcome = run.run([&] { return Wishes{.stop = ++done == steps}; });
+  const RunOutcome outcome =
+      run.run([&] { return Wishes{.stop = done++ == steps}; });  // asked before the first step too
   EXPECT_EQ(outcome, steps < config.steps() ? RunOutcome::kStopped : RunOutcome::kFinished);
 }
 

@@ -1,5 +1,7 @@
-// One micro-batch in the backend's memory.
+// One micro-batch in the backend's memory, and all those of a step that travel there together.
 #pragma once
+
+#include <vector>
 
 #include "kernels/backend.h"
 #include "kernels/core/memory.h"
@@ -39,5 +41,16 @@ int64_t batch_bytes(const BatchShape& shape);
 /// Copies a batch of the loader to the device. Batches without a document start inside get no document_start, which
 /// lets the backend take its shorter way.
 DeviceBatch upload_batch(Backend& backend, const HostBatch& host, const DeviceBatch& memory);
+
+/// The micro-batches of a step in one block, which travels in one copy.
+struct StepBatches {
+  TensorView block;                  ///< uint8: all of them
+  std::vector<DeviceBatch> batches;  ///< one a micro-batch
+};
+/// Their memory, taken from an arena; the layout is the same on the host and on the device.
+StepBatches take_step_batches(Arena& arena, const BatchShape& shape, int64_t micro_batches);
+
+/// Writes a batch of the loader to host memory, so that a copy of it is what upload_batch() makes of `on_device`.
+DeviceBatch pack_batch(const HostBatch& host, const DeviceBatch& on_host, const DeviceBatch& on_device);
 
 }  // namespace retain

@@ -181,12 +181,13 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
       {"master weights", store.master_bytes},
       {"optimizer moments", store.moments_bytes},
       {"activations", RetNet::memory_bytes(dims, plan.mesh.tp, Residency::kTraining)},
-      {"batch", Trainer::step_memory_bytes(dims.batch)},
+      {"batch", Trainer::step_memory_bytes(dims.batch, plan.micro_batches)},
       {"workspace", target.device == DeviceKind::kCuda ? cuda_workspace_bytes(workspace)
                                                        : cpu_workspace_bytes(workspace, target.threads)},
   };
 
   plan.save_bytes = HostState::memory_bytes(replica_share(layout.buckets, 0, replicas), dims.accumulate());
+  plan.staging_bytes = Trainer::staging_bytes(dims.batch, plan.micro_batches);
   if (target.device == DeviceKind::kCuda) {
     plan.libraries = {{"CUDA context", kCudaContextBytes}, {"kernels and cuBLAS", kKernelsBytes}};
     plan.nccl_bytes = nccl_groups(plan.mesh) * kNcclGroupBytes;

@@ -41,13 +41,16 @@ struct RunPlan {
   std::vector<PlanPart> libraries;  ///< what CUDA, cuBLAS and NCCL take of a GPU besides, about; empty on a CPU
   int64_t nccl_bytes = 0;           ///< NCCL's of them, which differ most between its versions and machines
   int64_t save_bytes = 0;           ///< of the host, which one rank's checkpoints are written from and read to
+  int64_t staging_bytes = 0;        ///< of the host, through which one rank's batches travel
   std::vector<PlanPart> exchanged;  ///< bytes that one rank puts into collectives in one step, by axis and purpose
 
   int64_t memory_bytes() const;
   int64_t libraries_bytes() const;
-  /// What a rank needs of its device: both together, and on a CPU what it saves from.
+  /// What a rank takes of its machine's memory, beside a device's.
+  int64_t host_bytes() const { return save_bytes + staging_bytes; }
+  /// What a rank needs of its device: both together, and on a CPU what else it takes there.
   int64_t needed_bytes() const {
-    return memory_bytes() + libraries_bytes() + (target.device == DeviceKind::kCuda ? 0 : save_bytes);
+    return memory_bytes() + libraries_bytes() + (target.device == DeviceKind::kCuda ? 0 : host_bytes());
   }
 };
 

@@ -22,6 +22,7 @@ constexpr std::chrono::seconds kPatienceWithReports{10};
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 constexpr int64_t kTuningLimitBytes = int64_t{16} << 20;
+bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
 
 std::string tuning_file(int world_rank) { return fmt::format("ranks/tuning-{:05d}.txt", world_rank); }
 
@@ -226,57 +227,90 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
   log_.info("training ", plan_.parameters.all, " parameters for ", steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
             fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");
-  const int64_t first_step = step_ + 1;
-  int skipped = 0;
-  while (step_ < steps()) {
-    const auto begin = Clock::now();
-    if (lock_ && lock_->lost()) lock_->check_held();
-    const Wishes mine = poll_wishes();
-    valid_loss_ = std::numeric_limits<double>::quiet_NaN();
-    if (step_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
-    const StepResult result = trainer_.step(progress(), mine, [this] { host_state_.hold_queue(); });
-    ++step_;
-    if (step_ == profiled.last) trainer_.backend().set_profiling(false);
-    store_tuning();
-    if (step_ == first_step) report_memory();
-    report(result, seconds_since(begin));
-    if (result.predicted_tokens == 0) {
-      log_.warn("step ", step_, ": none of its ", config_.train.batch_tokens,
-                " tokens has a target; nothing was updated");
+  // A device that works while the host does something else is given a step before the one before it has ended.
+  const int64_t ahead = trainer_.backend().runs_ahead() ? 1 : 0;
+  first_step_ = step_ + 1;
+  queued_ = step_;
+  step_begin_ = Clock::now();
+  NextStep next = trainer_.prepare(progress(queued_), poll_wishes());
+  Wishes wishes = next.wishes;
+  for (bool over = false; !over;) {
+    queue_step(profiled);
+    if (queued_ - step_ > ahead) end_step();
+    if (queued_ < steps()) {
+      next = trainer_.prepare(progress(queued_), poll_wishes());
+      wishes = {.stop = wishes.stop || next.wishes.stop, .save = wishes.save || next.wishes.save};
     }
-    skipped = result.skipped ? skipped + 1 : 0;
-    if (skipped > 0) log_.warn("step ", step_, ": the gradient is not finite; nothing was updated");
-    if (skipped >= kMostSkipped) {
-      throw SharedError(
-          ErrorKind::kDiverged,
-          fmt::format(
-              "step {}: {} updates in a row had no finite gradient; resume from an older checkpoint with a lower "
-              "optimizer.lr or another run.seed",
-              step_, skipped));
-    }
-    const bool last = step_ == steps();
-    const bool due = config_.eval.every > 0 && step_ % config_.eval.every == 0;
-    if (due || (last && !validation_.empty())) validate();
-    settle_save(false, false);
-    const bool save_due = config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0;
-    const bool ends = last || result.wishes.stop;
-    if (save_due || ends || result.wishes.save) begin_save(ends);
-    if (result.wishes.stop && !last) {
-      finish_last_save();
-      event("stop", {});
-      log_.info("stopped on request after ", step_, " of ", steps(), " steps; the same command goes on from here");
-      return RunOutcome::kStopped;
-    }
+    if (!rests_after(queued_, next, wishes)) continue;
+    if (step_ < queued_) end_step();
+    over = rest(wishes);
+    wishes = {};
+    step_begin_ = Clock::now();
   }
+  return finished() ? RunOutcome::kFinished : RunOutcome::kStopped;
+}
+
+void TrainingRun::queue_step(const ProfiledSteps& profiled) {
+  if (lock_ && lock_->lost()) lock_->check_held();
+  if (queued_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
+  trainer_.queue([this] { host_state_.hold_queue(); });
+  ++queued_;
+  if (queued_ == profiled.last) trainer_.backend().set_profiling(false);
+}
+
+void TrainingRun::end_step() {
+  const StepResult result = trainer_.finish();
+  ++step_;
+  const auto end = Clock::now();
+  valid_loss_ = std::numeric_limits<double>::quiet_NaN();
+  store_tuning();
+  if (step_ == first_step_) report_memory();
+  report(result, std::chrono::duration<double>(end - step_begin_).count());
+  step_begin_ = end;
+  tell_skipped(result);
+  settle_save(false, false);
+}
+
+void TrainingRun::tell_skipped(const StepResult& result) {
+  if (result.predicted_tokens == 0) {
+    log_.warn("step ", step_, ": none of its ", config_.train.batch_tokens,
+              " tokens has a target; nothing was updated");
+  }
+  skipped_ = result.skipped ? skipped_ + 1 : 0;
+  if (skipped_ > 0) log_.warn("step ", step_, ": the gradient is not finite; nothing was updated");
+  if (skipped_ < kMostSkipped) return;
+  throw SharedError(
+      ErrorKind::kDiverged,
+      fmt::format("step {}: {} updates in a row had no finite gradient; resume from an older checkpoint with a lower "
+                  "optimizer.lr or another run.seed",
+                  step_, skipped_));
+}
+
+bool TrainingRun::validates_after(int64_t step) const {
+  return !validation_.empty() && (step == steps() || is_due(config_.eval.every, step));
+}
+
+bool TrainingRun::rests_after(int64_t step, const NextStep& next, const Wishes& wishes) const {
+  return step == steps() || next.failed || wishes.stop || wishes.save || validates_after(step) ||
+         is_due(config_.checkpoint.every, step);
+}
+
+bool TrainingRun::rest(const Wishes& wishes) {
+  const bool last = finished(), ends = last || wishes.stop;
+  if (validates_after(step_)) validate();
+  if (is_due(config_.checkpoint.every, step_) || ends || wishes.save) begin_save(ends);
+  if (!ends) return false;
   finish_last_save();
-  event("done", {});
-  return RunOutcome::kFinished;
+  event(last ? "done" : "stop", {});
+  if (!last)
+    log_.info("stopped on request after ", step_, " of ", steps(), " steps; the same command goes on from here");
+  return true;
 }
 
 void TrainingRun::report(const StepResult& result, double seconds) {
   if (mesh_.world_rank() != 0) return;
   StepMetrics metrics{.step = step_,
-                      .tokens = progress().tokens,
+                      .tokens = progress(step_).tokens,
                       .loss = result.loss,
                       .grad_norm = result.grad_norm,
                       .lr = result.lr,
@@ -331,9 +365,9 @@ void TrainingRun::begin_save(bool needed) {
   host_state_.begin_copy();
   RunState state;
   state.step = step_;
-  state.tokens = progress().tokens;
+  state.tokens = progress(step_).tokens;
   state.seed = config_.run.seed;
-  state.next_sample = progress().samples;
+  state.next_sample = progress(step_).samples;
   state.mesh = mesh_.shape();
   state.zero = config_.parallel.zero;
   state.valid_loss = valid_loss_;
@@ -395,6 +429,9 @@ void TrainingRun::load_tuning() {
 }
 
 void TrainingRun::store_tuning() {
+  const int64_t times_learned = trainer_.backend().times_learned();
+  if (times_learned == times_learned_) return;
+  times_learned_ = times_learned;
   std::string now = trainer_.backend().tuning();
   if (now == tuning_) return;
   log_.replace(tuning_file(mesh_.world_rank()), now);

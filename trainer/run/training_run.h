@@ -2,6 +2,7 @@
 // asked. What one step does is in step.cpp.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -47,10 +48,11 @@ class TrainingRun {
   /// can be used, or when the one to continue is of another model or other data. Where nothing is left to train, says
   /// so and writes nothing. Collective.
   void begin();
-  /// Trains to the end, after begin(). Collective. Throws Error(kDiverged) after ten updates in a row whose gradient
-  /// was not finite, Error(kCannotCreate) when another job took the run over, Error(kDevice) when the device fails,
-  /// under a save too, and the error of a save (Error(kIo) when the disk is full) that the run cannot end without or
-  /// that checkpoint.on_error ends it for.
+  /// Trains to the end, after begin(). Collective. `poll_wishes` is called before each step, from the second on while
+  /// the one before is computed. A wish is granted after that one, the first call's after the first step. Throws
+  /// Error(kDiverged) after ten updates in a row whose gradient was not finite, Error(kCannotCreate) when another job
+  /// took the run over, Error(kDevice) when the device fails, under a save too, and the error of a save (Error(kIo)
+  /// when the disk is full) that the run cannot end without or that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
   int64_t step() const { return step_; }              ///< finished updates
@@ -74,11 +76,22 @@ class TrainingRun {
   void set_newer_aside(bool resumed);
   /// What changed since the checkpoint, as lines and events.
   void tell_changes(const RunState& saved);
-  Progress progress() const { return advance(origin_, config_, step_ - origin_.steps); }
+  Progress progress(int64_t step) const { return advance(origin_, config_, step - origin_.steps); }
   /// Of the whole run, those of other batches before the checkpoint included.
   int64_t steps() const;
   void take_weights_from(const std::string& path);
+  /// Queues the step that was prepared.
+  void queue_step(const ProfiledSteps& profiled);
+  /// Waits for the oldest step that was queued and reports what it came to; looks how the save in flight is doing.
+  void end_step();
+  bool validates_after(int64_t step) const;
+  /// Whether something is to be done after this step that the next one must not have begun before.
+  bool rests_after(int64_t step, const NextStep& next, const Wishes& wishes) const;
+  /// Validates and saves after a step. Whether the run is over.
+  bool rest(const Wishes& wishes);
   void report(const StepResult& result, double seconds);
+  /// A step that updated nothing. Throws Error(kDiverged).
+  void tell_skipped(const StepResult& result);
   /// What is taken of a GPU after the first step, beside what was planned.
   void report_memory();
   void validate();
@@ -105,17 +118,22 @@ class TrainingRun {
   std::map<std::string, EvalWindows> validation_;
   std::optional<Metrics> metrics_;  ///< rank 0's, once it is known from where the run goes on
   std::string tuning_;              ///< as it is on disk
+  int64_t times_learned_ = 0;       ///< by the backend until then
   HostState host_state_;
   CheckpointWriter writer_;
   const RunLock* lock_;
   RunStart start_;
-  std::string resumed_from_;             ///< RunState::resumed_from
-  Progress origin_;                      ///< where this life of the run began
-  int64_t step_ = 0;                     ///< finished updates
-  int64_t older_values_held_until_ = 0;  ///< a step
-  int64_t saved_step_ = -1;              ///< of the newest save begun, or resumed from
-  double stall_seconds_ = 0;             ///< of the host alone, which queued no step because of the newest save
-  double valid_loss_;                    ///< after this step, the mean of all sets; NaN when it was not validated
+  std::string resumed_from_;                          ///< RunState::resumed_from
+  Progress origin_;                                   ///< where this life of the run began
+  int64_t step_ = 0;                                  ///< finished updates
+  int64_t queued_ = 0;                                ///< those that the device was given
+  int64_t first_step_ = 0;                            ///< of this start
+  int skipped_ = 0;                                   ///< updates, without one between that was not
+  std::chrono::steady_clock::time_point step_begin_;  ///< of the oldest that is not finished
+  int64_t older_values_held_until_ = 0;               ///< a step
+  int64_t saved_step_ = -1;                           ///< of the newest save begun, or resumed from
+  double stall_seconds_ = 0;  ///< of the host alone, which queued no step because of the newest save
+  double valid_loss_;         ///< after this step, the mean of all sets; NaN when it was not validated
 };
 
 }  // namespace retain

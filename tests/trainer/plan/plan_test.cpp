@@ -9,12 +9,27 @@
 #include <map>
 
 #include "tests/support/tiny_run.h"
+#include "tests/support/wrapped_backend.h"
 #include "trainer/checkpoint/trainer_state.h"
 #include "trainer/plan/memory_advice.h"
 #include "trainer/plan/recompute_levels.h"
 
 namespace retain::test {
 namespace {
+
+/// Counts what is taken of the host.
+class CountingBackend final : public WrappedBackend {
+ public:
+  CountingBackend() : WrappedBackend(make_cpu_backend(1)) {}
+  std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override {
+    host_bytes_ += bytes;
+    return WrappedBackend::make_host_buffer(bytes);
+  }
+  int64_t host_bytes() const { return host_bytes_; }
+
+ private:
+  int64_t host_bytes_ = 0;
+};
 
 TEST(Plan, ListsEveryByteThatATrainerAllocates) {
   const TemporaryDirectory directory;
@@ -23,15 +38,16 @@ TEST(Plan, ListsEveryByteThatATrainerAllocates) {
   for (const DType compute : {DType::kFloat32, DType::kFloat64}) {
     const Target target{.device = DeviceKind::kCpu, .compute = compute, .threads = 1};
     const RunPlan plan = make_plan(config, 1, target);
-    const auto backend = make_cpu_backend(1);
+    CountingBackend backend;
     const auto mesh = make_single_mesh();
-    Trainer trainer(*backend, *mesh, config, target);
-    EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes());
-    EXPECT_EQ(HostState(*backend, trainer.parameters(), trainer.reducer().share()).bytes(), plan.save_bytes);
-    const int64_t before = backend->allocated_bytes();
+    Trainer trainer(backend, *mesh, config, target);
+    EXPECT_EQ(backend.allocated_bytes(), plan.memory_bytes());
+    EXPECT_EQ(backend.host_bytes(), plan.staging_bytes);
+    EXPECT_EQ(HostState(backend, trainer.parameters(), trainer.reducer().share()).bytes(), plan.save_bytes);
+    const int64_t before = backend.allocated_bytes();
     trainer.step(0, {}, [] {});
     trainer.step(1, {}, [] {});
-    EXPECT_EQ(backend->allocated_bytes(), before) << "nothing is allocated after the start";
+    EXPECT_EQ(backend.allocated_bytes(), before) << "nothing is allocated after the start";
   }
 }
 

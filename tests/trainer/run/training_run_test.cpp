@@ -11,6 +11,9 @@
 #include <mutex>
 #include <optional>
 
+#include <nlohmann/json.hpp>
+
+#include "tests/support/deferred_backend.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_run.h"
 #include "tests/support/wrapped_backend.h"
@@ -49,6 +52,9 @@ class Run : public ::testing::Test {
     run.begin();
     return run.run([&] { return wishes; });
   }
+
+  /// Of what a save is written from.
+  static int64_t state_bytes(const Config& config) { return make_plan(config, 1, kTarget).save_bytes; }
 
   static std::vector<std::string> digests(const Config& config) {
     std::vector<std::string> digests;
@@ -147,6 +153,7 @@ class LateBuffer final : public HostBuffer {
     begun_after_ = updates_.newest();
     copied_ = false;
   }
+  void begin_upload(const TensorView& tensor) override { inner_->begin_upload(tensor); }
   void hold_queue() override {
     copy();
     updates_.wake();
@@ -176,9 +183,13 @@ class LateBuffer final : public HostBuffer {
 
 class LateBackend final : public WrappedBackend {
  public:
-  LateBackend() : WrappedBackend(make_cpu_backend(1)) {}
+  /// Late with copies of so many bytes.
+  explicit LateBackend(int64_t state_bytes) : WrappedBackend(make_cpu_backend(1)), state_bytes_(state_bytes) {}
+  bool runs_ahead() const override { return true; }
   std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override {
-    return std::make_unique<LateBuffer>(WrappedBackend::make_host_buffer(bytes), updates_);
+    std::unique_ptr<HostBuffer> buffer = WrappedBackend::make_host_buffer(bytes);
+    if (bytes != state_bytes_) return buffer;
+    return std::make_unique<LateBuffer>(std::move(buffer), updates_);
   }
 
  private:
@@ -186,6 +197,7 @@ class LateBackend final : public WrappedBackend {
     WrappedBackend::do_adamw(a);
     updates_.done(a.step);
   }
+  int64_t state_bytes_;
   Updates updates_;
 };
 
@@ -193,8 +205,8 @@ TEST_F(Run, SavesInTheBackgroundAreThoseInTheForegroundHoweverLateTheCopyIs) {
   Config foreground = config("foreground");
   foreground.checkpoint.async = false;
   train(*make_cpu_backend(1), foreground);
-  LateBackend late;
   const Config background = config("background");
+  LateBackend late(state_bytes(background));
   train(late, background);
   const std::vector<std::string> want = digests(foreground);
   ASSERT_EQ(want.size(), static_cast<size_t>(kSteps));
@@ -210,6 +222,7 @@ class FailingBuffer final : public HostBuffer {
   std::byte* data() const override { return inner_->data(); }
   int64_t bytes() const override { return inner_->bytes(); }
   void begin_copy(std::span<const TensorView> tensors) override { inner_->begin_copy(tensors); }
+  void begin_upload(const TensorView& tensor) override { inner_->begin_upload(tensor); }
   void hold_queue() override { inner_->hold_queue(); }
   double wait() override {
     if (failures_-- > 0) throw Error(kind_, "the copy is lost");
@@ -224,13 +237,17 @@ class FailingBuffer final : public HostBuffer {
 
 class FailingBackend final : public WrappedBackend {
  public:
-  explicit FailingBackend(ErrorKind kind, int failures = 1)
-      : WrappedBackend(make_cpu_backend(1)), kind_(kind), failures_(failures) {}
+  /// Fails with copies of so many bytes.
+  FailingBackend(int64_t state_bytes, ErrorKind kind, int failures = 1)
+      : WrappedBackend(make_cpu_backend(1)), state_bytes_(state_bytes), kind_(kind), failures_(failures) {}
   std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override {
-    return std::make_unique<FailingBuffer>(WrappedBackend::make_host_buffer(bytes), kind_, failures_);
+    std::unique_ptr<HostBuffer> buffer = WrappedBackend::make_host_buffer(bytes);
+    if (bytes != state_bytes_) return buffer;
+    return std::make_unique<FailingBuffer>(std::move(buffer), kind_, failures_);
   }
 
  private:
+  int64_t state_bytes_;
   ErrorKind kind_;
   int failures_;
 };
@@ -241,7 +258,7 @@ TEST_F(Run, AFolderThatCannotBeMadeForASaveIsAFailedSaveAndNoRunThatCannotBegin)
   Config config = this->config("run");
   config.checkpoint.async = false;
   config.checkpoint.on_error = OnSaveError::kStop;
-  FailingBackend fails(ErrorKind::kCannotCreate);
+  FailingBackend fails(state_bytes(config), ErrorKind::kCannotCreate);
   EXPECT_EQ(kind_of([&] { train(fails, config); }), ErrorKind::kIo);
 }
 
@@ -250,7 +267,7 @@ TEST_F(Run, EndsWithTheErrorOfTheDeviceThatASaveSees) {
     SCOPED_TRACE(async);
     Config config = this->config(async ? "background" : "foreground");
     config.checkpoint.async = async;
-    FailingBackend backend(ErrorKind::kDevice);
+    FailingBackend backend(state_bytes(config), ErrorKind::kDevice);
     EXPECT_EQ(kind_of([&] { train(backend, config); }), ErrorKind::kDevice);
   }
 }
@@ -262,7 +279,7 @@ TEST_F(Run, NeitherFinishesNorStopsWithoutTheCheckpointOfItsLastStep) {
       Config config = this->config(concat("needed", async, stop));
       config.checkpoint.every = 0;
       config.checkpoint.async = async;
-      FailingBackend fails(ErrorKind::kIo, kAlways);
+      FailingBackend fails(state_bytes(config), ErrorKind::kIo, kAlways);
       EXPECT_EQ(kind_of([&] { train(fails, config, {}, {.stop = stop}); }), ErrorKind::kIo);
       EXPECT_EQ(train(*make_cpu_backend(1), config, {}, {.stop = stop}),
                 stop ? RunOutcome::kStopped : RunOutcome::kFinished);
@@ -317,7 +334,7 @@ TEST_F(Run, GoesOnAfterASaveThatFailedOtherwise) {
   for (const bool async : {true, false}) {
     Config config = this->config(async ? "background" : "foreground");
     config.checkpoint.async = async;
-    FailingBackend backend(ErrorKind::kIo);
+    FailingBackend backend(state_bytes(config), ErrorKind::kIo);
     train(backend, config);
     EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps - 1));
   }
@@ -355,11 +372,85 @@ TEST_F(Run, BeginsAnewAgainWhenWhatBeganAnewWasKilledBeforeItsFirstSave) {
   Config config = this->config("anew");
   const auto backend = make_cpu_backend(1);
   train(*backend, config);
-  FailingBackend fails(ErrorKind::kDevice);  // under the first save
+  FailingBackend fails(state_bytes(config), ErrorKind::kDevice);  // under the first save
   EXPECT_EQ(kind_of([&] { train(fails, config, {.resume = "never"}); }), ErrorKind::kDevice);
   EXPECT_TRUE(digests(config).empty()) << "the old ones are set aside";
   train(*backend, config);
   EXPECT_EQ(digests(config).size(), static_cast<size_t>(kSteps));
+}
+
+/// What a run leaves that does not depend on time: the values of metrics.jsonl and all checkpoints.
+class RunBehind : public Run {
+ protected:
+  std::vector<std::string> traces(const Config& config) const {
+    std::vector<std::string> traces = digests(config);
+    for (const std::string& line : lines_with(config, "loss")) {
+      auto json = nlohmann::json::parse(line);
+      for (const char* const time : {"tokens_per_second", "step_seconds"}) json.erase(time);
+      traces.push_back(json.dump());
+    }
+    return traces;
+  }
+  /// The same run on a device at once and on one that runs behind. Gives the error that both end with, if any.
+  std::string expect_the_same(Config config, const Wishes& wishes = {}) const {
+    std::vector<std::string> want;
+    std::string error;
+    for (const bool behind : {false, true}) {
+      config.run.dir = directory_.path() + (behind ? "/behind" : "/at-once");
+      const auto backend = behind ? std::make_unique<DeferredBackend>() : make_cpu_backend(1);
+      error.clear();
+      try {
+        train(*backend, config, {}, wishes);
+      } catch (const Error& e) {
+        error = e.what();
+      }
+      std::vector<std::string> got = traces(config);
+      got.push_back(error);
+      if (!behind) want = got;
+      EXPECT_EQ(got, want);
+      std::filesystem::remove_all(config.run.dir);
+    }
+    EXPECT_GT(want.size(), 1U);
+    return error;
+  }
+};
+
+TEST_F(RunBehind, LeavesWhatOneAtOnceLeaves) {
+  Config config = this->config("");
+  config.data.valid = {{"text", directory_.path() + "/text"}};
+  config.eval = {.every = 2, .tokens = 256};
+  for (const Wishes& wishes : {Wishes{}, Wishes{.stop = true}, Wishes{.save = true}}) {
+    config.checkpoint.every = 3;
+    EXPECT_EQ(expect_the_same(config, wishes), "");
+  }
+  config.checkpoint.every = 1;
+  EXPECT_EQ(expect_the_same(config), "");
+}
+
+TEST_F(RunBehind, DivergesAfterTheSameStep) {
+  Config config = this->config("");
+  config.train.tokens = 15 * config.train.batch_tokens;
+  config.optimizer.lr = 1e30;
+  config.optimizer.clip = 0;
+  config.checkpoint.every = 4;
+  config.checkpoint.async = false;
+  EXPECT_NE(expect_the_same(config).find("step 11: 10 updates in a row"), std::string::npos);
+}
+
+// One token is of no vocabulary, and every step before its own is done, reported and saved.
+TEST_F(RunBehind, LosesNoStepBeforeTheOneWhoseBatchCannotBeLoaded) {
+  write_tiny_text(directory_.path(), 2000);  // two epochs
+  std::fstream file(directory_.path() + "/text.bin", std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(1000 * int64_t{sizeof(uint16_t)});
+  file.write("\xff\xff", 2);
+  file.close();
+  Config config = this->config("");
+  config.train.tokens = 15 * config.train.batch_tokens;
+  config.checkpoint.async = false;
+  for (const int64_t every : {1, 4}) {
+    config.checkpoint.every = every;
+    EXPECT_NE(expect_the_same(config).find("text.bin: byte 2000: token 1000: found 65535"), std::string::npos);
+  }
 }
 
 /// A run of kSteps steps of 256 tokens, gone on with under another configuration.
