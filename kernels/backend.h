@@ -30,7 +30,6 @@ struct WorkspaceShape {
   int64_t logits_rows = 1;             ///< rows of the logits computed at once
   int64_t parameters = 1;              ///< elements of the flat gradient on this rank
   int64_t chunk = 64;                  ///< C of chunkwise retention (retention_plan.h)
-  bool states_again = false;           ///< retention's backward is given no states and computes them again
   DType compute = DType::kFloat32;
 };
 

@@ -1,5 +1,7 @@
 #include "kernels/ops.h"
 
+#include <utility>
+
 namespace retain {
 namespace {
 
@@ -101,6 +103,14 @@ void check_chunk(const Contract& c, const RetentionContext& context) {
 }
 
 int64_t chunks_of(int64_t tokens, int64_t chunk) { return (tokens + chunk - 1) / chunk; }
+
+/// The states of all chunks of the sequences whose keys, or queries, are given, if they are there.
+void check_chunk_states(const Contract& c, const char* name, const TensorView& states, const TensorView& keys,
+                        int64_t value_dim, const RetentionContext& context) {
+  const Heads s = heads_of(keys);
+  c.optional(name, states, keys.dtype, {s.batch, chunks_of(s.tokens, context.chunk), s.heads, s.width, value_dim});
+  c.contiguous(name, states);
+}
 
 }  // namespace
 
@@ -225,9 +235,10 @@ void check(const RetentionArgs& a) {
   if (a.context.form == RetentionForm::kChunkwise) check_chunk(c, a.context);
   if (a.states) {
     c.that(a.context.form == RetentionForm::kChunkwise, "states are given, want that with the chunkwise form only");
-    c.required("states", a.states, compute, {s.batch, chunks_of(s.tokens, a.context.chunk), s.heads, s.width, value});
-    c.contiguous("states", a.states);
+    check_chunk_states(c, "states", a.states, a.q, value, a.context);
   }
+  c.that(!a.states_given || (a.states && !a.state_out), "states_given with states ", a.states ? "given" : "absent",
+         " and state_out ", a.state_out ? "given" : "absent", ", want the states and no state_out");
   c.same_or_apart("state_out", a.state_out, "state_in", a.state_in);
   c.apart("o", a.o, "q", a.q);
   c.apart("o", a.o, "k", a.k);
@@ -248,8 +259,9 @@ void check(const RetentionBackwardArgs& a) {
   c.required("dq", a.dq, compute, {s.batch, s.tokens, s.heads, s.width});
   c.required("dk", a.dk, compute, {s.batch, s.tokens, s.heads, s.width});
   c.required("dv", a.dv, compute, {s.batch, s.tokens, s.heads, value});
-  c.optional("states", a.states, compute, {s.batch, chunks_of(s.tokens, a.context.chunk), s.heads, s.width, value});
-  c.contiguous("states", a.states);
+  check_chunk_states(c, "states", a.states, a.q, value, a.context);
+  check_chunk_states(c, "dstates", a.dstates, a.q, value, a.context);
+  c.that(!a.dstates || !a.dstate_in, "dstates and dstate_in are given, want one of them");
   const auto state = [&](const char* name, const TensorView& x) {
     c.optional(name, x, accumulate, {s.batch, s.heads, s.width, value});
     c.contiguous(name, x);
@@ -259,7 +271,7 @@ void check(const RetentionBackwardArgs& a) {
   state("dstate_in", a.dstate_in);
   c.same_or_apart("dstate_in", a.dstate_in, "dstate_out", a.dstate_out);
   for (const TensorView* gradient : {&a.dq, &a.dk, &a.dv}) {
-    for (const TensorView* input : {&a.q, &a.k, &a.v, &a.dout, &a.states}) {
+    for (const TensorView* input : {&a.q, &a.k, &a.v, &a.dout, &a.states, &a.dstates}) {
       c.apart("a gradient", *gradient, "an input", *input);
     }
   }
@@ -270,14 +282,20 @@ void check(const RetentionBackwardArgs& a) {
 
 void check(const RetentionStateArgs& a) {
   const Contract c("retention_state");
-  const DType compute = c.compute("k", a.k, 4);
+  const DType compute = c.compute("k", a.k, 4), accumulate = accumulate_of(compute);
   c.compute("v", a.v, 4);
   const Heads s = heads_of(a.k);
+  const int64_t value = a.v.shape[3];
   check_context(c, a.context, s);
   check_chunk(c, a.context);
-  c.required("v", a.v, compute, {s.batch, s.tokens, s.heads, a.v.shape[3]});
-  c.required("state", a.state, accumulate_of(compute), {s.batch, s.heads, s.width, a.v.shape[3]});
-  c.contiguous("state", a.state);
+  c.required("v", a.v, compute, {s.batch, s.tokens, s.heads, value});
+  c.that(a.state || a.states, "state and states are absent, want at least one");
+  for (const auto& [name, x] : {std::pair{"state", a.state}, {"state_in", a.state_in}}) {
+    c.optional(name, x, accumulate, {s.batch, s.heads, s.width, value});
+    c.contiguous(name, x);
+  }
+  c.same_or_apart("state", a.state, "state_in", a.state_in);
+  check_chunk_states(c, "states", a.states, a.k, value, a.context);
 }
 
 void check(const RetentionStateGradientArgs& a) {
@@ -285,11 +303,26 @@ void check(const RetentionStateGradientArgs& a) {
   const DType compute = c.compute("q", a.q, 4);
   c.compute("dout", a.dout, 4);
   const Heads s = heads_of(a.q);
+  const int64_t value = a.dout.shape[3];
   check_context(c, a.context, s);
   check_chunk(c, a.context);
-  c.required("dout", a.dout, compute, {s.batch, s.tokens, s.heads, a.dout.shape[3]});
-  c.required("dstate", a.dstate, accumulate_of(compute), {s.batch, s.heads, s.width, a.dout.shape[3]});
+  c.required("dout", a.dout, compute, {s.batch, s.tokens, s.heads, value});
+  c.required("dstate", a.dstate, accumulate_of(compute), {s.batch, s.heads, s.width, value});
   c.contiguous("dstate", a.dstate);
+  check_chunk_states(c, "dstates", a.dstates, a.q, value, a.context);
+}
+
+void check(const RetentionAddStateArgs& a) {
+  const Contract c("retention_add_state");
+  const DType compute = c.compute("states", a.states, 5);
+  const auto& s = a.states.shape;
+  check_context(c, a.context, {.batch = s[0], .tokens = a.tokens, .heads = s[2], .width = s[3]});
+  check_chunk(c, a.context);
+  c.required("states", a.states, compute, {s[0], chunks_of(a.tokens, a.context.chunk), s[2], s[3], s[4]});
+  c.contiguous("states", a.states);
+  c.required("state", a.state, accumulate_of(compute), {s[0], s[2], s[3], s[4]});
+  c.contiguous("state", a.state);
+  c.apart("states", a.states, "state", a.state);
 }
 
 void check(const SegmentScanArgs& a) {

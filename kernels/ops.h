@@ -98,35 +98,54 @@ struct RetentionContext {
 /// S_n = γ S_{n−1} + k_nᵀ v_n,  o_n = q_n S_n, S before the first token = state_in or 0. kernels/README.md#retention.
 /// q, k compute [B,T,H,K] (rotated, k scaled by K^-½), v, o compute [B,T,H,V]; state_in, state_out (optional)
 /// accumulate [B,H,K,V] contiguous, in the scale of the formula whatever is folded. states (optional, chunkwise only)
-/// compute [B,N,H,K,V] contiguous: receives the state before each chunk for the backward, in the backend's own scale.
-/// Assigned.
+/// compute [B,N,H,K,V] contiguous: receives the state before each chunk for the backward, in the backend's own scale;
+/// or, with states_given, holds it already (retention_state has computed it with this state_in, or retention_add_state
+/// has added that), so that it need not be computed; state_out is then absent. Assigned.
 struct RetentionArgs {
   RetentionContext context{};
   TensorView q{}, k{}, v{}, state_in{}, o{}, state_out{}, states{};
+  bool states_given = false;
 };
 
 /// Gradient of RetentionArgs' operation (chunkwise form whatever context.form says).
 /// kernels/README.md#retention-backward. q, k, v, state_in, states as in the forward (states optional: recomputed when
 /// absent); dout [B,T,H,V]; dstate_out (optional) accumulate; dq, dk, dv like q, k, v (with respect to the operands as
-/// given, folded or not); dstate_in (optional) accumulate. Assigned.
+/// given, folded or not); dstate_in (optional) accumulate. Assigned. dstates (optional): the gradient of the state
+/// after each chunk, which retention_state_gradient has computed and to which retention_add_state has added dstate_out,
+/// so that it need not be computed; dstate_in is then absent.
 struct RetentionBackwardArgs {
   RetentionContext context{};
-  TensorView q{}, k{}, v{}, state_in{}, states{}, dout{}, dstate_out{}, dq{}, dk{}, dv{}, dstate_in{};
+  TensorView q{}, k{}, v{}, state_in{}, states{}, dout{}, dstate_out{}, dq{}, dk{}, dv{}, dstate_in{}, dstates{};
 };
 
-/// The state that the segment leaves when none comes in: U = Σ_t γ^(T−1−t) k_tᵀ v_t over the tokens of the last
-/// document. state accumulate [B,H,K,V] contiguous, assigned. kernels/README.md#segments.
+/// The states of a segment: state (optional) is the one that it leaves, γ^T state_in (where no document starts inside)
+/// + Σ_t γ^(T−1−t) k_tᵀ v_t over the tokens of the last document; accumulate [B,H,K,V] contiguous, as is state_in
+/// (optional: 0). states (optional) as in RetentionArgs. Assigned. kernels/README.md#segments.
 struct RetentionStateArgs {
   RetentionContext context{};
-  TensorView k{}, v{}, state{};
+  TensorView k{}, v{}, state_in{}, state{}, states{};
 };
 
 /// The gradient that the segment gives its incoming state when none comes from behind: W = Σ_t γ^(t+1) q_tᵀ dout_t over
-/// the tokens whose document started before the segment. dstate accumulate [B,H,K,V] contiguous, assigned.
-/// kernels/README.md#segments.
+/// the tokens whose document started before the segment. dstate accumulate [B,H,K,V] contiguous; dstates (optional)
+/// compute [B,N,H,K,V] contiguous: receives the gradient of the state after each chunk, in the backend's own scale.
+/// Assigned. kernels/README.md#segments.
 struct RetentionStateGradientArgs {
   RetentionContext context{};
-  TensorView q{}, dout{}, dstate{};
+  TensorView q{}, dout{}, dstate{}, dstates{};
+};
+
+/// Adds to the states before each chunk of a segment, computed from zero, what a state before the segment gives them;
+/// or, reverse, to the gradients of the states after each chunk what a gradient of the state after the segment does:
+///   states_c += γ^(cC) state                    for the chunks before which no document starts in the segment
+///   states_c += γ^(T−min(T,(c+1)C)) state       for the chunks behind which none does (reverse)
+/// in the backend's own scale: they become what they are with `state` as state_in (dstate_out). states compute
+/// [B,N,H,K,V] contiguous, of `tokens` = T tokens; state accumulate [B,H,K,V] contiguous. kernels/README.md#segments.
+struct RetentionAddStateArgs {
+  RetentionContext context{};
+  TensorView state{}, states{};
+  int64_t tokens = 0;
+  bool reverse = false;
 };
 
 /// Joins the segments of a sequence cut over P ranks: forward gives rank p the state before its segment,

@@ -159,6 +159,31 @@ T* state_of(const TensorView& states, int64_t item, int64_t size) {
   return states ? states.as<T>() + item * size : nullptr;
 }
 
+/// The states [B,N,H,K,V] of the chunks of one head of one sequence, if they are there.
+template <class T>
+class ChunkStates {
+ public:
+  ChunkStates(const TensorView& states, int64_t b, int64_t h) {
+    if (!states) return;
+    size_ = states.shape[3] * states.shape[4];
+    step_ = states.shape[2] * size_;
+    first_ = states.as<T>() + b * states.shape[1] * step_ + h * size_;
+  }
+  /// One after the other.
+  ChunkStates(T* memory, int64_t size) : first_(memory), step_(size), size_(size) {}
+
+  explicit operator bool() const { return first_ != nullptr; }
+  T* at(int64_t chunk) const { return first_ + chunk * step_; }
+  void save(int64_t chunk, const T* state, bool zero) const {
+    if (!first_) return;
+    zero ? std::fill_n(at(chunk), size_, T{0}) : std::copy_n(state, size_, at(chunk));
+  }
+
+ private:
+  T* first_ = nullptr;
+  int64_t step_ = 0, size_ = 0;
+};
+
 }  // namespace
 
 template <class T>
@@ -170,18 +195,20 @@ void retention_chunkwise(const RetentionArgs& a, ThreadPool* threads, void* scra
     ScratchParts parts(scratch, bytes_per_thread, thread);
     T *state = parts.take<T>(size), *scores = parts.take<T>(chunk * chunk);
     ChunkWalk<T> walk(parts, a.context, tokens, b, h, std::max(q.width, v.width));
+    const ChunkStates<T> states(a.states, b, h);
     bool zero = !a.state_in;
     if (!zero) std::copy_n(state_of<T>(a.state_in, item, size), size, state);
     for (int64_t i = 0; i < walk.chunks(); ++i) {
       walk.enter(i);
       const int64_t t = walk.begin();
       const Rows<T> qc(q, b, t, h), kc(k, b, t, h), vc(v, b, t, h), oc(o, b, t, h);
-      if (a.states) {
-        T* saved = a.states.as<T>() + ((b * walk.chunks() + i) * q.heads + h) * size;
-        zero ? std::fill_n(saved, size, T{0}) : std::copy_n(state, size, saved);
-      }
       walk.masked_product(qc, kc, scores);
       walk.apply(scores, false, vc, oc);
+      if (a.states_given) {
+        if (i > 0 || a.state_in) walk.add_from_state(qc, states.at(i), false, oc);
+        continue;
+      }
+      states.save(i, state, zero);
       if (!zero) walk.add_from_state(qc, state, false, oc);
       if (i + 1 < walk.chunks() || a.state_out) walk.advance(kc, vc, state, zero);
     }
@@ -202,8 +229,7 @@ void retention_chunkwise_backward(const RetentionBackwardArgs& a, ThreadPool* th
 
     // The state before each chunk: saved by the forward, or computed again.
     const int64_t chunks = walk.chunks();
-    const T* states = a.states ? a.states.as<T>() + (b * chunks * q.heads + h) * size : nullptr;
-    const int64_t states_step = a.states ? q.heads * size : size;
+    ChunkStates<T> states(a.states, b, h);
     if (!states) {
       T* again = parts.take<T>(chunks * size);
       bool zero = !a.state_in;
@@ -214,9 +240,10 @@ void retention_chunkwise_backward(const RetentionBackwardArgs& a, ThreadPool* th
         if (!zero) std::copy_n(again + i * size, size, next);
         walk.advance(Rows<T>(k, b, walk.begin(), h), Rows<T>(v, b, walk.begin(), h), next, zero);
       }
-      states = again;
+      states = ChunkStates<T>(again, size);
     }
 
+    const ChunkStates<T> dstates(a.dstates, b, h);
     bool zero = !a.dstate_out;
     if (!zero) std::copy_n(state_of<T>(a.dstate_out, item, size), size, gradient);
     for (int64_t i = chunks - 1; i >= 0; --i) {
@@ -229,12 +256,14 @@ void retention_chunkwise_backward(const RetentionBackwardArgs& a, ThreadPool* th
       walk.apply(dscores, false, kc, dqc);
       walk.apply(dscores, true, qc, dkc);
       walk.apply(scores, true, doc, dvc);
-      if (i > 0 || a.state_in) walk.add_from_state(doc, states + i * states_step, true, dqc);
+      if (i > 0 || a.state_in) walk.add_from_state(doc, states.at(i), true, dqc);
+      if (dstates) zero = i + 1 == chunks && !a.dstate_out;
       if (!zero) {
-        walk.add_to_state(vc, gradient, true, dkc);
-        walk.add_to_state(kc, gradient, false, dvc);
+        const T* behind = dstates ? dstates.at(i) : gradient;
+        walk.add_to_state(vc, behind, true, dkc);
+        walk.add_to_state(kc, behind, false, dvc);
       }
-      if (i > 0 || a.dstate_in) walk.retreat(qc, doc, gradient, zero);
+      if (!dstates && (i > 0 || a.dstate_in)) walk.retreat(qc, doc, gradient, zero);
     }
     if (a.dstate_in) std::copy_n(gradient, size, state_of<T>(a.dstate_in, item, size));
   });
@@ -248,12 +277,16 @@ void retention_chunkwise_state(const RetentionStateArgs& a, ThreadPool* threads,
   parallel_items(threads, k.batch * k.heads, [&](int64_t item, int thread) {
     const int64_t b = item / k.heads, h = item % k.heads;
     ScratchParts parts(scratch, bytes_per_thread, thread);
+    T* state = a.state ? state_of<T>(a.state, item, size) : parts.take<T>(size);
     ChunkWalk<T> walk(parts, a.context, k.tokens, b, h, std::max(k.width, v.width));
-    bool zero = true;
+    const ChunkStates<T> states(a.states, b, h);
+    bool zero = !a.state_in;
+    if (!zero && a.state_in.data != a.state.data) std::copy_n(state_of<T>(a.state_in, item, size), size, state);
     for (int64_t i = 0; i < walk.chunks(); ++i) {
       walk.enter(i);
-      walk.advance(Rows<T>(k, b, walk.begin(), h), Rows<T>(v, b, walk.begin(), h), state_of<T>(a.state, item, size),
-                   zero);
+      states.save(i, state, zero);
+      if (i + 1 == walk.chunks() && !a.state) return;
+      walk.advance(Rows<T>(k, b, walk.begin(), h), Rows<T>(v, b, walk.begin(), h), state, zero);
     }
   });
 }
@@ -267,11 +300,13 @@ void retention_chunkwise_state_gradient(const RetentionStateGradientArgs& a, Thr
     const int64_t b = item / q.heads, h = item % q.heads;
     ScratchParts parts(scratch, bytes_per_thread, thread);
     ChunkWalk<T> walk(parts, a.context, q.tokens, b, h, std::max(q.width, dout.width));
+    const ChunkStates<T> dstates(a.dstates, b, h);
+    T* dstate = state_of<T>(a.dstate, item, size);
     bool zero = true;
     for (int64_t i = walk.chunks() - 1; i >= 0; --i) {
       walk.enter(i);
-      walk.retreat(Rows<T>(q, b, walk.begin(), h), Rows<T>(dout, b, walk.begin(), h), state_of<T>(a.dstate, item, size),
-                   zero);
+      dstates.save(i, dstate, zero);
+      walk.retreat(Rows<T>(q, b, walk.begin(), h), Rows<T>(dout, b, walk.begin(), h), dstate, zero);
     }
   });
 }

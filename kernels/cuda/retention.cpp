@@ -213,8 +213,10 @@ void CudaBackend::do_retention(const RetentionArgs& args) {
                   const Chunks values = head.chunks(args.v, h), out = head.chunks(args.o, h);
                   const Chunks scores = head.scratch(scratch + part.scores, c, c);
                   const Chunks states = head.states(args.states, h, scratch + part.states);
-                  head.forward_states(keys, values, states, scratch + part.masked, head.boundary(args.state_in, h),
-                                      head.boundary(args.state_out, h), boundary, true);
+                  if (!args.states_given) {
+                    head.forward_states(keys, values, states, scratch + part.masked, head.boundary(args.state_in, h),
+                                        head.boundary(args.state_out, h), boundary, true);
+                  }
                   head.product(queries, false, keys, true, scores, 0, 0, k, false);
                   mask_scores(head.operation, head.type, scores.data, 1, head.sequences, head.lane.stream);
                   head.product(queries, false, states, false, out, 0, v, k, false);
@@ -229,10 +231,10 @@ void CudaBackend::do_retention_backward(const RetentionBackwardArgs& args) {
   RetentionContext context = args.context;
   context.form = RetentionForm::kChunkwise;
   if (!batched(context, shape.key_dim, shape.value_dim, args.q, args.k, args.v, args.dout, args.dq, args.dk, args.dv,
-               args.states, args.state_in, args.dstate_out, args.dstate_in)) {
+               args.states, args.state_in, args.dstate_out, args.dstate_in, args.dstates)) {
     return retention_plain_backward(queue, args);
   }
-  if (hopper_takes(queue, args.q.dtype, args.context, shape.key_dim, shape.value_dim)) {
+  if (args.states && hopper_takes(queue, args.q.dtype, args.context, shape.key_dim, shape.value_dim)) {
     return retention_hopper_backward(queue, args);
   }
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
@@ -246,13 +248,16 @@ void CudaBackend::do_retention_backward(const RetentionBackwardArgs& args) {
                   const Chunks scores = head.scratch(scratch + part.scores, c, c);
                   const Chunks dscores = head.scratch(scores.at(head.sequences.batch, 0), c, c);
                   const Chunks states = head.states(args.states, h, scratch + part.states);
-                  const Chunks dstates = head.scratch(scratch + part.dstates, k, v);
+                  const Chunks dstates = head.states(args.dstates, h, scratch + part.dstates);
                   if (!args.states) {
                     head.forward_states(keys, values, states, scratch + part.masked, head.boundary(args.state_in, h),
                                         nullptr, boundary, true);
                   }
-                  head.backward_states(queries, dout, dstates, scratch + part.masked, head.boundary(args.dstate_out, h),
-                                       head.boundary(args.dstate_in, h), boundary, true);
+                  if (!args.dstates) {
+                    head.backward_states(queries, dout, dstates, scratch + part.masked,
+                                         head.boundary(args.dstate_out, h), head.boundary(args.dstate_in, h), boundary,
+                                         true);
+                  }
                   head.product(queries, false, keys, true, scores, 0, 0, k, false);
                   head.product(dout, false, values, true, dscores, 0, 0, v, false);
                   mask_scores(head.operation, head.type, scores.data, 2, head.sequences, head.lane.stream);
@@ -274,24 +279,26 @@ void CudaBackend::do_retention_backward(const RetentionBackwardArgs& args) {
 void CudaBackend::do_retention_state(const RetentionStateArgs& args) {
   Queue& queue = current();
   const Shape shape{args.k.shape[0], args.k.shape[1], args.k.shape[2], args.k.shape[3], args.v.shape[3]};
-  if (!batched(args.context, shape.key_dim, shape.value_dim, args.k, args.v, args.state))
+  if (!batched(args.context, shape.key_dim, shape.value_dim, args.k, args.v, args.state_in, args.state, args.states)) {
     return retention_plain_state(queue, args);
+  }
   if (hopper_takes(queue, args.k.dtype, args.context, shape.key_dim, shape.value_dim)) {
     return retention_hopper_state(queue, args);
   }
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
   for_each_head("retention_state", queue, args.context, shape, args.k.dtype,
                 [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
-                  const Chunks states = head.scratch(scratch + part.states, head.key_dim, head.value_dim);
+                  const Chunks states = head.states(args.states, h, scratch + part.states);
                   head.forward_states(head.chunks(args.k, h), head.chunks(args.v, h), states, scratch + part.masked,
-                                      nullptr, head.boundary(args.state, h), boundary, false);
+                                      head.boundary(args.state_in, h), head.boundary(args.state, h), boundary,
+                                      static_cast<bool>(args.states));
                 });
 }
 
 void CudaBackend::do_retention_state_gradient(const RetentionStateGradientArgs& args) {
   Queue& queue = current();
   const Shape shape{args.q.shape[0], args.q.shape[1], args.q.shape[2], args.q.shape[3], args.dout.shape[3]};
-  if (!batched(args.context, shape.key_dim, shape.value_dim, args.q, args.dout, args.dstate)) {
+  if (!batched(args.context, shape.key_dim, shape.value_dim, args.q, args.dout, args.dstate, args.dstates)) {
     return retention_plain_state_gradient(queue, args);
   }
   if (hopper_takes(queue, args.q.dtype, args.context, shape.key_dim, shape.value_dim)) {
@@ -300,9 +307,10 @@ void CudaBackend::do_retention_state_gradient(const RetentionStateGradientArgs& 
   const int64_t boundary = shape.heads * shape.key_dim * shape.value_dim;
   for_each_head("retention_state_gradient", queue, args.context, shape, args.q.dtype,
                 [&](int64_t h, const Head& head, const RetentionScratch& part, char* scratch) {
-                  const Chunks dstates = head.scratch(scratch + part.dstates, head.key_dim, head.value_dim);
+                  const Chunks dstates = head.states(args.dstates, h, scratch + part.dstates);
                   head.backward_states(head.chunks(args.q, h), head.chunks(args.dout, h), dstates,
-                                       scratch + part.masked, nullptr, head.boundary(args.dstate, h), boundary, false);
+                                       scratch + part.masked, nullptr, head.boundary(args.dstate, h), boundary,
+                                       static_cast<bool>(args.dstates));
                 });
 }
 

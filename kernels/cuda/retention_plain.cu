@@ -28,7 +28,8 @@ struct Recurrence {
   Operand<T> out;
   const float* state_in = nullptr;  // [B,H,K,V]
   float* state_out = nullptr;
-  T* states = nullptr;  // [B,N,H,K,V] before each chunk, γ times the state, as the batched path keeps it
+  T* states = nullptr;  // [B,N,H,K,V], as the batched path keeps it: γ × the state before each chunk, or, reverse,
+                        // γ^(len−1) × the gradient after it
   const double* log2_gamma = nullptr;
   const int32_t* document = nullptr;  // [B,T]
   int64_t document_stride = 0, position_offset = 0;
@@ -68,13 +69,14 @@ __global__ void __launch_bounds__(kColumns* kSlices) recurrence_kernel(const Rec
   for (int64_t step = 0; step < a.tokens; ++step) {
     const int64_t t = kReverse ? a.tokens - 1 - step : step;
     const bool starts = a.document && a.document[b * a.document_stride + t] - a.position_offset >= t;
-    if (a.states && t % a.chunk == 0) {
+    if (a.states && (kReverse ? t + 1 == a.tokens || (t + 1) % a.chunk == 0 : t % a.chunk == 0)) {
       T* out = a.states + ((b * ((a.tokens + a.chunk - 1) / a.chunk) + t / a.chunk) * a.heads + h) * a.state_elements;
+      const double scale = kReverse ? exp2(log2_gamma * static_cast<double>(t % a.chunk)) : gamma;
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
         const int row = slice + i * kSlices;
         if (inside && row < a.key_width) {
-          out[row * a.state_row + column * a.state_column] = from_float<T>(static_cast<float>(gamma * state[i]));
+          out[row * a.state_row + column * a.state_column] = from_float<T>(static_cast<float>(scale * state[i]));
         }
       }
     }
@@ -198,7 +200,7 @@ void retention_plain(Queue& queue, const RetentionArgs& args) {
     a.out = operand<T>(args.o);
     a.state_in = pointer<float>(args.state_in);
     a.state_out = pointer<float>(args.state_out);
-    a.states = pointer<T>(args.states);
+    if (!args.states_given) a.states = pointer<T>(args.states);
     launch<T, false>("retention", a, batch, queue.stream());
   });
 }
@@ -243,7 +245,9 @@ void retention_plain_state(Queue& queue, const RetentionStateArgs& args) {
         recurrence<T>(args.context, args.k.shape[1], args.k.shape[2], args.k.shape[3], args.v.shape[3], false);
     a.key = operand<const T>(args.k, 1);
     a.value = operand<const T>(args.v);
+    a.state_in = pointer<float>(args.state_in);
     a.state_out = pointer<float>(args.state);
+    a.states = pointer<T>(args.states);
     launch<T, false>("retention_state", a, args.k.shape[0], queue.stream());
   });
 }
@@ -256,6 +260,7 @@ void retention_plain_state_gradient(Queue& queue, const RetentionStateGradientAr
     a.key = operand<const T>(args.q, -1);
     a.value = operand<const T>(args.dout);
     a.state_out = pointer<float>(args.dstate);
+    a.states = pointer<T>(args.dstates);
     launch<T, true>("retention_state_gradient", a, args.q.shape[0], queue.stream());
   });
 }

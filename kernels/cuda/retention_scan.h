@@ -21,7 +21,7 @@ struct Sequences {
   int64_t batch = 0, tokens = 0, chunk = 0, chunks = 0;  ///< chunks of one sequence
 };
 
-/// Of `batch` sequences of `tokens` tokens, in the chunks that are folded in.
+/// Of `batch` sequences of `tokens` tokens, in the context's chunks, which are those that are folded in, if any are.
 inline Sequences sequences_of(const RetentionContext& context, int64_t batch, int64_t tokens) {
   Sequences s;
   s.document = static_cast<const int32_t*>(context.document_start.data);
@@ -29,7 +29,7 @@ inline Sequences sequences_of(const RetentionContext& context, int64_t batch, in
   s.position_offset = context.position_offset;
   s.batch = batch;
   s.tokens = tokens;
-  s.chunk = context.folded_chunk;
+  s.chunk = context.folded_chunk > 0 ? context.folded_chunk : context.chunk;
   s.chunks = (tokens + s.chunk - 1) / s.chunk;
   return s;
 }

@@ -110,6 +110,19 @@ void bench_heads(Backend& backend, Bench& b, int64_t n) {
   b.release();
 }
 
+/// One sequence of n tokens, all of whose chunks see what comes in.
+void bench_states(Backend& backend, Bench& b, int64_t n) {
+  constexpr int64_t kChunk = 256;
+  const TensorView states = b.random(DType::kBfloat16, {1, (n + kChunk - 1) / kChunk, kHeads, kKey, kValue});
+  const TensorView state = b.random(DType::kFloat32, {1, kHeads, kKey, kValue});
+  const TensorView log2_gamma = b.empty(DType::kFloat64, {kHeads});
+  backend.fill(log2_gamma, -1e-4);
+  const RetentionContext context{.log2_gamma = log2_gamma, .folded_chunk = kChunk, .chunk = kChunk};
+  b.measure("retention_add_state", static_cast<double>(2 * states.bytes() + state.bytes()),
+            [&] { backend.retention_add_state({.context = context, .state = state, .states = states, .tokens = n}); });
+  b.release();
+}
+
 void bench_ffn_and_embedding(Backend& backend, Bench& b, int64_t n) {
   const auto bf16 = DType::kBfloat16;
   const double half = static_cast<double>(n * kFfn) * 2, row = static_cast<double>(n * kHidden) * 2;
@@ -182,6 +195,7 @@ int main(int argc, char** argv) {
     retain::Bench bench(*backend);
     retain::bench_norms(*backend, bench, tokens);
     retain::bench_heads(*backend, bench, tokens);
+    retain::bench_states(*backend, bench, tokens);
     retain::bench_ffn_and_embedding(*backend, bench, tokens);
     retain::bench_loss(*backend, bench, tokens);
     retain::bench_optimizer(*backend, bench);

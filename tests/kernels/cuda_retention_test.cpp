@@ -163,6 +163,19 @@ class CudaRetention : public RetentionTest {
     expect_close("state", state.values(), repeated(retention_state_oracle(one), times));
     expect_close("dstate", dstate.values(), repeated(retention_dstate_oracle(one), times));
   }
+
+  void expect_from_states(const RetentionProblem& one, int64_t times = 1) {
+    const RetentionProblem p = repeated(one, times);
+    const Folded f = folded(p);
+    const auto got = run_from_states(p, f.x, f.c.args, [&](const Operands& gradients) {
+      fold(f, gradients.q, 1);
+      fold(f, gradients.k, -1);
+    });
+    const auto want = from_states_oracle(one);
+    expect_same(got.first, repeated(want.first, times));
+    expect_same(got.second, repeated(want.second, times));
+    expect_same(run_from_states_again(p, f.x, f.c.args), repeated(retention_oracle(one), times));
+  }
 };
 
 TEST_P(CudaRetention, ForwardIsTheDefinition) {
@@ -196,6 +209,14 @@ TEST_P(CudaRetention, BackwardOfHeadsOfTheConfigsComputesStatesAgain) {
 
 TEST_P(CudaRetention, SegmentStateOfHeadsOfTheConfigsStartsFromNothing) {
   for_each_problem_of_the_configs([&](const RetentionProblem& p, int64_t times) { expect_segment_states(p, times); });
+}
+
+TEST_P(CudaRetention, StatesThatAreThereServeWithWhatComesInAdded) {
+  for_each_batched_problem([&](const RetentionProblem& p) { expect_from_states(p); });
+}
+
+TEST_P(CudaRetention, StatesThatAreThereServeHeadsOfTheConfigs) {
+  for_each_problem_of_the_configs([&](const RetentionProblem& p, int64_t times) { expect_from_states(p, times); });
 }
 
 TEST_P(CudaRetention, PlainKernelServesWideHeads) {

@@ -118,6 +118,30 @@ TEST_F(Contracts, RetentionChecksStatesAndChunks) {
   EXPECT_THAT(refusal([&] { check(args); }), HasSubstr("document_start is int32[2,9], want int32[2,10]"));
 }
 
+TEST_F(Contracts, StatesThatAreThereHaveTheShapeOfTheirChunks) {
+  const RetentionContext context{.log2_gamma = view({3}, DType::kFloat64), .chunk = 4};
+  const TensorView state = view({2, 3, 4, 6}), states = view({2, 3, 3, 4, 6});
+  RetentionAddStateArgs args{.context = context, .state = state, .states = states, .tokens = 10};
+  EXPECT_NO_THROW(check(args));
+  args.tokens = 13;
+  EXPECT_THAT(refusal([&] { check(args); }), HasSubstr("states is float32[2,3,3,4,6], want float32[2,4,3,4,6]"));
+  RetentionStateArgs forward{.context = context, .k = view({2, 10, 3, 4}), .v = view({2, 10, 3, 6})};
+  EXPECT_THAT(refusal([&] { check(forward); }), HasSubstr("state and states are absent"));
+  forward.states = states;
+  EXPECT_NO_THROW(check(forward));
+  RetentionArgs outputs{.context = context,
+                        .q = view({2, 10, 3, 4}),
+                        .k = forward.k,
+                        .v = forward.v,
+                        .o = view({2, 10, 3, 6}),
+                        .states_given = true};
+  EXPECT_THAT(refusal([&] { check(outputs); }), HasSubstr("states absent"));
+  outputs.states = states;
+  EXPECT_NO_THROW(check(outputs));
+  outputs.state_out = state;
+  EXPECT_THAT(refusal([&] { check(outputs); }), HasSubstr("want the states and no state_out"));
+}
+
 TEST_F(Contracts, TheWholeVocabularyIsNeededWithoutOtherRanks) {
   CrossEntropyArgs args{
       .logits = view({4, 16}), .targets = view({4}, DType::kInt32), .loss = view({4}), .first_column = 16, .valid = 16};

@@ -1,6 +1,9 @@
 // A retention problem on a backend: operands and gradients as column slices of wide matrices, as the model keeps them.
 #pragma once
 
+#include <cmath>
+#include <utility>
+
 #include "tests/kernels/retention_oracle.h"
 #include "tests/support/backends.h"
 
@@ -120,6 +123,97 @@ class RetentionTest : public BackendTest {
     }
     backend().retention_backward(args);
     return {read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()};
+  }
+
+  /// Both directions from states of the chunks that are there before: computed from zero, and what comes in added to
+  /// them. What the segment leaves is that from zero. `unfold` takes the decay out of dq and dk.
+  template <class Unfold>
+  std::pair<RetentionResult, RetentionGradient> run_from_states(const RetentionProblem& p, const Operands& x,
+                                                                const RetentionContext& context, const Unfold& unfold) {
+    const Operands y = operands(p), dx = operands(p);
+    const std::vector<int64_t> shape = {p.batch, (p.tokens + context.chunk - 1) / context.chunk, p.heads, p.key_dim,
+                                        p.value_dim};
+    const DeviceTensor states = activation(shape), dstates = activation(shape);
+    const DeviceTensor state = accumulator(state_shape(p)), dstate = accumulator(state_shape(p));
+    TensorView state_in, dstate_out;
+    const bool comes_in = !p.state_in.empty();
+    const DeviceTensor before = accumulator(state_shape(p), comes_in ? p.state_in : Values(p.states(), 0.0));
+    const DeviceTensor behind = accumulator(state_shape(p), comes_in ? p.dstate_out : Values(p.states(), 0.0));
+    if (comes_in) {
+      state_in = before;
+      dstate_out = behind;
+    }
+    backend().retention_state({.context = context, .k = x.k, .v = x.v, .state = state, .states = states});
+    backend().retention_state_gradient(
+        {.context = context, .q = x.q, .dout = x.g, .dstate = dstate, .dstates = dstates});
+    if (comes_in) {
+      backend().retention_add_state({.context = context, .state = state_in, .states = states, .tokens = p.tokens});
+      backend().retention_add_state(
+          {.context = context, .state = dstate_out, .states = dstates, .tokens = p.tokens, .reverse = true});
+    }
+    for (const double element : states.values()) EXPECT_TRUE(std::isfinite(element)) << "states";
+    for (const double element : dstates.values()) EXPECT_TRUE(std::isfinite(element)) << "dstates";
+    backend().retention({.context = context,
+                         .q = x.q,
+                         .k = x.k,
+                         .v = x.v,
+                         .state_in = state_in,
+                         .o = y.g,
+                         .states = states,
+                         .states_given = true});
+    backend().retention_backward({.context = context,
+                                  .q = x.q,
+                                  .k = x.k,
+                                  .v = x.v,
+                                  .state_in = state_in,
+                                  .states = states,
+                                  .dout = x.g,
+                                  .dstate_out = dstate_out,
+                                  .dq = dx.q,
+                                  .dk = dx.k,
+                                  .dv = dx.v,
+                                  .dstates = dstates});
+    unfold(dx);
+    return {{read(backend(), y.g), state.values()},
+            {read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate.values()}};
+  }
+  std::pair<RetentionResult, RetentionGradient> run_from_states(const RetentionProblem& p, int64_t chunk) {
+    const Operands x = filled_operands(p);
+    const Context c = context(p, RetentionForm::kChunkwise, chunk);
+    return run_from_states(p, x, c.args, [](const Operands&) {});
+  }
+  /// What run_from_states() gives, by the definition.
+  static std::pair<RetentionResult, RetentionGradient> from_states_oracle(RetentionProblem p) {
+    std::pair<RetentionResult, RetentionGradient> want{retention_oracle(p), retention_gradient_oracle(p)};
+    p.state_in.clear();
+    p.dstate_out.clear();
+    want.first.state_out = retention_state_oracle(p);
+    want.second.dstate_in = retention_dstate_oracle(p);
+    return want;
+  }
+
+  /// The states that a segment computes with what comes in, for a backward that has not kept them.
+  RetentionResult run_from_states_again(const RetentionProblem& p, const Operands& x, const RetentionContext& context) {
+    const Operands y = operands(p);
+    const DeviceTensor states =
+        activation({p.batch, (p.tokens + context.chunk - 1) / context.chunk, p.heads, p.key_dim, p.value_dim});
+    const DeviceTensor before = accumulator(state_shape(p), p.state_in.empty() ? Values(p.states(), 0.0) : p.state_in);
+    const TensorView state_in = p.state_in.empty() ? TensorView{} : before.view();
+    RetentionStateArgs args{.context = context, .k = x.k, .v = x.v, .state_in = state_in, .states = states};
+    backend().retention_state(args);  // without the state that it leaves
+    backend().retention({.context = context,
+                         .q = x.q,
+                         .k = x.k,
+                         .v = x.v,
+                         .state_in = state_in,
+                         .o = y.g,
+                         .states = states,
+                         .states_given = true});
+    const DeviceTensor state = accumulator(state_shape(p));
+    args.state = state;
+    args.states = {};
+    backend().retention_state(args);
+    return {read(backend(), y.g), state.values()};
   }
 
   void expect_same(const RetentionResult& got, const RetentionResult& want) {

@@ -41,6 +41,30 @@ TEST_P(Retention, BackwardIsTheDenseGradientForAnyChunk) {
   });
 }
 
+TEST_P(Retention, StatesThatAreThereServeWithWhatComesInAdded) {
+  for_each_problem([&](const RetentionProblem& p) {
+    const auto [result, gradient] = from_states_oracle(p);
+    const RetentionResult whole = retention_oracle(p);
+    for (const int64_t chunk : chunks()) {
+      SCOPED_TRACE(concat("chunk ", chunk));
+      const auto got = run_from_states(p, chunk);
+      expect_same(got.first, result);
+      expect_same(got.second, gradient);
+      const Context c = context(p, RetentionForm::kChunkwise, chunk);
+      expect_same(run_from_states_again(p, filled_operands(p), c.args), whole);
+    }
+  });
+}
+
+// A chunk gets what the decay leaves of a state, also where that is less than any number of the type.
+TEST_P(Retention, AStateFadesOverALongSegment) {
+  RetentionProblem p = problem({1, 1000, 2, 6, 10}, true);
+  p.log2_gamma = {-1.0, -0.3};
+  const auto want = from_states_oracle(p), got = run_from_states(p, 64);
+  expect_same(got.first, want.first);
+  expect_same(got.second, want.second);
+}
+
 TEST_P(Retention, BackwardIsTheSlopeOfTheForward) {
   if (!float64()) GTEST_SKIP() << "finite differences need float64";
   RetentionProblem p = problem({2, 11, 2, 3, 4}, true, 1000, {0, 990, 1006});
@@ -130,10 +154,18 @@ void Retention::expect_folded(const RetentionProblem& p, int64_t chunk) {
                                 .dk = dx.k,
                                 .dv = dx.v,
                                 .dstate_in = dstate_in});
-  fold(dx.q, 1);
-  fold(dx.k, -1);
+  const auto unfold = [&](const Operands& gradients) {
+    fold(gradients.q, 1);
+    fold(gradients.k, -1);
+  };
+  unfold(dx);
   expect_same({read(backend(), dx.q), read(backend(), dx.k), read(backend(), dx.v), dstate_in.values()},
               retention_gradient_oracle(p));
+  c.args.form = RetentionForm::kChunkwise;
+  const auto from_states = run_from_states(p, x, c.args, unfold), want_from_states = from_states_oracle(p);
+  expect_same(from_states.first, want_from_states.first);
+  expect_same(from_states.second, want_from_states.second);
+  expect_same(run_from_states_again(p, x, c.args), want);
 }
 
 TEST_P(Retention, WorksOnOperandsWithFoldedDecay) {

@@ -35,6 +35,8 @@ class SegmentScan : public RetentionTest {
 
   void expect_segments_equal_the_whole(const RetentionProblem& whole, int64_t ranks, int64_t chunk) {
     const int64_t tokens = whole.tokens / ranks, batch = whole.batch, states = whole.states();
+    const RetentionResult want = retention_oracle(whole);
+    const RetentionGradient want_gradient = retention_gradient_oracle(whole);
     Values all_u, all_w, carry;
     for (int64_t r = 0; r < ranks; ++r) {
       const RetentionProblem p = cut(whole, r * tokens, tokens);
@@ -50,27 +52,39 @@ class SegmentScan : public RetentionTest {
     }
     const DeviceTensor log2_gamma = doubles({whole.heads}, whole.log2_gamma);
     const DeviceTensor carries(backend(), DType::kFloat32, {ranks, batch}, carry);
+    const bool comes_in = !whole.state_in.empty();
+    const Values before = comes_in ? whole.state_in : Values(states, 0.0);
+    const Values behind = comes_in ? whole.dstate_out : Values(states, 0.0);
+    Values end;  // what all segments leave together, in the direction of the last scan
     const auto scan = [&](const Values& gathered, int64_t rank, bool reverse) {
       const DeviceTensor in = accumulator({ranks, batch, whole.heads, whole.key_dim, whole.value_dim}, gathered);
       const DeviceTensor out = accumulator(state_shape(whole));
+      const DeviceTensor ends = accumulator(state_shape(whole), reverse ? behind : before);
       backend().segment_scan({.gathered = in,
                               .carry = carries,
                               .log2_gamma = log2_gamma,
                               .state = out,
+                              .boundary = comes_in ? ends.view() : TensorView{},
+                              .result = rank % 2 == 0 ? ends.view() : TensorView{},
                               .segment_tokens = tokens,
                               .rank = rank,
                               .reverse = reverse});
+      if (rank % 2 == 0) end = ends.values();
       return out.values();
     };
-    EXPECT_EQ(scan(all_u, 0, false), Values(states, 0.0)) << "nothing comes into the first segment";
-    EXPECT_EQ(scan(all_w, ranks - 1, true), Values(states, 0.0)) << "nothing comes back into the last segment";
+    EXPECT_EQ(scan(all_u, 0, false), before) << "what comes into the first segment";
+    EXPECT_EQ(scan(all_w, ranks - 1, true), behind) << "what comes back into the last segment";
 
     RetentionResult result{Values(whole.v.size()), {}};
     RetentionGradient gradient{Values(whole.q.size()), Values(whole.k.size()), Values(whole.v.size()), {}};
+    RetentionResult result_from_states = result;
+    RetentionGradient gradient_from_states = gradient;
     for (int64_t r = 0; r < ranks; ++r) {
       RetentionProblem p = cut(whole, r * tokens, tokens);
       p.state_in = scan(all_u, r, false);
+      if (r % 2 == 0) expect_close("end", end, want.state_out);
       p.dstate_out = scan(all_w, r, true);
+      if (r % 2 == 0) expect_close("end of gradients", end, want_gradient.dstate_in);
       const RetentionResult y = run(p, RetentionForm::kChunkwise, chunk);
       result.state_out = y.state_out;
       append_rows(result.o, y.o, whole.tokens, r * tokens, batch);
@@ -79,9 +93,19 @@ class SegmentScan : public RetentionTest {
       append_rows(gradient.dk, g.dk, whole.tokens, r * tokens, batch);
       append_rows(gradient.dv, g.dv, whole.tokens, r * tokens, batch);
       if (r == 0) gradient.dstate_in = g.dstate_in;
+
+      const auto from_states = run_from_states(p, chunk);
+      append_rows(result_from_states.o, from_states.first.o, whole.tokens, r * tokens, batch);
+      append_rows(gradient_from_states.dq, from_states.second.dq, whole.tokens, r * tokens, batch);
+      append_rows(gradient_from_states.dk, from_states.second.dk, whole.tokens, r * tokens, batch);
+      append_rows(gradient_from_states.dv, from_states.second.dv, whole.tokens, r * tokens, batch);
     }
-    expect_same(result, retention_oracle(whole));
-    expect_same(gradient, retention_gradient_oracle(whole));
+    expect_same(result, want);
+    expect_same(gradient, want_gradient);
+    expect_close("o from states", result_from_states.o, want.o);
+    expect_close("dq from states", gradient_from_states.dq, want_gradient.dq);
+    expect_close("dk from states", gradient_from_states.dk, want_gradient.dk);
+    expect_close("dv from states", gradient_from_states.dv, want_gradient.dv);
   }
 
   int64_t chunk() const { return GetParam().cuda ? 64 : 16; }
@@ -90,6 +114,7 @@ class SegmentScan : public RetentionTest {
 TEST_P(SegmentScan, SegmentsEqualTheWhole) {
   expect_segments_equal_the_whole(problem({2, 132, 3, 6, 10}, false), 4, chunk());
   expect_segments_equal_the_whole(problem({1, 201, 20, 64, 128}, false), 3, chunk());
+  expect_segments_equal_the_whole(problem({2, 132, 3, 6, 10}, true), 4, chunk());
 }
 
 TEST_P(SegmentScan, SegmentsEqualTheWholeWithDocuments) {
@@ -97,6 +122,9 @@ TEST_P(SegmentScan, SegmentsEqualTheWholeWithDocuments) {
   RetentionProblem p = problem({1, 132, 3, 6, 10}, false, 0, {0, 40, 66, 70, 90});
   expect_segments_equal_the_whole(p, 4, chunk());
   p = problem({2, 132, 3, 60, 10}, false, 0, {0, 10, 99});
+  expect_segments_equal_the_whole(p, 4, chunk());
+  // One that began before all of them.
+  p = problem({2, 132, 3, 6, 10}, true, 50, {0, 60, 120});
   expect_segments_equal_the_whole(p, 4, chunk());
 }
 

@@ -48,6 +48,7 @@ std::vector<Variant> variants() {
            }},
           {"one_document_a_sequence_with_zero_two", [](Config& c) {
              c.data.reset_state_at_documents = false;
+             c.train.chunk = 5;
              c.model.ffn = FfnKind::kGelu;
              c.model.decay = Decay::kPaperExp;
              c.model.group_norm_affine = false;
@@ -116,6 +117,29 @@ TEST(Layouts, AreAllocatedAsPlannedAtEveryLevelOfZero) {
       Trainer trainer(*backend, mesh, config, target);
       trainer.step(0, {}, [] {});
       EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes()) << "zero " << zero;
+    }
+  });
+}
+
+TEST(Layouts, AreAllocatedAsPlannedOverEveryAxis) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  on_every_group([&](Communicator& group) {
+    if (group.size() != 2 && group.size() != 4) return;
+    for (const MeshShape& mesh : meshes_of(group.size())) {
+      for (const Recompute level : {Recompute::kNone, Recompute::kSelective, Recompute::kFull}) {
+        Config config = tiny_config(directory.path());
+        config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp};
+        config.train.recompute = level;
+        const Target target{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
+        const RunPlan plan = make_plan(config, group.size(), target);
+        const auto backend = make_cpu_backend(1);
+        Mesh ranks(plan.mesh, group.split(0, group.rank()));
+        Trainer trainer(*backend, ranks, config, target);
+        trainer.step(0, {}, [] {});
+        EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes())
+            << mesh.describe() << ", level " << static_cast<int>(level);
+      }
     }
   });
 }

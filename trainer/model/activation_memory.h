@@ -25,7 +25,7 @@ class ActivationMemory {
   Arena& inputs() const { return kept_ >= Kept::kInputs ? own_ : shared_; }
   /// Of matrix products and retention.
   Arena& products() const { return kept_ >= Kept::kProducts ? own_ : shared_; }
-  /// Of norms, gates and activation functions, which are bound by memory.
+  /// Of norms, gates and activation functions, and states of chunks: bound by memory.
   Arena& elementwise() const { return kept_ >= Kept::kAll ? own_ : shared_; }
 
  private:

@@ -56,7 +56,6 @@ WorkspaceShape Dimensions::workspace(int64_t parameters) const {
           .logits_rows = logits_rows,
           .parameters = parameters,
           .chunk = chunk,
-          .states_again = recompute == Recompute::kSelective,
           .compute = compute};
 }
 

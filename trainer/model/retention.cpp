@@ -48,9 +48,7 @@ void RetentionLayer::take_activations(const ActivationMemory& memory, const Dime
   const int64_t n = dims.rows(), b = dims.batch.sequences, t = dims.batch.tokens;
   Arena& products = memory.products();
   saved_.qkvg = products.take(dims.compute, {n, dims.qkvg_columns()});
-  if (memory.residency() == Residency::kTraining && dims.recompute != Recompute::kSelective) {
-    saved_.states = products.take(dims.compute, {b, dims.chunks(), dims.heads, dims.key_dim, dims.value_dim});
-  }
+  if (memory.residency() == Residency::kTraining) saved_.states = take_chunk_states(memory.elementwise(), dims);
   saved_.o = products.take(dims.compute, {b, t, dims.heads, dims.value_dim});
   saved_.rstd = products.take(dims.accumulate(), {b, t, dims.heads});
   saved_.y = memory.elementwise().take(dims.compute, {n, dims.values()});
@@ -65,11 +63,16 @@ void RetentionLayer::take_scratch(Arena& arena, const Dimensions& dims, Residenc
   if (p > 1) {
     scratch_.gathered = arena.take(dims.accumulate(), {p, b, dims.heads, dims.key_dim, dims.value_dim});
     scratch_.dstate_out = take_state(arena, dims);
+    if (residency == Residency::kTraining) scratch_.dstates = take_chunk_states(arena, dims);
   }
 }
 
 TensorView RetentionLayer::take_state(Arena& arena, const Dimensions& dims) const {
   return arena.take(dims.accumulate(), {dims.batch.sequences, dims.heads, dims.key_dim, dims.value_dim});
+}
+
+TensorView RetentionLayer::take_chunk_states(Arena& arena, const Dimensions& dims) {
+  return arena.take(dims.compute, {dims.batch.sequences, dims.chunks(), dims.heads, dims.key_dim, dims.value_dim});
 }
 
 RetentionContext RetentionLayer::retention_context(const Pass& pass) const {
@@ -92,56 +95,85 @@ void RetentionLayer::rotate(const Pass& pass, const TensorView& x, bool inverse,
                        .fold_sign = fold_sign});
 }
 
+void RetentionLayer::project(const Pass& pass, const TensorView& u, int64_t begin, int64_t end) const {
+  linear(pass.backend, u, qkvg_.weight.slice(0, begin, end - begin), saved_.qkvg.slice(1, begin, end - begin));
+}
+
 void RetentionLayer::forward(const Pass& pass, const TensorView& u, const TensorView& z) const {
   const Dimensions& dims = pass.dims;
   const HeadViews heads(saved_.qkvg, dims);
-
-  linear(pass.backend, u, qkvg_.weight, saved_.qkvg);
-  rotate(pass, heads.q, false, 1.0, +1);
+  // What other ranks need of this one's part leaves as early as it can and arrives under the gate's product. The
+  // rotation of q comes first: a collective starts between its short blocks, where a product might hold it up.
+  const bool cut = pass.cp.size() > 1;
+  const int64_t all = dims.qkvg_columns(), early = cut ? all - dims.values() : all;
+  project(pass, u, 0, early);
   rotate(pass, heads.k, false, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
+  SegmentExchange exchange = begin_states(pass);
+  rotate(pass, heads.q, false, 1.0, +1);
+  if (early < all) project(pass, u, early, all);
 
-  find_state_in(pass, heads.k, heads.v);
+  const TensorView chunks = chunk_states(pass);
   pass.backend.retention({.context = retention_context(pass),
                           .q = heads.q,
                           .k = heads.k,
                           .v = heads.v,
-                          .state_in = state_in(pass),
+                          .state_in = exchange.finish(),
                           .o = saved_.o,
-                          .state_out = pass.cp.size() > 1 ? TensorView{} : states(pass).out,
-                          .states = pass.form == RetentionForm::kChunkwise ? saved_.states : TensorView{}});
-  repeat_elementwise(pass);
+                          .state_out = cut ? TensorView{} : states(pass).out,
+                          .states = chunks,
+                          .states_given = cut && chunks});
+  gate(pass);
   linear(pass.backend, saved_.y, o_.weight, z);
   pass.tp.all_reduce(z);
+}
+
+TensorView RetentionLayer::chunk_states(const Pass& pass) const {
+  return pass.form == RetentionForm::kChunkwise ? saved_.states : TensorView{};
 }
 
 TensorView RetentionLayer::state_in(const Pass& pass) const {
   return pass.cp.size() > 1 ? states(pass).part_in : states(pass).in;
 }
 
-void RetentionLayer::find_state_in(const Pass& pass, const TensorView& k, const TensorView& v) const {
-  if (pass.again) return;
-  pass.cp.incoming_state(pass.backend, {.context = retention_context(pass), .k = k, .v = v, .state = {}},
-                         {.carry = pass.batch.carry,
-                          .segment_tokens = pass.dims.batch.tokens,
-                          .gathered = scratch_.gathered,
-                          .state = states(pass).part_in,
-                          .boundary = states(pass).in,
-                          .result = states(pass).out});
+SegmentExchange RetentionLayer::begin_states(const Pass& pass) const {
+  const HeadViews heads(saved_.qkvg, pass.dims);
+  return pass.cp.begin_states(
+      pass.backend, {.context = retention_context(pass), .k = heads.k, .v = heads.v, .states = chunk_states(pass)},
+      {.carry = pass.batch.carry,
+       .segment_tokens = pass.dims.batch.tokens,
+       .gathered = scratch_.gathered,
+       .state = states(pass).part_in,
+       .boundary = states(pass).in,
+       .result = states(pass).out,
+       .arrived = pass.again});
 }
 
-TensorView RetentionLayer::find_dstate_out(const Pass& pass, const TensorView& q, const TensorView& dout) const {
-  if (pass.cp.size() == 1) return states(pass).dstate_out;
-  return pass.cp.outgoing_gradient(pass.backend,
-                                   {.context = retention_context(pass), .q = q, .dout = dout, .dstate = {}},
-                                   {.carry = pass.batch.carry,
-                                    .segment_tokens = pass.dims.batch.tokens,
-                                    .gathered = scratch_.gathered,
-                                    .state = scratch_.dstate_out,
-                                    .boundary = states(pass).dstate_out,
-                                    .result = states(pass).dstate_in});
+SegmentExchange RetentionLayer::begin_gradients(const Pass& pass, const TensorView& q, const TensorView& dout) const {
+  return pass.cp.begin_gradients(
+      pass.backend, {.context = retention_context(pass), .q = q, .dout = dout, .dstates = scratch_.dstates},
+      {.carry = pass.batch.carry,
+       .segment_tokens = pass.dims.batch.tokens,
+       .gathered = scratch_.gathered,
+       .state = scratch_.dstate_out,
+       .boundary = states(pass).dstate_out,
+       .result = states(pass).dstate_in});
 }
 
 void RetentionLayer::repeat_elementwise(const Pass& pass) const {
+  if (pass.cp.size() > 1) {
+    begin_states(pass).finish();
+  } else {
+    const HeadViews heads(saved_.qkvg, pass.dims);
+    pass.backend.retention_state({.context = retention_context(pass),
+                                  .k = heads.k,
+                                  .v = heads.v,
+                                  .state_in = state_in(pass),
+                                  .states = chunk_states(pass)});
+  }
+  gate(pass);
+}
+
+void RetentionLayer::gate(const Pass& pass) const {
   const Dimensions& dims = pass.dims;
   pass.backend.head_norm_gate(
       {.o = saved_.o,
@@ -161,7 +193,6 @@ void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const Tens
   const HeadViews heads(saved_.qkvg, dims);
   const HeadViews gradients(scratch_.dqkvg, dims);
 
-  linear_weight_gradient(pass.backend, dz, saved_.y, o_.gradient, pass.gradients);
   linear_input_gradient(pass.backend, dz, o_.weight, scratch_.dy);
 
   // dy becomes the gradient of o in place.
@@ -176,18 +207,22 @@ void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const Tens
                                         .dg = gradients.g,
                                         .dweight = group_norm_.gradient});
 
+  // Likewise, under the product of a weight's gradient.
+  SegmentExchange exchange = begin_gradients(pass, heads.q, dout);
+  linear_weight_gradient(pass.backend, dz, saved_.y, o_.gradient, pass.gradients);
   pass.backend.retention_backward({.context = retention_context(pass),
                                    .q = heads.q,
                                    .k = heads.k,
                                    .v = heads.v,
                                    .state_in = state_in(pass),
-                                   .states = pass.form == RetentionForm::kChunkwise ? saved_.states : TensorView{},
+                                   .states = chunk_states(pass),
                                    .dout = dout,
-                                   .dstate_out = find_dstate_out(pass, heads.q, dout),
+                                   .dstate_out = exchange.finish(),
                                    .dq = gradients.q,
                                    .dk = gradients.k,
                                    .dv = gradients.v,
-                                   .dstate_in = pass.cp.size() > 1 ? TensorView{} : states(pass).dstate_in});
+                                   .dstate_in = pass.cp.size() > 1 ? TensorView{} : states(pass).dstate_in,
+                                   .dstates = scratch_.dstates});
 
   rotate(pass, gradients.k, true, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
   rotate(pass, gradients.q, true, 1.0, +1);

@@ -26,7 +26,7 @@ class RetentionLayer : public Mixer {
   // compute unless said
   struct Saved {
     TensorView qkvg;    ///< [n, 2HK+2HV]: q, k rotated (and folded), v, g
-    TensorView states;  ///< [B,N,H,K,V]: before each chunk; absent at inference, and where the backward repeats them
+    TensorView states;  ///< [B,N,H,K,V]: before each chunk; absent at inference
     TensorView o;       ///< [B,T,H,V]
     TensorView rstd;    ///< accumulate [B,T,H]
     TensorView y;       ///< [n, HV]: input of W_O
@@ -36,13 +36,21 @@ class RetentionLayer : public Mixer {
     TensorView dy;          ///< [n, HV]
     TensorView gathered;    ///< accumulate [P,B,H,K,V]: what each segment contributes; with cp only
     TensorView dstate_out;  ///< accumulate [B,H,K,V]; with cp only
+    TensorView dstates;     ///< [B,N,H,K,V]: gradients of the states after each chunk; with cp only
   };
+  static TensorView take_chunk_states(Arena& arena, const Dimensions& dims);
   RetentionContext retention_context(const Pass& pass) const;
-  /// The state before this rank's tokens, and the gradient of the state after them, if any. Where ranks share a
-  /// sequence they are found with the others, and with them what goes into the segment behind or before.
+  /// Columns [begin, end) of qkvg.
+  void project(const Pass& pass, const TensorView& u, int64_t begin, int64_t end) const;
+  void gate(const Pass& pass) const;
+  /// What the form keeps of the states of the chunks.
+  TensorView chunk_states(const Pass& pass) const;
+  /// The state before this rank's tokens, if any.
   TensorView state_in(const Pass& pass) const;
-  void find_state_in(const Pass& pass, const TensorView& k, const TensorView& v) const;
-  TensorView find_dstate_out(const Pass& pass, const TensorView& q, const TensorView& dout) const;
+  /// Where ranks share a sequence, what comes to this one's part is found with the others, and with it what goes into
+  /// the segment behind or before.
+  SegmentExchange begin_states(const Pass& pass) const;
+  SegmentExchange begin_gradients(const Pass& pass, const TensorView& q, const TensorView& dout) const;
   const LayerStates& states(const Pass& pass) const { return (*pass.states)[static_cast<size_t>(layer_)]; }
   void rotate(const Pass& pass, const TensorView& x, bool inverse, double scale, int fold_sign) const;
 

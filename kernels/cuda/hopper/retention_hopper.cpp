@@ -10,18 +10,11 @@ namespace retain::cuda {
 
 namespace {
 
-/// Scratch for `count` times what all chunks have, states or their gradients: [B,N,H,K,V] each.
-template <size_t count>
-std::array<TensorView, count> scratch_states(Queue& queue, const char* operation, const Sequences& s, int64_t heads,
-                                             int64_t key_dim, int64_t value_dim) {
+/// Scratch for the states, or their gradients, of all chunks: [B,N,H,K,V].
+TensorView scratch_states(Queue& queue, const char* operation, const Sequences& s, int64_t heads, int64_t key_dim,
+                          int64_t value_dim) {
   const int64_t bytes = hopper_states_bytes(s.batch, s.tokens, s.chunk, heads, key_dim, value_dim);
-  auto* memory = static_cast<char*>(queue.scratch(operation, static_cast<int64_t>(count) * bytes));
-  std::array<TensorView, count> all;
-  for (TensorView& states : all) {
-    states = TensorView(memory, DType::kBfloat16, {s.batch, s.chunks, heads, key_dim, value_dim});
-    memory += bytes;
-  }
-  return all;
+  return {queue.scratch(operation, bytes), DType::kBfloat16, {s.batch, s.chunks, heads, key_dim, value_dim}};
 }
 
 const double* log2_gamma(const RetentionContext& context) {
@@ -38,16 +31,17 @@ void retention_hopper(Queue& queue, const RetentionArgs& args) {
   constexpr const char* kOperation = "retention";
   const Sequences s = sequences_of(args.context, args.q.shape[0], args.q.shape[1]);
   const int64_t heads = args.q.shape[2], key_dim = args.q.shape[3], value_dim = args.v.shape[3];
-  const TensorView states =
-      args.states ? args.states : scratch_states<1>(queue, kOperation, s, heads, key_dim, value_dim)[0];
-  chunk_states(kOperation, *queue.hopper(),
-               {.x = args.k,
-                .y = args.v,
-                .states = states,
-                .boundary = args.state_in,
-                .result = args.state_out,
-                .log2_gamma = log2_gamma(args.context)},
-               s, queue.multiprocessors(), queue.stream());
+  const TensorView states = args.states ? args.states : scratch_states(queue, kOperation, s, heads, key_dim, value_dim);
+  if (!args.states_given) {
+    chunk_states(kOperation, *queue.hopper(),
+                 {.x = args.k,
+                  .y = args.v,
+                  .states = states,
+                  .boundary = args.state_in,
+                  .result = args.state_out,
+                  .log2_gamma = log2_gamma(args.context)},
+                 s, queue.multiprocessors(), queue.stream());
+  }
   const std::array<MaskedProduct, 1> o = {{{.x = args.q,
                                             .y = args.k,
                                             .z = args.v,
@@ -61,27 +55,19 @@ void retention_hopper_backward(Queue& queue, const RetentionBackwardArgs& args) 
   constexpr const char* kOperation = "retention_backward";
   const Sequences s = sequences_of(args.context, args.q.shape[0], args.q.shape[1]);
   const int64_t heads = args.q.shape[2], key_dim = args.q.shape[3], value_dim = args.v.shape[3];
-  TensorView states = args.states, dstates;
-  if (states) {
-    dstates = scratch_states<1>(queue, kOperation, s, heads, key_dim, value_dim)[0];
-  } else {
-    const auto [again, gradients] = scratch_states<2>(queue, kOperation, s, heads, key_dim, value_dim);
-    states = again;
-    dstates = gradients;
-    chunk_states(
-        kOperation, *queue.hopper(),
-        {.x = args.k, .y = args.v, .states = states, .boundary = args.state_in, .log2_gamma = log2_gamma(args.context)},
-        s, queue.multiprocessors(), queue.stream());
+  const TensorView dstates =
+      args.dstates ? args.dstates : scratch_states(queue, kOperation, s, heads, key_dim, value_dim);
+  if (!args.dstates) {
+    chunk_states(kOperation, *queue.hopper(),
+                 {.x = args.q,
+                  .y = args.dout,
+                  .states = dstates,
+                  .boundary = args.dstate_out,
+                  .result = args.dstate_in,
+                  .log2_gamma = log2_gamma(args.context),
+                  .reverse = true},
+                 s, queue.multiprocessors(), queue.stream());
   }
-  chunk_states(kOperation, *queue.hopper(),
-               {.x = args.q,
-                .y = args.dout,
-                .states = dstates,
-                .boundary = args.dstate_out,
-                .result = args.dstate_in,
-                .log2_gamma = log2_gamma(args.context),
-                .reverse = true},
-               s, queue.multiprocessors(), queue.stream());
   const int64_t first = args.state_in ? -1 : 0, last = args.dstate_out ? -1 : s.chunks - 1;
   const std::array<MaskedProduct, 1> dv = {{{.x = args.k,
                                              .y = args.q,
@@ -91,7 +77,7 @@ void retention_hopper_backward(Queue& queue, const RetentionBackwardArgs& args) 
                                              .upper = true,
                                              .stateless_chunk = last}}};
   const std::array<MaskedProduct, 2> dqk = {
-      {{.x = args.dout, .y = args.v, .z = args.k, .out = args.dq, .states = states, .stateless_chunk = first},
+      {{.x = args.dout, .y = args.v, .z = args.k, .out = args.dq, .states = args.states, .stateless_chunk = first},
        {.x = args.v,
         .y = args.dout,
         .z = args.q,
@@ -117,15 +103,24 @@ void retention_hopper_backward(Queue& queue, const RetentionBackwardArgs& args) 
 
 void retention_hopper_state(Queue& queue, const RetentionStateArgs& args) {
   chunk_states("retention_state", *queue.hopper(),
-               {.x = args.k, .y = args.v, .result = args.state, .log2_gamma = log2_gamma(args.context)},
+               {.x = args.k,
+                .y = args.v,
+                .states = args.states,
+                .boundary = args.state_in,
+                .result = args.state,
+                .log2_gamma = log2_gamma(args.context)},
                sequences_of(args.context, args.k.shape[0], args.k.shape[1]), queue.multiprocessors(), queue.stream());
 }
 
 void retention_hopper_state_gradient(Queue& queue, const RetentionStateGradientArgs& args) {
-  chunk_states(
-      "retention_state_gradient", *queue.hopper(),
-      {.x = args.q, .y = args.dout, .result = args.dstate, .log2_gamma = log2_gamma(args.context), .reverse = true},
-      sequences_of(args.context, args.q.shape[0], args.q.shape[1]), queue.multiprocessors(), queue.stream());
+  chunk_states("retention_state_gradient", *queue.hopper(),
+               {.x = args.q,
+                .y = args.dout,
+                .states = args.dstates,
+                .result = args.dstate,
+                .log2_gamma = log2_gamma(args.context),
+                .reverse = true},
+               sequences_of(args.context, args.q.shape[0], args.q.shape[1]), queue.multiprocessors(), queue.stream());
 }
 
 }  // namespace retain::cuda

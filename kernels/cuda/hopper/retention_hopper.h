@@ -13,6 +13,7 @@ namespace retain::cuda {
 bool hopper_takes(const Queue& queue, DType type, const RetentionContext& context, int64_t key_dim, int64_t value_dim);
 
 void retention_hopper(Queue& queue, const RetentionArgs& args);
+/// With states.
 void retention_hopper_backward(Queue& queue, const RetentionBackwardArgs& args);
 void retention_hopper_state(Queue& queue, const RetentionStateArgs& args);
 void retention_hopper_state_gradient(Queue& queue, const RetentionStateGradientArgs& args);
