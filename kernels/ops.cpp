@@ -451,6 +451,12 @@ void check(const CrossEntropyArgs& a) {
   c.required("loss", a.loss, accumulate, {a.logits.shape[0]});
 }
 
+void check(const AddArgs& a) {
+  const Contract c("add");
+  c.that(c.compute("y", a.y, 1) != DType::kBfloat16, "y is ", a.y, ", want float32 or float64");
+  c.required("x", a.x, DType::kBfloat16, {a.y.shape[0]});
+}
+
 void check(const ReduceArgs& a) {
   const Contract c("reduce");
   c.compute("x", a.x, a.x.rank);

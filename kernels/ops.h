@@ -223,6 +223,11 @@ struct CrossEntropyArgs {
   bool gradient = true;
 };
 
+/// y += x. x bfloat16 [N], y float32 or float64 [N], both contiguous.
+struct AddArgs {
+  TensorView x{}, y{};
+};
+
 enum class ReduceKind : uint8_t { kSum, kSumOfSquares };
 
 /// out = [out +] Σ x or Σ x², in a fixed order. x accumulate or compute, any contiguous shape; out float64 [1].

@@ -8,11 +8,8 @@
 
 namespace retain {
 
-/// Throws Error(kInternal) for bfloat16: eight bits are too few to add in; reduce float32 and round afterwards.
-void check_host_reducible(DType dtype);
-
-/// out[i] = ((parts[0][i] op parts[1][i]) op parts[2][i]) …; out may be one of the parts. Integer sums wrap around.
-/// max and min of NaN are unspecified.
+/// out[i] = ((parts[0][i] op parts[1][i]) op parts[2][i]) …; out may be one of the parts. Integer sums wrap around,
+/// those of bfloat16 are taken in float32 and rounded once. max and min of NaN are unspecified.
 void reduce_in_order(ReduceOp op, DType dtype, void* out, std::span<const void* const> parts, int64_t count);
 
 }  // namespace retain

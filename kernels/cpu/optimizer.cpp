@@ -1,4 +1,4 @@
-// The operations of the optimizer step: sums over the flat gradient, the clip scale, AdamW.
+// The operations of the optimizer step: gradients that arrive, sums over them, the clip scale, AdamW.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -54,7 +54,7 @@ RETAIN_CLONES void update(const AdamwStep<double>& s, const double* gradient, do
   adamw_range(s, gradient, master, m, v, weight, n);
 }
 
-constexpr int64_t kAdamwBlock = 1 << 12;  ///< elements of one task of the update
+constexpr int64_t kBlock = 1 << 12;  ///< elements of one task of a sum or an update
 
 template <class T>
 void adamw_typed(const AdamwArgs& a, double grad_scale, ThreadPool* threads) {
@@ -69,14 +69,26 @@ void adamw_typed(const AdamwArgs& a, double grad_scale, ThreadPool* threads) {
       static_cast<T>(a.weight_decay),
   };
   const int64_t n = a.gradient.shape[0];
-  parallel_for(threads, (n + kAdamwBlock - 1) / kAdamwBlock, [&](int64_t block) {
-    const int64_t i = block * kAdamwBlock;
+  parallel_for(threads, (n + kBlock - 1) / kBlock, [&](int64_t block) {
+    const int64_t i = block * kBlock;
     update(step, a.gradient.as<T>() + i, a.master.as<T>() + i, a.m.as<T>() + i, a.v.as<T>() + i, a.weight.as<T>() + i,
-           std::min(kAdamwBlock, n - i));
+           std::min(kBlock, n - i));
   });
 }
 
 }  // namespace
+
+void CpuBackend::do_add(const AddArgs& a) {
+  const int64_t n = a.y.elements();
+  const auto* x = a.x.as<Bfloat16>();
+  dispatch(a.y.dtype, [&]<class T>(T) {
+    T* y = a.y.as<T>();
+    parallel_for(threads_for(n), (n + kBlock - 1) / kBlock, [&](int64_t block) {
+      const int64_t end = std::min(n, (block + 1) * kBlock);
+      for (int64_t i = block * kBlock; i < end; ++i) y[i] += x[i].to_float();
+    });
+  });
+}
 
 void CpuBackend::do_reduce(const ReduceArgs& a) {
   const int64_t n = a.x.elements(), blocks = (n + kReduceBlockElements - 1) / kReduceBlockElements;

@@ -1,4 +1,4 @@
-// reduce, clip_scale and adamw: contracts in kernels/ops.h. All three are one pass over memory.
+// add, reduce, clip_scale and adamw: contracts in kernels/ops.h. All are one pass over memory.
 #include <algorithm>
 
 #include "kernels/cuda/cuda_backend.h"
@@ -13,6 +13,21 @@ namespace {
 constexpr int kWarps = 16;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kAhead = 4;  // vectors in flight a thread: 528 blocks of 512 threads then have 17 MB on their way
+
+template <int N>
+__global__ void __launch_bounds__(kThreads) add_kernel(const __nv_bfloat16* x, float* y, int64_t n) {
+  const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N;
+  if (first + N <= n) {
+    float more[N], sum[N];
+    load(x + first, more);
+    load(y + first, sum);
+#pragma unroll
+    for (int j = 0; j < N; ++j) sum[j] += more[j];
+    store(y + first, sum);
+  } else {
+    for (int64_t i = first; i < n; ++i) y[i] += to_float(x[i]);
+  }
+}
 
 /// Sums of the vectors first, first + step, …: fp32 within a vector, fp64 across vectors.
 template <class T, int N, ReduceKind kKind>
@@ -115,6 +130,20 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(const Adamw<T> a) {
 }
 
 }  // namespace
+
+void CudaBackend::do_add(const AddArgs& args) {
+  Queue& queue = current();
+  const int64_t n = args.y.elements();
+  if (n == 0) return;
+  RETAIN_CHECK(args.y.dtype == DType::kFloat32, "add: y is ", args.y.describe(), ", want float32 on a GPU");
+  const auto run = [&](auto kernel, int64_t elements) {
+    kernel<<<block_count(n, kThreads * elements), kThreads, 0, queue.stream()>>>(pointer<__nv_bfloat16>(args.x),
+                                                                                 pointer<float>(args.y), n);
+  };
+  constexpr int kN = kVectorOf<__nv_bfloat16>;
+  vectors_aligned(args.x, args.y) ? run(add_kernel<kN>, kN) : run(add_kernel<1>, 1);
+  LAUNCH_CHECK("add");
+}
 
 void CudaBackend::do_reduce(const ReduceArgs& args) {
   Queue& queue = current();

@@ -220,7 +220,6 @@ void MpiCommunicator::all_reduce_block(DType dtype, char* x, int64_t elements, R
 
 Pending MpiCommunicator::all_reduce(const TensorView& x, ReduceOp op) {
   check_collective(x, "all_reduce");
-  check_host_reducible(x.dtype);
   if (is_whole(x.dtype)) {
     all_reduce_whole(x, op);
     return {};
@@ -257,7 +256,6 @@ Pending MpiCommunicator::all_gather(const TensorView& out, const TensorView& in)
 
 Pending MpiCommunicator::reduce_scatter(const TensorView& out, const TensorView& in) {
   check_reduce_scatter(out, in, rank_, size_);
-  check_host_reducible(in.dtype);
   for_blocks(out.bytes(), block_over(size_), [&](int64_t begin, int64_t bytes) {
     exchange_and_reduce(
         ReduceOp::kSum, in.dtype,
@@ -323,7 +321,7 @@ std::unique_ptr<Communicator> make_mpi_communicator(const MpiEnvironment& enviro
   if (environment.world_size() == 1) return make_self_communicator();
   RETAIN_CHECK(block_bytes >= 8 && block_bytes <= 1 << 30, "blocks of ", block_bytes, " bytes");
   MPI_Comm world = MPI_COMM_NULL;
-  MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &world));
+  MPI_CHECK(MPI_Comm_split(MPI_COMM_WORLD, 0, environment.world_rank(), &world));
   // Ranks that share a processor wait for each other longer, and give way to each other meanwhile (launch/mpirun.sh).
   const bool crowded = environment.local_size() > environment.host_processors();
   return adopt(world, block_bytes, std::chrono::microseconds(crowded ? 2000 : 100));

@@ -198,7 +198,6 @@ class ThreadCommunicator final : public Communicator {
 
 Pending ThreadCommunicator::all_reduce(const TensorView& x, ReduceOp op) {
   check_collective(x, "all_reduce");
-  check_host_reducible(x.dtype);
   begin("all_reduce", x, op);
   // Each rank reduces one slice; then all copy all slices.
   const int64_t width = dtype_bytes(x.dtype), n = x.elements();
@@ -229,7 +228,6 @@ Pending ThreadCommunicator::all_gather(const TensorView& out, const TensorView& 
 
 Pending ThreadCommunicator::reduce_scatter(const TensorView& out, const TensorView& in) {
   check_reduce_scatter(out, in, rank_, size());
-  check_host_reducible(in.dtype);
   begin("reduce_scatter", in);
   // When out is this rank's slice of in, nobody else reads that slice.
   reduce_in_order(ReduceOp::kSum, in.dtype, out.data, parts_at(rank_ * out.bytes()), out.elements());

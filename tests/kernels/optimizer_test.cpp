@@ -10,6 +10,22 @@ class Optimizer : public BackendTest {
   DeviceTensor scalar(double value) { return doubles({1}, {value}); }
 };
 
+TEST_P(Optimizer, AddTakesBfloat16IntoWiderSums) {
+  for (const int64_t n : {1, 8, 100, 40000, 100003}) {
+    for (const int64_t skipped : {int64_t{0}, std::min<int64_t>(n - 1, 3)}) {  // memory that lies well, or badly
+      SCOPED_TRACE(concat(n, " elements without ", skipped));
+      const DeviceTensor x(backend(), DType::kBfloat16, {n}, random_values(n, 1));
+      const DeviceTensor y = accumulator({n}, random_values(n, 2));
+      Values want = y.values();
+      const Values more = x.values();
+      for (size_t i = static_cast<size_t>(skipped); i < want.size(); ++i) want[i] += more[i];
+      const auto rest = [&](const TensorView& view) { return view.slice(0, skipped, n - skipped); };
+      backend().add({.x = rest(x), .y = rest(y)});
+      expect_close("y + x", y.values(), want, float64() ? 1e-15 : 1e-7);
+    }
+  }
+}
+
 TEST_P(Optimizer, ReduceSumsAndAccumulates) {
   for (const int64_t n : {1, 100, 40000, 100003}) {
     SCOPED_TRACE(n);
