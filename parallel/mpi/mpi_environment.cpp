@@ -54,6 +54,13 @@ MpiEnvironment::MpiEnvironment() : uncaught_(std::uncaught_exceptions()) {
   MPI_CHECK(
       MPI_Allreduce(MPI_IN_PLACE, processors.data(), static_cast<int>(processors.size()), MPI_UINT64_T, MPI_BOR, node));
   host_processors_ = std::max(1, count(processors));
+  // Ranks of the same machine are neighbours: the first of each gives them their place.
+  int first = world_rank_;
+  MPI_CHECK(MPI_Bcast(&first, 1, MPI_INT, 0, node));
+  MPI_Comm by_machine = MPI_COMM_NULL;
+  MPI_CHECK(MPI_Comm_split(MPI_COMM_WORLD, 0, first, &by_machine));
+  MPI_CHECK(MPI_Comm_rank(by_machine, &world_rank_));
+  MPI_CHECK(MPI_Comm_free(&by_machine));
   MPI_CHECK(MPI_Comm_free(&node));
 
   std::array<char, MPI_MAX_PROCESSOR_NAME> name{};

@@ -16,6 +16,7 @@ class MpiEnvironment {
   MpiEnvironment(const MpiEnvironment&) = delete;
   MpiEnvironment& operator=(const MpiEnvironment&) = delete;
 
+  /// Counted machine by machine, in the order of their first ranks, wherever the launcher put its ranks.
   int world_rank() const { return world_rank_; }
   int world_size() const { return world_size_; }
   int local_rank() const { return local_rank_; }  ///< among the ranks of this host
