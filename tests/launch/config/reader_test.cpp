@@ -6,9 +6,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "tests/launch/config/support.h"
+#include "trainer/plan/plan.h"
 
 namespace retain {
 namespace {
@@ -295,6 +297,32 @@ TEST_F(ConfigFiles, TheFileThatWasMeantIsNamed) {
                 HasSubstr("'" + name + "': No such file or directory (did you mean '" + meant + "'?)"));
   EXPECT_THAT(failure("nothing_like_it.yaml").second, ::testing::EndsWith("No such file or directory"));
   std::filesystem::current_path(before);
+}
+
+// Those of the paper's sizes whose heads 8 does not divide have a variant whose heads it does.
+TEST_F(ConfigFiles, ThoseOfTheTreeAreLegalOnEightTensorParallelRanks) {
+  const std::filesystem::path configs = std::filesystem::path(RETAIN_SOURCE_DIR) / "configs";
+  std::map<std::string, int> legal;  // "retnet_13b" -> files
+  for (const auto& entry : std::filesystem::directory_iterator(configs)) {
+    const std::string name = entry.path().stem().string();
+    const bool variant = name.ends_with("heads");
+    if (!name.starts_with("retnet_")) continue;
+    const std::string size = variant ? name.substr(0, name.rfind('_')) : name;
+    const auto load = [&] { return load_config(entry.path().string(), {"parallel.tp=8"}, 8).config; };
+    const bool divides =
+        variant || load_config(entry.path().string(), {"parallel.tp=1"}, 1).config.model.heads % 8 == 0;
+    legal[size] += divides ? 1 : 0;
+    if (!divides) {
+      EXPECT_THROW(load(), ConfigError) << name;
+      continue;
+    }
+    const Config config = load();
+    const RunPlan plan = make_plan(config, 8, {.device = DeviceKind::kCuda, .compute = DType::kBfloat16});
+    const Config paper = load_config((configs / (size + ".yaml")).string(), {"parallel.tp=1"}, 1).config;
+    EXPECT_NEAR(static_cast<double>(plan.parameters.all), static_cast<double>(count_parameters(paper.model).all), 1e5);
+  }
+  EXPECT_EQ(legal.size(), 7U);
+  for (const auto& [size, files] : legal) EXPECT_EQ(files, 1) << size;
 }
 
 TEST_F(ConfigFiles, AFolderIsNoConfiguration) {
