@@ -120,7 +120,7 @@ void check_data(Problems& problems, const Config& c) {
 std::string legal_layouts(const Config& c, int ranks) {
   const auto batch_allows = [&](int64_t dp) {
     const int64_t replica = c.train.micro_batch_tokens;
-    return replica < 1 || c.train.batch_tokens < 1 || c.train.batch_tokens % (dp * replica) == 0;
+    return replica < 1 || c.train.batch_tokens < 1 || dp <= c.train.batch_tokens / replica;
   };
   std::vector<std::string> found, with_another_batch;
   for (int tp = 1; tp <= ranks; ++tp) {
@@ -133,7 +133,7 @@ std::string legal_layouts(const Config& c, int ranks) {
   }
   if (!found.empty()) return listed(found);
   if (with_another_batch.empty()) return "none with this model and data.seq_len";
-  return "with a train.batch_tokens that dp divides " + listed(with_another_batch);
+  return "with train.batch_tokens of at least dp micro-batches " + listed(with_another_batch);
 }
 
 /// Returns dp, or 0 when the layout is wrong.
@@ -142,14 +142,14 @@ int check_parallel(Problems& problems, const Config& c, int ranks) {
   const size_t before = problems.size();
   RETAIN_CHECK(p.dp >= 0 && p.cp > 0 && p.tp > 0 && c.data.seq_len > 0, "dp=", p.dp, " cp=", p.cp, " tp=", p.tp,
                " seq_len=", c.data.seq_len);
-  const int64_t both = std::gcd(c.model.heads, c.model.ffn_size);
+  const std::string legal = legal_tensor_parallel(c.model);
   if (c.model.heads % p.tp != 0)
     add(problems, "parallel.tp",
-        concat("= ", p.tp, " does not divide model.heads = ", c.model.heads, " (legal: ", divisors(both), ")"),
+        concat("= ", p.tp, " does not divide model.heads = ", c.model.heads, " (legal: ", legal, ")"),
         {"model.heads", "model.ffn_size"});
   if (c.model.ffn_size % p.tp != 0)
     add(problems, "parallel.tp",
-        concat("= ", p.tp, " does not divide model.ffn_size = ", c.model.ffn_size, " (legal: ", divisors(both), ")"),
+        concat("= ", p.tp, " does not divide model.ffn_size = ", c.model.ffn_size, " (legal: ", legal, ")"),
         {"model.heads", "model.ffn_size"});
   if (c.data.seq_len % p.cp != 0)
     add(problems, "parallel.cp",
@@ -172,6 +172,16 @@ int check_parallel(Problems& problems, const Config& c, int ranks) {
   return 0;
 }
 
+/// What would give each replica a micro-batch.
+std::string legal_dealings(const Config& c, int64_t dp) {
+  const int64_t batch = c.train.batch_tokens, micro = c.train.micro_batch_tokens;
+  std::string text = concat("dp of 1 to ", batch / micro);
+  int64_t larger = 0;
+  if (!__builtin_mul_overflow(dp, micro, &larger)) text += concat(", a batch of at least ", larger, " tokens");
+  const int64_t smaller = batch / dp / c.data.seq_len * c.data.seq_len;
+  return smaller > 0 ? text + concat(", micro-batches of at most ", smaller) : text;
+}
+
 void check_train(Problems& problems, const Config& c, int dp) {
   const TrainConfig& t = c.train;
   const auto required = [&](const char* key, int64_t value, const char* what) {
@@ -187,17 +197,17 @@ void check_train(Problems& problems, const Config& c, int dp) {
         concat("= ", t.micro_batch_tokens, " is no multiple of data.seq_len = ", c.data.seq_len, " (",
                neighbours(t.micro_batch_tokens, c.data.seq_len), ")"),
         {"data.seq_len"});
-  if (batch && micro && dp > 0) {
-    int64_t unit = 0;
-    const std::vector<std::string> others = {"train.micro_batch_tokens", "parallel.dp", "parallel.cp", "parallel.tp"};
-    if (__builtin_mul_overflow(int64_t{dp}, t.micro_batch_tokens, &unit))
-      add(problems, "train.micro_batch_tokens", concat("times dp = ", dp, " overflows"), others);
-    else if (t.batch_tokens % unit != 0)
-      add(problems, "train.batch_tokens",
-          concat("= ", t.batch_tokens, " is no multiple of dp · train.micro_batch_tokens = ", dp, " · ",
-                 t.micro_batch_tokens, " = ", unit, " (", neighbours(t.batch_tokens, unit), ")"),
-          others);
-  }
+  if (!batch || !micro) return;
+  if (t.batch_tokens % t.micro_batch_tokens != 0)
+    add(problems, "train.batch_tokens",
+        concat("= ", t.batch_tokens, " is no multiple of train.micro_batch_tokens = ", t.micro_batch_tokens, " (",
+               neighbours(t.batch_tokens, t.micro_batch_tokens), ")"),
+        {"train.micro_batch_tokens"});
+  else if (const int64_t micro_batches = t.batch_tokens / t.micro_batch_tokens; dp > micro_batches)
+    add(problems, "train.batch_tokens",
+        concat("= ", t.batch_tokens, " holds ", micro_batches, " micro-batches of train.micro_batch_tokens = ",
+               t.micro_batch_tokens, ", fewer than the dp = ", dp, " replicas (legal: ", legal_dealings(c, dp), ")"),
+        {"train.micro_batch_tokens", "parallel.dp", "parallel.cp", "parallel.tp"});
 }
 
 void check_segments(Problems& problems, const Config& c) {
@@ -282,6 +292,10 @@ MeshShape Config::mesh(int ranks) const {
   RETAIN_CHECK(shape.ranks() == ranks, shape.describe(), " on ", ranks, " ranks");
   return shape;
 }
+
+int64_t most_tensor_parallel(const ModelConfig& model) { return std::gcd(model.heads, model.ffn_size); }
+
+std::string legal_tensor_parallel(const ModelConfig& model) { return divisors(most_tensor_parallel(model)); }
 
 std::vector<ConfigProblem> validate(const ModelConfig& model) {
   Problems problems;

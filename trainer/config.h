@@ -23,6 +23,7 @@ enum class ScheduleKind : uint8_t { kLinear, kCosine, kWsd, kConstant };
 enum class DeviceKind : uint8_t { kAuto, kCpu, kCuda };
 const char* device_name(DeviceKind device);  ///< "auto", "cpu", "cuda"
 enum class OnSaveError : uint8_t { kContinue, kStop };
+enum class GradientType : uint8_t { kFp32, kBf16 };
 enum class Precision : uint8_t { kAuto, kBf16, kFp32, kFp64 };
 /// What of a forward the backward computes again instead of finding it in memory (trainer/README.md#recompute).
 enum class Recompute : uint8_t { kNone, kSelective, kFull, kSegment };
@@ -109,6 +110,7 @@ struct ParallelConfig {
   int dp = 0;  ///< 0 = auto: ranks / (cp · tp)
   int cp = 1, tp = 1;
   int zero = 1;  ///< 1: optimizer state cut over the replicas; 2: the gradients too
+  GradientType gradient_dtype = GradientType::kFp32;  ///< in which replicas exchange them; fp32: as they are kept
 };
 
 struct CheckpointConfig {
@@ -163,6 +165,10 @@ std::vector<ConfigProblem> validate(const Config& config, int ranks);
 /// What is odd in a configuration that validate() finds legal, and that runs as it asks: a short test of a long run is
 /// of that kind.
 std::vector<ConfigProblem> doubts(const Config& config);
+/// The most tensor-parallel ranks that may share this model: each has whole heads and as many columns of the FFN. Legal
+/// are the divisors of this number: "1, 2, 4".
+int64_t most_tensor_parallel(const ModelConfig& model);
+std::string legal_tensor_parallel(const ModelConfig& model);
 /// What validate() says about the model alone (used when a model comes from a file).
 std::vector<ConfigProblem> validate(const ModelConfig& model);
 

@@ -115,6 +115,7 @@ void Trainer::queue(const std::function<void()>& before_update) {
   for (size_t micro = 0; micro < step.batches.size(); ++micro) {
     train_on(step.batches[micro], scale, micro == 0, micro + 1 == step.batches.size(), scalar(slot.scalars, kLoss));
   }
+  exchange_.sit_out((loader_.rounds() - loader_.micro_batches()) * dims_.batch.segment_count);
   queue_update(step, slot.scalars, before_update);
   slot.scalars_on_host->begin_copy({&slot.scalars, 1});
 }

@@ -19,18 +19,18 @@ Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Targe
       layout_(config.model, mesh.at().tp, mesh.shape().tp, mesh.replicas().size(), bucket_elements),
       reducer_(mesh, layout_.buckets, config.parallel.zero),
       parameters_(backend, layout_, target.compute, reducer_.updated(), Residency::kTraining, reducer_.kept()),
-      exchange_(backend, mesh, reducer_, parameters_),
+      exchange_(backend, mesh, reducer_, parameters_, config.parallel.gradient_dtype),
       model_(backend, tp_, cp_, parameters_, dims_, Residency::kTraining),
       loader_(config.data, config.train, config.model.vocab_size, config.run.seed, mesh.shape(), mesh.at(),
               dims_.batch.segment_tokens(), mesh.host()),
-      buffer_(backend, step_memory_bytes(dims_.batch, loader_.micro_batches())) {
+      buffer_(backend, step_memory_bytes(dims_.batch, loader_.rounds())) {
   Arena arena(buffer_);
   for (Slot& slot : slots_) {
-    take_slot_memory(arena, dims_.batch, loader_.micro_batches(), slot);
+    take_slot_memory(arena, dims_.batch, loader_.rounds(), slot);
     slot.packed_memory = backend.make_host_buffer(slot.batches.block.bytes());
     slot.scalars_on_host = backend.make_host_buffer(slot.scalars.bytes());
     Arena host(TensorView(slot.packed_memory->data(), DType::kUint8, {slot.packed_memory->bytes()}));
-    slot.packed = take_step_batches(host, dims_.batch, loader_.micro_batches());
+    slot.packed = take_step_batches(host, dims_.batch, loader_.rounds());
   }
   parameters_.initialize(config.run.seed);
 }

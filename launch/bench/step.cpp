@@ -126,7 +126,7 @@ int measure(Trainer& trainer, const BenchStepOptions& options, const Target& tar
   bench::describe(report, backend, target);
   report.fact("parameters", plan.parameters.all);
   report.fact("flops_per_token", plan.flops_per_token);
-  report.fact("micro_batches", plan.micro_batches);
+  report.fact("micro_batches", plan.dealing.rounds());
   report.fact("steps", options.steps);
   report.fact("warmup", options.warmup);
   report.fact(

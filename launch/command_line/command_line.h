@@ -155,8 +155,9 @@ using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, G
 /// The verbs that a launcher may start on several ranks.
 template <class Options>
 inline constexpr bool kRunsOnRanks =
-    std::is_same_v<Options, TrainOptions> || std::is_same_v<Options, BenchCollectivesOptions> ||
-    std::is_same_v<Options, BenchStepOptions> || std::is_same_v<Options, SelftestOptions>;
+    std::is_same_v<Options, TrainOptions> || std::is_same_v<Options, PlanOptions> ||
+    std::is_same_v<Options, BenchCollectivesOptions> || std::is_same_v<Options, BenchStepOptions> ||
+    std::is_same_v<Options, SelftestOptions>;
 
 /// A path on the command line: the option or argument that gives it, and its text.
 struct GivenPath {

@@ -135,7 +135,8 @@ void add_model_verbs(CLI::App& root, Command& command) {
       "  retain plan configs/demo.yaml --json\n",
       [](CLI::App& verb, PlanOptions& o) {
         config_and_sets(verb, o.config, o.sets);
-        option(verb, "--ranks", o.ranks, "N", "ranks of the run; 1 if not given")->transform(whole(1, 1'000'000));
+        option(verb, "--ranks", o.ranks, "N", "ranks of the run; those of the launcher, or 1, if not\ngiven")
+            ->transform(whole(1, 1'000'000));
         json(verb, o.json);
       });
   add_verb<EvalOptions>(root, command, "eval", "Evaluates a checkpoint: loss, perplexity, bits per byte.",

@@ -155,6 +155,9 @@ void add_parallel_and_checkpoint(Table& table) {
             {"tensor_parallel", "tp_size", "model_parallel"});
   table.add(RETAIN_KEY(parallel.zero), Whole{0, 2}, "",
             "1: the optimizer's state is cut over replicas; 2: gradients too", {"zero_stage"});
+  const Choice<GradientType> types = {{{"fp32", GradientType::kFp32}, {"bf16", GradientType::kBf16}}};
+  table.add(RETAIN_KEY(parallel.gradient_dtype), types, "", "in which replicas exchange gradients",
+            {"grad_dtype", "reduce_dtype", "allreduce_dtype"});
 
   table.add(RETAIN_KEY(checkpoint.every), Whole{}, "steps", "between checkpoints; 0 = only at the end",
             {"interval", "save_interval", "save_every"});

@@ -8,6 +8,9 @@
 #include "launch/config/reader.h"
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
+#include "parallel/agreement.h"
+#include "parallel/host_name.h"
+#include "parallel/placement.h"
 #include "trainer/plan/memory_advice.h"
 #include "trainer/plan/recompute_levels.h"
 
@@ -61,7 +64,9 @@ nlohmann::ordered_json to_json(const RunPlan& plan, const std::vector<LevelPlan>
           {"matmul_parameters", plan.parameters.matmul},
           {"flops_per_token", plan.flops_per_token},
           {"steps", plan.steps},
-          {"micro_batches", plan.micro_batches},
+          {"micro_batches", plan.dealing.rounds()},
+          {"micro_batches_of_all", plan.dealing.micro_batches},
+          {"idle", plan.dealing.idle()},
           {"segments", plan.shape.segment_count},
           {"segment_tokens", plan.shape.segment_tokens()},
           {"memory_bytes", to_json(plan.memory)},
@@ -114,6 +119,24 @@ void print_fit(const RunPlan& plan, const Config& config, const GpuMemory& gpu) 
                                       memory_advice(config, plan.mesh.ranks(), plan.target, gpu.total_bytes)));
 }
 
+// What the number of replicas costs, and which numbers of tensor-parallel ranks there are.
+void print_choices(const RunPlan& plan, const Config& config) {
+  if (plan.dealing.idle() > 0) {
+    const int64_t dp = plan.dealing.replicas, whole = plan.dealing.micro_batches / dp * dp;
+    fmt::print("dealt        {} (none with train.batch_tokens: {} or {})\n", plan.dealing.describe(),
+               whole * config.train.micro_batch_tokens, (whole + dp) * config.train.micro_batch_tokens);
+  }
+  fmt::print("legal tp     {} (divide {} heads and ffn {})\n", legal_tensor_parallel(config.model), config.model.heads,
+             config.model.ffn_size);
+}
+
+void print_placement(const Placement& placement, const ModelConfig& model) {
+  fmt::print("placement\n");
+  for (const std::string& line : placement.describe()) fmt::print("  {}\n", line);
+  const std::string warning = placement.warning(most_tensor_parallel(model));
+  if (!warning.empty()) fmt::print(stderr, "retain: {}\n", warning);
+}
+
 void print(const RunPlan& plan, const std::vector<LevelPlan>& levels, const Config& config,
            const std::optional<GpuMemory>& gpu) {
   const ModelConfig& m = config.model;
@@ -125,8 +148,9 @@ void print(const RunPlan& plan, const std::vector<LevelPlan>& levels, const Conf
   fmt::print("training     {} steps of {} tokens, {:.4g} FLOPs in all\n", plan.steps, config.train.batch_tokens,
              plan.flops_per_token * static_cast<double>(plan.steps * config.train.batch_tokens));
   fmt::print("layout       {} on {}, {}; {} micro-batches of {} tokens a step and replica\n", plan.mesh.describe(),
-             device_name(plan.target.device), dtype_name(plan.target.compute), plan.micro_batches,
+             device_name(plan.target.device), dtype_name(plan.target.compute), plan.dealing.rounds(),
              config.train.micro_batch_tokens);
+  print_choices(plan, config);
   print_memory(plan);
   print_levels(levels, config);
   if (gpu) print_fit(plan, config, *gpu);
@@ -135,21 +159,32 @@ void print(const RunPlan& plan, const std::vector<LevelPlan>& levels, const Conf
   for (const PlanPart& part : plan.exchanged) fmt::print("  {:<20}{:>16}\n", part.name, mebibytes(part.bytes));
 }
 
-}  // namespace
-
-int plan(const PlanOptions& options) {
-  const ParsedConfig parsed = load_config(options.config, options.sets, options.ranks);
+/// hosts: of the ranks of the launcher.
+void show_plan(const PlanOptions& options, const std::vector<std::string>& hosts) {
+  const int started = static_cast<int>(hosts.size()), ranks = options.ranks > 1 ? options.ranks : started;
+  const ParsedConfig parsed = load_config(options.config, options.sets, ranks);
   for (const std::string& doubt : parsed.doubts) fmt::print(stderr, "retain: {}\n", doubt);
-  Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank({.ranks = options.ranks}));
+  Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank({.ranks = ranks}));
   const std::optional<GpuMemory> gpu = memory_here(target);
   if (gpu) target.memory_bytes = gpu->total_bytes;
-  const RunPlan plan = make_plan(parsed.config, options.ranks, target);
-  const std::vector<LevelPlan> levels = plan_levels(parsed.config, options.ranks, target);
+  const RunPlan plan = make_plan(parsed.config, ranks, target);
+  const std::vector<LevelPlan> levels = plan_levels(parsed.config, ranks, target);
   if (options.json) {
     std::cout << to_json(plan, levels, gpu).dump(2) << "\n";
   } else {
     print(plan, levels, parsed.config, gpu);
+    if (ranks > 1 && ranks == started) print_placement(place_ranks(plan.mesh, hosts), parsed.config.model);
   }
+}
+
+}  // namespace
+
+int plan(const PlanOptions& options, const MpiEnvironment* mpi) {
+  const std::unique_ptr<Communicator> host = make_host_communicator(mpi);
+  const std::vector<std::string> hosts = gather_texts(*host, host_name());
+  const auto show = [&] { show_plan(options, hosts); };
+  const Outcome shown = broadcast_outcome(*host, host->rank() == 0 ? attempt(show) : Outcome{}, 0);
+  if (!shown.ok) throw ConfigError(shown.kind, shown.message);
   return 0;
 }
 

@@ -16,7 +16,9 @@
 #include "launch/signals.h"
 #include "launch/verbs/verbs.h"
 #include "launch/version.h"
+#include "parallel/agreement.h"
 #include "parallel/host_name.h"
+#include "parallel/placement.h"
 #include "trainer/run/training_run.h"
 
 namespace retain {
@@ -159,6 +161,13 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
       mpi, [&] { return with_advice(train); }, farewell);
 }
 
+/// Which ranks share a machine.
+void tell_placement(Log& log, const Placement& placement, const ModelConfig& model) {
+  for (const std::string& line : placement.describe()) log.info(line);
+  const std::string warning = placement.warning(most_tensor_parallel(model));
+  if (!warning.empty()) log.warn(warning);
+}
+
 /// What could not be written of all that the run said changes the code of a run that ended well.
 int code_after_reports(Log& log, int code) {
   log.flush(code == 0 || code == kStoppedOnRequest ? kPatienceAtTheEnd : kPatienceAfterAnError);
@@ -198,6 +207,9 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
     const std::string text = concat(note.sets, ": ", note.text);
     note.warning ? log.warn(text) : log.info(text);
   }
+  const std::vector<std::string> hosts = gather_texts(*host, host_name());
+  if (first && hosts.size() > 1)
+    tell_placement(log, place_ranks(parsed.config.mesh(host->size()), hosts), parsed.config.model);
   const auto run = [&]() -> int {
     return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr,
                         log);

@@ -9,7 +9,7 @@ class MpiEnvironment;
 
 // `mpi` is null when no launcher started this process.
 int train(const TrainOptions& options, const MpiEnvironment* mpi);  // train.cpp
-int plan(const PlanOptions& options);                               // plan.cpp
+int plan(const PlanOptions& options, const MpiEnvironment* mpi);    // plan.cpp
 int eval(const EvalOptions& options);                               // eval.cpp
 int generate(const GenerateOptions& options);                       // generate.cpp
 int data_prepare(const DataPrepareOptions& options);                // data.cpp
@@ -31,7 +31,7 @@ struct VerbCalls {
   const MpiEnvironment* mpi;
   int operator()(const ShowText&) const { return 0; }
   int operator()(const TrainOptions& o) const { return train(o, mpi); }
-  int operator()(const PlanOptions& o) const { return plan(o); }
+  int operator()(const PlanOptions& o) const { return plan(o, mpi); }
   int operator()(const EvalOptions& o) const { return eval(o); }
   int operator()(const GenerateOptions& o) const { return generate(o); }
   int operator()(const DataPrepareOptions& o) const { return data_prepare(o); }

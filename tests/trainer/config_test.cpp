@@ -96,8 +96,7 @@ TEST(Validate, TheLayoutsItCallsLegalAre) {
     for (int tp = 1; tp <= ranks; ++tp)
       for (int cp = 1; cp <= ranks; ++cp) {
         Config c = good();
-        c.train.batch_tokens = c.train.tokens = 128LL * 27 * 25 * 7 * 11 * 13 * 17 * 19 * 23 * 29 * 31 * 32;
-        c.schedule.warmup_steps = 0;
+        c.train.batch_tokens = int64_t{32} * 128;
         c.parallel.tp = tp;
         c.parallel.cp = cp;
         const bool legal =
@@ -174,14 +173,18 @@ TEST(Doubts, CheckpointsThatAreKeptForEverMustBeSaved) {
   EXPECT_THAT(of((int64_t{1} << 62) - 1, int64_t{1} << 62), ElementsAre(HasSubstr("nothing is kept for ever")));
 }
 
+TEST(Validate, EveryReplicaNeedsAMicroBatch) {
+  for (int ranks = 1; ranks <= 8; ++ranks) EXPECT_THAT(keys_after([](Config&) {}, ranks), IsEmpty()) << ranks;
+  const auto problems = validate(good(), 9);
+  ASSERT_THAT(keys(problems), ElementsAre("train.batch_tokens"));
+  EXPECT_EQ(problems[0].message,
+            "= 1024 holds 8 micro-batches of train.micro_batch_tokens = 128, fewer than the dp = 9 replicas (legal: dp "
+            "of 1 to 8, a batch of at least 1152 tokens, micro-batches of at most 64)");
+}
+
 TEST(Validate, SizesThatOverflowAreRefused) {
-  EXPECT_THAT(keys_after(
-                  [](Config& c) {
-                    c.train.micro_batch_tokens = int64_t{1} << 62;
-                    c.parallel.dp = 4;
-                  },
-                  4),
-              ElementsAre("train.micro_batch_tokens"));
+  const auto huge = [](Config& c) { c.train.batch_tokens = c.train.micro_batch_tokens = int64_t{1} << 62; };
+  EXPECT_THAT(keys_after(huge, 4), ElementsAre("train.batch_tokens"));
 }
 
 TEST(ConfigMesh, AutoFillsTheReplicas) {

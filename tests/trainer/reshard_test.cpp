@@ -98,6 +98,47 @@ TEST_P(Reshard, FromOneToTwoAndBack) {
   });
 }
 
+// 7 micro-batches over 2 replicas, at every level of ZeRO, and gradients that travel rounded.
+void train_unevenly(Communicator& world, const Device& device) {
+  std::optional<TemporaryDirectory> owned;
+  if (world.rank() == 0) {
+    owned.emplace();
+    write_tiny_text(owned->path());
+  }
+  Config config = tiny_config(broadcast_text(world, owned ? owned->path() : "", 0));
+  device.place(config);
+  config.train.micro_batch_tokens = 32;
+  config.train.batch_tokens = int64_t{7} * 32;
+  std::vector<double> alone;
+  if (world.rank() == 0) {
+    const auto backend = device.make();
+    const auto mesh = make_single_mesh();
+    Trainer trainer(*backend, *mesh, config, device.target());
+    alone = go_on(trainer, 0, "", "");
+  }
+  world.barrier();
+  for (const int zero : {0, 1, 2}) {
+    for (const GradientType type : {GradientType::kFp32, GradientType::kBf16}) {
+      SCOPED_TRACE(concat("zero=", zero, type == GradientType::kBf16 ? " bf16" : " fp32"));
+      config.parallel = {.dp = 2, .zero = zero, .gradient_dtype = type};
+      const auto backend = device.make(world.rank());
+      Mesh mesh({.dp = 2}, world.split(0, world.rank()),
+                device.cuda ? make_nccl_groups(world, world.rank(), backend->stream()) : same_group);
+      Trainer trainer(*backend, mesh, config, device.target(), kTinyBucket);
+      const std::vector<double> losses = go_on(trainer, 0, "", "");
+      for (size_t i = 0; i < alone.size(); ++i)
+        EXPECT_NEAR(losses[i], alone[i], Reshard::GetParam().tolerance + (type == GradientType::kBf16 ? 1e-3 : 0));
+      world.barrier();
+    }
+  }
+}
+
+TEST_P(Reshard, UnevenReplicasAndRoundedGradientsFollowOneDevice) {
+  const Device& device = GetParam().device;
+  if (!device.are_here(2)) GTEST_SKIP() << "needs 2 GPUs, there are " << cuda_device_count();
+  on_every_group([&](Communicator& world) { train_unevenly(world, device); });
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, Reshard,
                          ::testing::Values(Case{kCpu, 1e-5}, Case{kCudaFloat32, 1e-4}, Case{kCudaBfloat16, 1e-2}),
                          [](const auto& info) { return std::string(info.param.device.name); });

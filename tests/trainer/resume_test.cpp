@@ -16,8 +16,8 @@ namespace {
 
 constexpr int64_t kSavedStep = 5, kStepsAfter = 20;
 
-const std::vector<MeshShape> kMeshes = {{1, 1, 1}, {2, 1, 1}, {1, 2, 1}, {1, 1, 2},
-                                        {2, 1, 2}, {2, 2, 1}, {1, 2, 2}, {4, 1, 1}};
+const std::vector<MeshShape> kMeshes = {{1, 1, 1}, {2, 1, 1}, {1, 2, 1}, {1, 1, 2}, {2, 1, 2},
+                                        {2, 2, 1}, {1, 2, 2}, {4, 1, 1}, {3, 1, 1}};  // 4 micro-batches: 2 + 1 + 1
 
 struct Way {
   MeshShape mesh;
@@ -39,11 +39,14 @@ Config config_of(const std::string& directory, const Way& way) {
 }
 
 // Runs `body` with a trainer on every rank of the way; rank 0's losses are what counts.
-void train_on(const std::string& directory, const Way& way, DType compute, const std::function<void(Trainer&)>& body) {
+void train_on(
+    const std::string& directory, const Way& way, DType compute, const std::function<void(Trainer&)>& body,
+    const std::function<void(Config&)>& change = [](Config&) {}) {
   run_ranks(way.mesh.ranks(), [&](Communicator& group) {
     const auto backend = make_cpu_backend(1);
     Mesh mesh(way.mesh, group.split(0, group.rank()));
-    const Config config = config_of(directory, way);
+    Config config = config_of(directory, way);
+    change(config);
     // From large buckets to small ones and back.
     const int64_t bucket = way.zero == 0 ? kBucketElements : kTinyBucket;
     Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1}, bucket);
@@ -79,7 +82,8 @@ void continue_everywhere(DType compute, double tolerance) {
       const Way to{kMeshes[j % count], static_cast<int>(j / count)};
       SCOPED_TRACE(from.describe() + " -> " + to.describe());
       const bool same = from == to;
-      const bool trains = full || same || (to.mesh.describe() != from.mesh.describe() && (i + j) % 2 == j / count);
+      const bool trains =
+          full || same || (to.mesh.describe() != from.mesh.describe() && (i + j % count) % 2 == j / count);
       const std::string again = concat(directory.path(), "/again");
       std::vector<double> losses;
       train_on(directory.path(), to, compute, [&](Trainer& trainer) {
@@ -144,6 +148,35 @@ TEST(Resume, WeightsAloneComeToEveryMeshAndTheMomentsStayZero) {
         }
       });
     }
+  }
+}
+
+// 4 replicas, of which one is lost: 7 micro-batches a step are 2 + 2 + 2 + 1, then 3 + 2 + 2.
+TEST(Resume, OnWhatIsLeftOfAClusterContinuesTheLoss) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  const auto seven = [](Config& config) { config.train.batch_tokens = 7 * config.train.micro_batch_tokens; };
+  for (const int zero : {0, 1, 2}) {
+    std::vector<double> undisturbed, losses;
+    train_on(
+        directory.path(), {{4, 1, 1}, zero}, DType::kFloat64,
+        [&](Trainer& trainer) {
+          std::vector<double> before;
+          take_losses(trainer, 0, kSavedStep, before);
+          save_state(trainer, directory.path() + "/four", kSavedStep);
+          take_losses(trainer, kSavedStep, kSavedStep + kStepsAfter, undisturbed);
+        },
+        seven);
+    train_on(
+        directory.path(), {{3, 1, 1}, zero}, DType::kFloat64,
+        [&](Trainer& trainer) {
+          load_state(trainer, directory.path() + "/four");
+          take_losses(trainer, kSavedStep, kSavedStep + kStepsAfter, losses);
+        },
+        seven);
+    ASSERT_EQ(losses.size(), undisturbed.size());
+    for (size_t step = 0; step < losses.size(); ++step)
+      EXPECT_NEAR(losses[step], undisturbed[step], 1e-9) << "zero " << zero << ", step " << step;
   }
 }
 

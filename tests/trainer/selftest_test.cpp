@@ -67,7 +67,7 @@ TEST(Selftest, EveryLayoutOfEightRanksFollowsOneRank) {
                                  << result.gradient_difference;
   });
   EXPECT_EQ(failed, 0);
-  for (const char* layout : {"dp=8 cp=1 tp=1", "dp=1 cp=8 tp=1", "dp=1 cp=1 tp=8", "dp=2 cp=2 tp=2"})
+  for (const char* layout : {"dp=8 cp=1 tp=1", "dp=1 cp=8 tp=1", "dp=1 cp=1 tp=8", "dp=2 cp=2 tp=2", "dp=7 cp=1 tp=1"})
     EXPECT_THAT(layouts, testing::Contains(layout));
 }
 

@@ -63,6 +63,15 @@ int64_t whole_quotient(int64_t dividend, int64_t divisor, const char* what) {
   return dividend / divisor;
 }
 
+Dealing deal(const TrainConfig& train, const MeshShape& shape) {
+  const Dealing dealing{.micro_batches = whole_quotient(train.batch_tokens, train.micro_batch_tokens,
+                                                        "batch_tokens / micro_batch_tokens"),
+                        .replicas = shape.dp};
+  RETAIN_CHECK(dealing.replicas <= dealing.micro_batches, dealing.micro_batches, " micro-batches over ",
+               dealing.replicas, " replicas");
+  return dealing;
+}
+
 std::vector<SetNote> look_at_set(const Documents& set, int64_t vocab_size, int64_t budget_tokens, int64_t used_tokens) {
   const std::vector<SetNote> notes = set.look_at(vocab_size, budget_tokens);
   if (!set.predicts_something(used_tokens)) {
@@ -96,17 +105,22 @@ TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64
       sets_(open_sets(host, data, vocab_size)),
       end_token_(agree_on_end_token(sets_)),
       order_(make_order(sets_, data, seed)),
-      micro_batches_(whole_quotient(train.batch_tokens, shape.dp * train.micro_batch_tokens,
-                                    "batch_tokens / (dp * micro_batch_tokens)")),
+      dealing_(deal(train, shape)),
       contents_(hash_contents(sets_, order_.shares())),
-      prefetcher_([this](int64_t sample) { return make(sample); }, micro_batches_, shape.dp * layout_.sequences) {}
+      prefetcher_([this](int64_t number) { return make(number); }, micro_batches(),
+                  [this](int64_t number) { return number_after(number); }) {}
 
 HostBatch TrainLoader::load(int64_t step, int64_t micro_batch) { return load_from(step * samples(), micro_batch); }
 
 HostBatch TrainLoader::load_from(int64_t first_sample, int64_t micro_batch) {
-  RETAIN_CHECK(first_sample >= 0 && micro_batch >= 0 && micro_batch < micro_batches_, "sample ", first_sample,
-               ", micro-batch ", micro_batch, " of ", micro_batches_);
-  return prefetcher_.take(first_sample + micro_batch * shape_.dp * layout_.sequences);
+  RETAIN_CHECK(first_sample >= 0 && micro_batch >= 0 && micro_batch < micro_batches(), "sample ", first_sample,
+               ", micro-batch ", micro_batch, " of ", micro_batches());
+  return prefetcher_.take(number_of(first_sample, micro_batch));
+}
+
+int64_t TrainLoader::number_after(int64_t number) const {
+  const int64_t first_sample = number / micro_batches(), following = number % micro_batches() + 1;
+  return following < micro_batches() ? number + 1 : number_of(first_sample + samples(), 0);
 }
 
 std::vector<SetNote> TrainLoader::look_at() const {
@@ -119,10 +133,12 @@ std::vector<SetNote> TrainLoader::look_at() const {
   return notes;
 }
 
-HostBatch TrainLoader::make(int64_t sample) const {
+HostBatch TrainLoader::make(int64_t number) const {
+  const int64_t first_sample = number / micro_batches(), micro_batch = number % micro_batches();
+  const int64_t sample = first_sample + (micro_batch * shape_.dp + at_.dp) * layout_.sequences;
   Windows windows(layout_.sequences * (layout_.seq_len + 1));
   for (int64_t b = 0; b < layout_.sequences; ++b) {
-    const Sample window = order_.at(sample + at_.dp * layout_.sequences + b);
+    const Sample window = order_.at(sample + b);
     read_window(sets_[static_cast<size_t>(window.source)], window.window, layout_.seq_len, b, windows);
   }
   return make_batch(layout_, windows);

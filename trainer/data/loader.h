@@ -9,6 +9,7 @@
 #include "parallel/topology.h"
 #include "trainer/config.h"
 #include "trainer/data/batch_order.h"
+#include "trainer/data/dealing.h"
 #include "trainer/data/host_batch.h"
 #include "trainer/data/prefetcher.h"
 
@@ -16,8 +17,8 @@ namespace retain {
 
 class TrainLoader {
  public:
-  /// Opens data.train. batch_tokens is a multiple of dp · micro_batch_tokens, that one of seq_len, and seq_len of cp.
-  /// segment_tokens: see BatchLayout.
+  /// Opens data.train. batch_tokens is a multiple of micro_batch_tokens, at least dp of these; that one of seq_len, and
+  /// seq_len of cp. segment_tokens: see BatchLayout.
   /// Throws Error(kMissingInput), Error(kData) when a set is damaged or shorter than one window, Error(kConfig).
   TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
               const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens = 0);
@@ -25,17 +26,18 @@ class TrainLoader {
   TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
               const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens, Communicator& host);
 
-  int64_t micro_batches() const { return micro_batches_; }              ///< of a step, on this rank
+  int64_t micro_batches() const { return dealing_.of(at_.dp); }         ///< of a step, on this rank
+  int64_t rounds() const { return dealing_.rounds(); }                  ///< the most micro-batches of one rank
   int64_t sequences() const { return layout_.sequences; }               ///< B of a micro-batch
   int64_t tokens() const { return layout_.segment() / layout_.parts; }  ///< T: of a sequence's segment, on this rank
 
-  /// Micro-batch [0, micro_batches()) of the step that begins with this sample of the run: samples first_sample +
-  /// (micro_batch · dp + dp_rank) · B + b. Prefetched one step ahead as long as batches are loaded in order. Throws
-  /// Error(kData), Error(kIo).
+  /// Micro-batch [0, micro_batches()) of this rank in the step that begins with this sample of the run: samples
+  /// first_sample + (micro_batch · dp + dp_rank) · B + b. Prefetched one step ahead as long as batches are loaded in
+  /// order. Throws Error(kData), Error(kIo).
   HostBatch load_from(int64_t first_sample, int64_t micro_batch);
   /// The same of step 0, 1, … where all steps are of this batch.
   HostBatch load(int64_t step, int64_t micro_batch);
-  int64_t samples() const { return micro_batches_ * shape_.dp * layout_.sequences; }  ///< of a step, on all ranks
+  int64_t samples() const { return dealing_.micro_batches * layout_.sequences; }  ///< of a step, on all ranks
 
   /// With which documents end and begin, unless a set shows another.
   std::optional<int32_t> end_token() const { return end_token_; }
@@ -46,7 +48,12 @@ class TrainLoader {
   uint64_t contents() const { return contents_; }
 
  private:
-  HostBatch make(int64_t sample) const;
+  // A batch by a number of its own, for the prefetcher: that of its step's first sample and of the micro-batch in one.
+  int64_t number_of(int64_t first_sample, int64_t micro_batch) const {
+    return first_sample * micro_batches() + micro_batch;
+  }
+  int64_t number_after(int64_t number) const;
+  HostBatch make(int64_t number) const;
 
   BatchLayout layout_;
   MeshShape shape_;
@@ -54,7 +61,7 @@ class TrainLoader {
   std::vector<Documents> sets_;
   std::optional<int32_t> end_token_;
   BatchOrder order_;
-  int64_t micro_batches_ = 0;
+  Dealing dealing_;
   uint64_t contents_ = 0;
   Prefetcher prefetcher_;  ///< last: its thread uses the rest
 };

@@ -5,24 +5,24 @@
 
 namespace retain {
 
-Prefetcher::Prefetcher(std::function<HostBatch(int64_t)> make, int64_t depth, int64_t stride)
+Prefetcher::Prefetcher(std::function<HostBatch(int64_t)> make, int64_t depth, std::function<int64_t(int64_t)> next)
     : make_(std::move(make)),
       depth_(static_cast<size_t>(std::max(int64_t{1}, depth))),
-      stride_(stride),
+      next_(std::move(next)),
       thread_([this](const std::stop_token& stop) { work(stop); }) {}
 
 HostBatch Prefetcher::take(int64_t ordinal) {
   std::unique_lock lock(mutex_);
   if (ordinal != first_) {
     ready_.clear();
-    first_ = ordinal;
+    first_ = unmade_ = ordinal;
     ++generation_;
     changed_.notify_all();
   }
   changed_.wait(lock, [this] { return !ready_.empty(); });
   Item item = std::move(ready_.front());
   ready_.pop_front();
-  first_ += stride_;
+  first_ = next_(first_);
   changed_.notify_all();
   lock.unlock();
   if (item.failure) std::rethrow_exception(item.failure);
@@ -32,7 +32,7 @@ HostBatch Prefetcher::take(int64_t ordinal) {
 void Prefetcher::work(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (changed_.wait(lock, stop, [this] { return first_ >= 0 && ready_.size() < depth_; })) {
-    const int64_t ordinal = first_ + stride_ * static_cast<int64_t>(ready_.size()), generation = generation_;
+    const int64_t ordinal = unmade_, generation = generation_;
     lock.unlock();
     Item item;
     try {
@@ -43,6 +43,7 @@ void Prefetcher::work(const std::stop_token& stop) {
     lock.lock();
     if (generation != generation_) continue;
     ready_.push_back(std::move(item));
+    unmade_ = next_(ordinal);
     changed_.notify_all();
   }
 }

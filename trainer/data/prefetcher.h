@@ -16,9 +16,11 @@ namespace retain {
 
 class Prefetcher {
  public:
-  /// `make` is called on the prefetching thread only, one batch at a time; at most `depth` batches wait. The number of
-  /// a batch is that of the one before it and `stride`.
-  Prefetcher(std::function<HostBatch(int64_t)> make, int64_t depth, int64_t stride = 1);
+  /// `make` is called on the prefetching thread only, one batch at a time; at most `depth` batches wait. After batch
+  /// number n comes number next(n).
+  Prefetcher(
+      std::function<HostBatch(int64_t)> make, int64_t depth,
+      std::function<int64_t(int64_t)> next = [](int64_t n) { return n + 1; });
 
   /// Batch number `ordinal`. Cheap when it follows the last one taken; any other number starts afresh there. Throws
   /// what `make` threw for this batch. One thread at a time may take.
@@ -33,12 +35,13 @@ class Prefetcher {
 
   const std::function<HostBatch(int64_t)> make_;
   const size_t depth_;
-  const int64_t stride_;
+  const std::function<int64_t(int64_t)> next_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   // guarded by mutex_
-  std::deque<Item> ready_;  ///< batches first_, first_ + stride, …
+  std::deque<Item> ready_;  ///< batches first_, next(first_), …
   int64_t first_ = -1;      ///< the next to be taken; -1: nothing was asked for yet
+  int64_t unmade_ = -1;     ///< the next to be made
   int64_t generation_ = 0;  ///< grows when the order is broken: what is being made then is thrown away
   std::jthread thread_;     ///< last: it ends before what it uses
 };

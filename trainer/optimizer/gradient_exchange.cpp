@@ -1,22 +1,54 @@
 #include "trainer/optimizer/gradient_exchange.h"
 
+#include <algorithm>
+#include <array>
+
 namespace retain {
 
+std::vector<TensorView> GradientExchange::take_rounded(Arena& arena, const ParameterLayout& layout) {
+  std::array<int64_t, kGradientSlots> largest{};
+  for (size_t i = 0; i < layout.buckets.size(); ++i) {
+    int64_t& elements = largest.at(i % kGradientSlots);
+    elements = std::max(elements, layout.buckets[i].size());
+  }
+  std::array<TensorView, kGradientSlots> slots{};
+  for (size_t i = 0; i < slots.size(); ++i) slots.at(i) = arena.take(DType::kBfloat16, {largest.at(i)});
+  std::vector<TensorView> views;
+  for (size_t i = 0; i < layout.buckets.size(); ++i)
+    views.push_back(slots.at(i % kGradientSlots).slice(0, 0, layout.buckets[i].size()));
+  return views;
+}
+
+int64_t GradientExchange::memory_bytes(const ParameterLayout& layout, int replicas, GradientType type) {
+  if (type == GradientType::kFp32 || replicas == 1) return 0;
+  Arena arena;
+  take_rounded(arena, layout);
+  return arena.used_bytes();
+}
+
 GradientExchange::GradientExchange(Backend& backend, Mesh& mesh, const GradientReducer& reducer,
-                                   const ParameterStore& parameters)
+                                   const ParameterStore& parameters, GradientType type)
     : backend_(backend),
       mesh_(mesh),
       reducer_(reducer),
       parameters_(parameters),
-      under_way_(reducer.buckets().size()) {}
+      under_way_(reducer.buckets().size()),
+      arrived_(under_way_.size()) {
+  const int64_t bytes = memory_bytes(parameters.layout(), mesh.replicas().size(), type);
+  if (bytes == 0) return;
+  buffer_ = Buffer(backend, bytes);
+  Arena arena(buffer_);
+  rounded_ = take_rounded(arena, parameters.layout());
+}
 
 GradientWrite GradientExchange::begin_backward(bool first, bool last) {
+  // The micro-batch before left its last buckets under way, and the forward since then has hidden them.
+  await_until(under_way_.size());
   next_ = 0;
   first_ = first;
   reduces_ = last || !keeps_all();
+  if (reduces_) arrived_ = 0;
   if (keeps_all()) return first ? GradientWrite::kReplace : GradientWrite::kAdd;
-  // The micro-batch before left its last buckets under way, and the forward since then has hidden them.
-  for (size_t i = 0; i < under_way_.size(); ++i) await(i);
   const size_t passing = parameters_.layout().passing_buckets;
   if (passing > 0) prepare(0);
   for (size_t i = passing; i < under_way_.size(); ++i) prepare(i);
@@ -25,7 +57,7 @@ GradientWrite GradientExchange::begin_backward(bool first, bool last) {
 
 void GradientExchange::prepare(size_t bucket) {
   backend_.fill(parameters_.bucket_gradients(bucket), 0);
-  if (first_) return;
+  if (first_ || rounds()) return;
   const Range range = reducer_.buckets()[bucket];
   for (const SharePiece& piece : reducer_.share().within(range)) {
     backend_.copy(parameters_.bucket_gradients(bucket).slice(0, piece.flat.begin - range.begin, piece.size()),
@@ -41,15 +73,52 @@ void GradientExchange::completed(int64_t flat_end) {
     const size_t following = next_ + 1;
     if (keeps_all() || following >= parameters_.layout().passing_buckets) continue;
     // Its slot was that of a bucket whose sum had this whole bucket's backward to be taken.
-    if (following >= kGradientSlots) await(following - kGradientSlots);
+    if (following >= kGradientSlots) await_until(following - kGradientSlots + 1);
     prepare(following);
   }
 }
 
 void GradientExchange::begin_reduce(size_t bucket) {
-  const std::vector<SharePiece> own = reducer_.share().within(reducer_.buckets()[bucket]);
+  const Range range = reducer_.buckets()[bucket];
+  const std::vector<SharePiece> own = reducer_.share().within(range);
   RETAIN_CHECK(own.size() == 1, own.size(), " pieces of a share in one bucket");
-  under_way_[bucket] = reducer_.begin_reduce(parameters_.bucket_gradients(bucket), parameters_.gradient(own.front()));
+  const TensorView gradients = parameters_.bucket_gradients(bucket);
+  if (!rounds()) {
+    under_way_[bucket] = reducer_.begin_reduce(gradients, parameters_.gradient(own.front()));
+    return;
+  }
+  if (bucket >= kGradientSlots) await_until(bucket - kGradientSlots + 1);  // which used the slot before
+  const TensorView& rounded = rounded_[bucket];
+  backend_.copy(rounded, gradients);
+  under_way_[bucket] =
+      reducer_.begin_reduce(rounded, rounded.slice(0, own.front().flat.begin - range.begin, own.front().size()));
+}
+
+void GradientExchange::await_until(size_t bucket) {
+  for (; arrived_ < bucket; ++arrived_) {
+    under_way_[arrived_].wait();
+    if (rounds()) take_over(arrived_);
+  }
+}
+
+void GradientExchange::take_over(size_t bucket) {
+  const Range range = reducer_.buckets()[bucket];
+  for (const SharePiece& piece : reducer_.updated().within(range)) {
+    const TensorView sum = rounded_[bucket].slice(0, piece.flat.begin - range.begin, piece.size());
+    if (keeps_all() || first_) {
+      backend_.copy(parameters_.gradient(piece), sum);
+    } else {
+      backend_.add({.x = sum, .y = parameters_.gradient(piece)});
+    }
+  }
+}
+
+void GradientExchange::sit_out(int64_t backwards) {
+  if (keeps_all()) return;
+  for (int64_t i = 0; i < backwards; ++i) {
+    begin_backward(false, i + 1 == backwards);
+    completed(parameters_.layout().flat_elements);
+  }
 }
 
 void GradientExchange::finish(double max_norm, const TensorView& sums, const TensorView& norm,
@@ -59,7 +128,7 @@ void GradientExchange::finish(double max_norm, const TensorView& sums, const Ten
   const TensorView sum_of_squares = sums.slice(0, 1, 1);
   backend_.fill(sum_of_squares, 0);
   for (size_t i = 0; i < under_way_.size(); ++i) {
-    await(i);
+    await_until(i + 1);
     sum_partial(reducer_.buckets()[i]);
     add_squares(reducer_.buckets()[i], sum_of_squares);
   }

@@ -1,15 +1,22 @@
 // Gradients on their way from backward to the update. Backward says how far it has come, and each bucket that it has
 // completed is summed over the replicas while it goes on:
-//   for each micro-batch:
+//   for each micro-batch, or each segment of one:
 //     write = exchange.begin_backward(first, last);
 //     model.loss_and_backward(…, write, …, [&](int64_t flat_end) { exchange.completed(flat_end); });
+//   exchange.sit_out(backwards that the busiest replica has more);
 //   exchange.finish(…);
-// Where all gradients are kept, only the last micro-batch's are exchanged. Where a replica keeps those that it updates
-// alone (ZeRO-2), every micro-batch's are: backward adds to a bucket that begins as zeros and, in this replica's part,
-// as what was summed before.
+// Where all gradients are kept, only the last micro-batch's are exchanged: each replica's own last one. Where a replica
+// keeps those that it updates alone (ZeRO-2), every micro-batch's are, and a replica that has none left brings zeros:
+// backward adds to a bucket that begins as zeros and, in this replica's part, as what was summed before.
+// Gradients are kept and added in the accumulate type. They may be exchanged as bfloat16: a bucket is rounded once into
+// a copy that travels, and what comes back is taken over, or added to what was summed before.
 #pragma once
 
+#include <vector>
+
+#include "kernels/core/memory.h"
 #include "parallel/mesh.h"
+#include "trainer/config.h"
 #include "trainer/model/linear.h"
 #include "trainer/model/parameters.h"
 
@@ -18,7 +25,11 @@ namespace retain {
 class GradientExchange {
  public:
   /// All outlive this; the parameters keep the gradients that the reducer says.
-  GradientExchange(Backend& backend, Mesh& mesh, const GradientReducer& reducer, const ParameterStore& parameters);
+  GradientExchange(Backend& backend, Mesh& mesh, const GradientReducer& reducer, const ParameterStore& parameters,
+                   GradientType type = GradientType::kFp32);
+
+  /// Of rounded copies under way, by the code that takes them.
+  static int64_t memory_bytes(const ParameterLayout& layout, int replicas, GradientType type);
 
   /// Before the backward of a micro-batch of a step, the first, the last, both or neither: how it is to write.
   GradientWrite begin_backward(bool first, bool last);
@@ -26,7 +37,10 @@ class GradientExchange {
   /// soon as a bucket is complete.
   void completed(int64_t flat_end);
 
-  /// After the last backward, over the whole mesh. sums float64 [2]: first, this rank's sum of losses, which becomes
+  /// After the last backward: takes part in what replicas exchange that have so many more of them.
+  void sit_out(int64_t backwards);
+
+  /// After that, over the whole mesh. sums float64 [2]: first, this rank's sum of losses, which becomes
   /// that over the replicas; second, set to the sum of squares of the whole gradient, each element counted once. norm,
   /// scale float64 [1]: of it, see ClipScaleArgs. Afterwards parameters.gradient(piece) of what this replica updates is
   /// summed over all.
@@ -37,7 +51,12 @@ class GradientExchange {
   /// Makes the memory of a bucket ready for backward to add to.
   void prepare(size_t bucket);
   void begin_reduce(size_t bucket);
-  void await(size_t bucket) { under_way_[bucket].wait(); }
+  /// Everything of the buckets before this one has arrived, in order.
+  void await_until(size_t bucket);
+  bool rounds() const { return !rounded_.empty(); }
+  /// Keeps this replica's part of a sum that came back rounded.
+  void take_over(size_t bucket);
+  static std::vector<TensorView> take_rounded(Arena& arena, const ParameterLayout& layout);
   /// Of a bucket that was reduced: completes the gradients of head norms, and adds the squares of this rank's part.
   void sum_partial(Range bucket);
   void add_squares(Range bucket, const TensorView& sum);
@@ -46,10 +65,13 @@ class GradientExchange {
   Mesh& mesh_;
   const GradientReducer& reducer_;
   const ParameterStore& parameters_;
-  std::vector<Pending> under_way_;  ///< one a bucket
-  size_t next_ = 0;                 ///< the bucket that backward completes next
-  bool first_ = true;               ///< of the step: nothing was summed before
-  bool reduces_ = false;            ///< this micro-batch's buckets
+  Buffer buffer_;
+  std::vector<TensorView> rounded_;  ///< one a bucket, in slots that are used in turn; none where nothing is rounded
+  std::vector<Pending> under_way_;   ///< one a bucket
+  size_t arrived_ = 0;               ///< buckets of this exchange, or all of them where none is under way
+  size_t next_ = 0;                  ///< the bucket that backward completes next
+  bool first_ = true;                ///< of the step: nothing was summed before
+  bool reduces_ = false;             ///< this micro-batch's buckets
 };
 
 }  // namespace retain

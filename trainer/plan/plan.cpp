@@ -133,12 +133,12 @@ std::vector<PlanPart> exchanges(const RunPlan& plan, const Config& config, const
   std::vector<PlanPart> exchanged;
   const int64_t wide = dtype_bytes(dims.accumulate()), narrow = dtype_bytes(dims.compute);
   const int64_t layers = config.model.layers, segments = dims.batch.segment_count;
-  const int64_t passes = plan.micro_batches * segments;
+  const int64_t micro_batches = plan.dealing.rounds(), passes = micro_batches * segments;
   if (plan.mesh.tp > 1) {
     // Two all-reduces a layer in each direction, the embedding's, and that of the head's input gradient; again the
     // mixers', or the forward of all segments but the last.
     const int64_t again =
-        dims.recompute == Recompute::kFull ? passes * layers : (passes - plan.micro_batches) * (2 * layers + 1);
+        dims.recompute == Recompute::kFull ? passes * layers : (passes - micro_batches) * (2 * layers + 1);
     const int64_t stream_bytes = dims.rows() * config.model.hidden_size * narrow;
     exchanged.push_back({"tp activations", (passes * (4 * layers + 2) + again) * stream_bytes});
   }
@@ -149,7 +149,9 @@ std::vector<PlanPart> exchanges(const RunPlan& plan, const Config& config, const
   const int replicas = plan.mesh.dp * plan.mesh.cp;
   if (replicas > 1) {
     const int64_t times = gradients_kept(replicas, config.parallel.zero) == GradientsKept::kAll ? 1 : passes;
-    exchanged.push_back({"gradients", times * layout.flat_elements * wide});
+    const int64_t element =
+        config.parallel.gradient_dtype == GradientType::kBf16 ? dtype_bytes(DType::kBfloat16) : wide;
+    exchanged.push_back({"gradients", times * layout.flat_elements * element});
     if (updated.size() < layout.flat_elements) exchanged.push_back({"weights", updated.size() * narrow});
   }
   return exchanged;
@@ -164,7 +166,8 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   plan.parameters = count_parameters(config.model);
   plan.flops_per_token = flops_per_token(config.model);
   plan.steps = config.steps();
-  plan.micro_batches = config.train.batch_tokens / (plan.mesh.dp * config.train.micro_batch_tokens);
+  plan.dealing = {.micro_batches = config.train.batch_tokens / config.train.micro_batch_tokens,
+                  .replicas = plan.mesh.dp};
 
   const int replicas = plan.mesh.dp * plan.mesh.cp;
   const ParameterLayout layout(config.model, 0, plan.mesh.tp, replicas);
@@ -181,13 +184,15 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
       {"master weights", store.master_bytes},
       {"optimizer moments", store.moments_bytes},
       {"activations", RetNet::memory_bytes(dims, plan.mesh.tp, Residency::kTraining)},
-      {"batch", Trainer::step_memory_bytes(dims.batch, plan.micro_batches)},
+      {"batch", Trainer::step_memory_bytes(dims.batch, plan.dealing.rounds())},
       {"workspace", target.device == DeviceKind::kCuda ? cuda_workspace_bytes(workspace)
                                                        : cpu_workspace_bytes(workspace, target.threads)},
   };
+  const int64_t rounded = GradientExchange::memory_bytes(layout, replicas, config.parallel.gradient_dtype);
+  if (rounded > 0) plan.memory.insert(plan.memory.begin() + 4, {"rounded gradients", rounded});
 
   plan.save_bytes = HostState::memory_bytes(replica_share(layout.buckets, 0, replicas), dims.accumulate());
-  plan.staging_bytes = Trainer::staging_bytes(dims.batch, plan.micro_batches);
+  plan.staging_bytes = Trainer::staging_bytes(dims.batch, plan.dealing.rounds());
   if (target.device == DeviceKind::kCuda) {
     plan.libraries = {{"CUDA context", kCudaContextBytes}, {"kernels and cuBLAS", kKernelsBytes}};
     plan.nccl_bytes = nccl_groups(plan.mesh) * kNcclGroupBytes;

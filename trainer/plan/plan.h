@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/data/dealing.h"
 #include "trainer/model/retnet.h"
 
 namespace retain {
@@ -34,7 +35,8 @@ struct RunPlan {
   Target target;
   ParameterCounts parameters;
   double flops_per_token = 0;
-  int64_t steps = 0, micro_batches = 0;
+  int64_t steps = 0;
+  Dealing dealing;
   BatchShape shape;                 ///< of one rank's micro-batch
   int64_t chunk = 0;                ///< C of chunkwise retention
   std::vector<PlanPart> memory;     ///< of one rank, to the byte as allocated, in order of allocation

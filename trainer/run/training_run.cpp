@@ -227,6 +227,7 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
   log_.info("training ", plan_.parameters.all, " parameters for ", steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
             fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");
+  if (plan_.dealing.idle() > 0) log_.info(plan_.dealing.describe());
   // A device that works while the host does something else is given a step before the one before it has ended.
   const int64_t ahead = trainer_.backend().runs_ahead() ? 1 : 0;
   first_step_ = step_ + 1;

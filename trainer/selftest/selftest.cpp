@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <tuple>
 
 #include "kernels/core/text.h"
@@ -38,7 +39,8 @@ Config config_of(const SelftestCase& what, const std::string& directory) {
   config.model.tie_embeddings = what.tied;
   config.data.seq_len = 24;
   config.data.reset_state_at_documents = what.documents;
-  const int64_t sequences = 16, held = sequences / std::gcd(sequences, int64_t{what.mesh.dp});
+  const int64_t sequences = 16,
+                held = sequences / static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(what.mesh.dp)));
   config.train.batch_tokens = sequences * config.data.seq_len;
   config.train.micro_batch_tokens = (what.accumulation ? 1 : held) * config.data.seq_len;
   config.train.tokens = 100 * config.train.batch_tokens;

@@ -59,7 +59,7 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "eval.every eval.tokens "
       "optimizer.lr optimizer.betas optimizer.eps optimizer.weight_decay optimizer.clip "
       "schedule.kind schedule.warmup schedule.final schedule.decay_fraction "
-      "parallel.dp parallel.cp parallel.tp parallel.zero "
+      "parallel.dp parallel.cp parallel.tp parallel.zero parallel.gradient_dtype "
       "checkpoint.every checkpoint.keep checkpoint.keep_every checkpoint.keep_best checkpoint.async "
       "checkpoint.on_error "
       "log.every device precision ");

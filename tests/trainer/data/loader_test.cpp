@@ -94,13 +94,62 @@ TEST(TrainLoader, AStepHoldsTheSameSamplesOnEveryMesh) {
     }
     EXPECT_EQ(want_targets, counted);
     setup.train.micro_batch_tokens = 2 * kSeqLen;
-    for (const MeshShape& shape :
-         {MeshShape{1, 1, 1}, {2, 1, 1}, {8, 1, 1}, {1, 2, 1}, {1, 12, 1}, {1, 1, 2}, {2, 3, 2}, {4, 4, 1}}) {
+    for (const MeshShape& shape : {MeshShape{1, 1, 1},
+                                   {2, 1, 1},
+                                   {8, 1, 1},
+                                   {1, 2, 1},
+                                   {1, 12, 1},
+                                   {1, 1, 2},
+                                   {2, 3, 2},
+                                   {4, 4, 1},
+                                   {3, 1, 1},
+                                   {5, 2, 1},
+                                   {7, 1, 2}}) {
       const auto [rows, targets] = gather_step(setup, shape, step);
       EXPECT_EQ(rows, want) << shape.describe();
       EXPECT_EQ(targets, want_targets) << shape.describe();
     }
   }
+}
+
+// Of 8 micro-batches a step, on any number of replicas up to 8, which changes between the steps.
+TEST(TrainLoader, DealsMicroBatchJToReplicaJModDp) {
+  const TestFolder folder;
+  const LoaderCase setup = make_setup(folder);
+  TrainLoader one(setup.data, setup.train, 257, 7, {}, {});
+  for (int dp = 1; dp <= 8; ++dp) {
+    const Dealing dealing{.micro_batches = 8, .replicas = dp};
+    std::vector<std::unique_ptr<TrainLoader>> replicas;
+    for (int r = 0; r < dp; ++r)
+      replicas.push_back(
+          std::make_unique<TrainLoader>(setup.data, setup.train, 257, 7, MeshShape{dp, 1, 1}, MeshCoordinate{r, 0, 0}));
+    for (const int64_t step : {dp, dp + 1, dp + 2}) {
+      for (int64_t j = 0; j < 8; ++j) {
+        TrainLoader& replica = *replicas[static_cast<size_t>(j % dp)];
+        EXPECT_EQ(replica.load(step, j / dp).token_ids, one.load(step, j).token_ids) << dp << " replicas, number " << j;
+      }
+    }
+    int64_t dealt = 0, most = 0;
+    for (int r = 0; r < dp; ++r) {
+      dealt += replicas[static_cast<size_t>(r)]->micro_batches();
+      most = std::max(most, dealing.of(r));
+      EXPECT_EQ(replicas[static_cast<size_t>(r)]->micro_batches(), dealing.of(r));
+      EXPECT_EQ(replicas[static_cast<size_t>(r)]->rounds(), dealing.rounds());
+      EXPECT_EQ(replicas[static_cast<size_t>(r)]->samples(), 16);
+    }
+    EXPECT_EQ(dealt, 8);
+    EXPECT_EQ(most, dealing.rounds());
+  }
+  EXPECT_THROW(TrainLoader(setup.data, setup.train, 257, 7, {9, 1, 1}, {}), Error);
+}
+
+TEST(Dealing, SaysWhatUnevennessCosts) {
+  EXPECT_EQ((Dealing{16, 3}).describe(), "16 micro-batches over 3 replicas: 6 + 5 + 5, 11 % of the time idle");
+  EXPECT_EQ((Dealing{512, 126}).describe(),
+            "512 micro-batches over 126 replicas: 5 on 8 and 4 on 118, 19 % of the time idle");
+  EXPECT_EQ((Dealing{16, 4}).describe(), "16 micro-batches over 4 replicas: 4 each");
+  EXPECT_EQ((Dealing{16, 4}).idle(), 0);
+  EXPECT_DOUBLE_EQ((Dealing{16, 3}).idle(), 2.0 / 18);
 }
 
 TEST(TrainLoader, OneEpochCoversEveryWindowOnce) {
