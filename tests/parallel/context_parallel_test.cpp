@@ -228,14 +228,11 @@ TEST(ContextParallel, NothingIsUsedBeforeItHasArrived) {
   });
 }
 
-TEST(TensorParallel, SumsAndGathersOverTheAxis) {
+TEST(TensorParallel, GathersOverTheAxis) {
   test::on_every_group([](Communicator& axis) {
     const TensorParallel tp(axis);
     EXPECT_EQ(tp.size(), axis.size());
-    std::vector<float> x(5, static_cast<float>(tp.rank() + 1)), all(static_cast<std::size_t>(tp.size()));
-    tp.all_reduce(TensorView(x.data(), DType::kFloat32, {5}));
-    EXPECT_EQ(x, std::vector<float>(5, static_cast<float>(tp.size() * (tp.size() + 1) / 2)));
-
+    std::vector<float> all(static_cast<std::size_t>(tp.size()));
     all[static_cast<std::size_t>(tp.rank())] = static_cast<float>(10 * tp.rank());
     const TensorView gathered(all.data(), DType::kFloat32, {tp.size()});
     tp.gather(gathered, gathered.slice(0, tp.rank(), 1));
