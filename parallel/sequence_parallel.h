@@ -26,6 +26,9 @@ class SequenceParallel {
   SequenceParallel(Backend& backend, const TensorParallel& axis, int64_t rows, int64_t chunks);
 
   const RowLayout& layout() const { return layout_; }
+  int64_t chunks() const { return layout_.chunks(); }
+  /// Cuts the rows into at most so many chunks from now on; what a rank holds of them changes.
+  void set_chunks(int64_t chunks) { layout_ = RowLayout(layout_.real().size(), axis_.rank(), axis_.size(), chunks); }
 
   /// x [rows or padded_rows, …] without padding; all of it, or of a chunk.
   TensorView real(const TensorView& x) const { return part(x, layout_.real()); }

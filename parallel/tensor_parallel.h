@@ -13,8 +13,6 @@ class TensorParallel {
   int rank() const { return axis_.rank(); }
   int size() const { return axis_.size(); }
 
-  /// x = the sum of x over the axis; contiguous. Ordered like an operation of the backend.
-  void all_reduce(const TensorView& x) const { axis_.all_reduce(x, ReduceOp::kSum).wait(); }
   /// out [size, …] = every rank's in, in rank order; in may be out's own slice (and is, on an axis of one). Ordered
   /// like an operation of the backend.
   void gather(const TensorView& out, const TensorView& in) const { axis_.all_gather(out, in).wait(); }

@@ -109,7 +109,8 @@ struct ScheduleConfig {
 struct ParallelConfig {
   int dp = 0;  ///< 0 = auto: ranks / (cp · tp)
   int cp = 1, tp = 1;
-  int zero = 1;  ///< 1: optimizer state cut over the replicas; 2: the gradients too
+  int64_t tp_chunks = 0;  ///< of rows, that the ranks of tp exchange one by one; 0 = auto
+  int zero = 1;           ///< 1: optimizer state cut over the replicas; 2: the gradients too
   GradientType gradient_dtype = GradientType::kFp32;  ///< in which replicas exchange them; fp32: as they are kept
 };
 

@@ -84,6 +84,7 @@ class Trainer {
   }
 
   Backend& backend() { return backend_; }
+  const Backend& backend() const { return backend_; }
   Mesh& mesh() { return mesh_; }
   const Config& config() const { return config_; }
   ParameterStore& parameters() { return parameters_; }

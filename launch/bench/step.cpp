@@ -16,6 +16,7 @@
 #include "launch/verbs/verbs.h"
 #include "trainer/data/token_writer.h"
 #include "trainer/file.h"
+#include "trainer/tp_chunks.h"
 #include "trainer/trainer.h"
 
 namespace retain {
@@ -99,6 +100,7 @@ int measure(Trainer& trainer, const BenchStepOptions& options, const Target& tar
   const Config& config = trainer.config();
   const int ranks = trainer.mesh().shape().ranks();
   const Backend& backend = trainer.backend();
+  if (measures_tp_chunks(trainer)) measure_tp_chunks(trainer);
   const StepTimes times = time_steps(trainer, options.warmup, options.steps);
   const std::vector<double>& samples = times.step_ms;
   const bool follow = !times.between_us.empty();
@@ -122,7 +124,8 @@ int measure(Trainer& trainer, const BenchStepOptions& options, const Target& tar
                          {"mfu", 4},
                          {"memory_bytes"},
                          {"library_bytes"},
-                         {"first_step_s", 2}});
+                         {"first_step_s", 2},
+                         {"tp_chunks"}});
   bench::describe(report, backend, target);
   report.fact("parameters", plan.parameters.all);
   report.fact("flops_per_token", plan.flops_per_token);
@@ -144,7 +147,7 @@ int measure(Trainer& trainer, const BenchStepOptions& options, const Target& tar
               follow ? Report::Value(slowest[2]) : Report::Value(),
               follow ? Report::Value(slowest[3]) : Report::Value(), rate,
               bench::ratio(rate * plan.flops_per_token, peak_flops(target) * ranks), backend.allocated_bytes(),
-              library_bytes, slowest[1]});
+              library_bytes, slowest[1], trainer.model().tp_chunks()});
   report.print(options.json);
   return 0;
 }

@@ -153,6 +153,8 @@ void add_parallel_and_checkpoint(Table& table) {
             {"context_parallel", "cp_size", "sp"});
   table.add(RETAIN_KEY(parallel.tp), Whole{1, kMostRanks}, "ranks", "that share heads and columns",
             {"tensor_parallel", "tp_size", "model_parallel"});
+  table.add(RETAIN_KEY(parallel.tp_chunks), Whole{1, 64, "auto"}, "chunks",
+            "that tp exchanges rows in; auto = measured");
   table.add(RETAIN_KEY(parallel.zero), Whole{0, 2}, "",
             "1: the optimizer's state is cut over replicas; 2: gradients too", {"zero_stage"});
   const Choice<GradientType> types = {{{"fp32", GradientType::kFp32}, {"bf16", GradientType::kBf16}}};

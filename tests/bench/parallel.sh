@@ -40,7 +40,9 @@ two="train.micro_batch_tokens=16Ki"
 step one-16k 1 12 train.batch_tokens=16Ki $two
 for zero in 1 0 2; do step dp-zero$zero 2 12 train.batch_tokens=32Ki $two parallel.dp=2 parallel.zero=$zero; done
 step dp-zero1-bf16 2 12 train.batch_tokens=32Ki $two parallel.dp=2 parallel.gradient_dtype=bf16
-step tp 2 12 train.batch_tokens=32Ki train.micro_batch_tokens=32Ki parallel.tp=2
+for chunks in auto 1; do
+  step tp-chunks-$chunks 2 12 train.batch_tokens=32Ki train.micro_batch_tokens=32Ki parallel.tp=2 parallel.tp_chunks=$chunks
+done
 step one-32k 1 8 train.batch_tokens=32Ki train.micro_batch_tokens=32Ki data.seq_len=32Ki
 step cp-64k 2 8 train.batch_tokens=64Ki train.micro_batch_tokens=64Ki data.seq_len=64Ki parallel.cp=2
 long="train.recompute=segment train.segment_tokens=32Ki"

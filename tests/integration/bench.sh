@@ -41,6 +41,8 @@ grep -qE '^  CUDA context +[0-9.]+ MiB' plan.txt || fail "plan does not say what
 has step.json "d['rows'][0]['memory_bytes'] == json.load(open('plan.json'))['memory_bytes_total']"
 ranks 2 bench step tiny.yaml --set parallel.cp=2 --steps 2 --warmup 1 >step.txt
 grep -qE '^dp=1 cp=2 tp=1 +32 +256 ' step.txt || { cat step.txt; fail "step on two ranks"; }
+ranks 2 bench step tiny.yaml --set parallel.tp=2 --set parallel.tp_chunks=3 --steps 2 --warmup 1 --json >step.json
+has step.json 'd["rows"][0]["tp_chunks"] == 3'
 
 [ ! -e run ] || fail "bench made a run directory"
 [ -z "$(find "$TMPDIR" -name 'retain-*')" ] || fail "bench left $(ls "$TMPDIR")"

@@ -10,6 +10,7 @@
 #include "kernels/backend.h"
 #include "kernels/core/memory.h"
 #include "parallel/mesh.h"
+#include "tests/parallel/row_passage.h"
 #include "tests/support/ranks.h"
 
 namespace retain {
@@ -165,6 +166,14 @@ TEST_F(Nccl, RepeatsGiveTheSameBitsOnEveryRank) {
     std::vector<float> of_root = first;
     host.broadcast(TensorView(of_root.data(), DType::kFloat32, {static_cast<int64_t>(of_root.size())}), 0).wait();
     EXPECT_EQ(first, of_root);
+  });
+}
+
+TEST_F(Nccl, ChunksOfRowsAreReducedAndGatheredUnderWorkOnOthers) {
+  on_gpus([](Communicator&, Backend& backend, Communicator& group) {
+    for (const int64_t rows : {13, 1000}) {
+      for (const int64_t chunks : {1, 3, 4}) test::check_row_passage(backend, group, rows, 1024, chunks);
+    }
   });
 }
 

@@ -4,9 +4,11 @@
 #include <array>
 #include <cmath>
 
+#include "parallel/agreement.h"
 #include "tests/support/late_communicator.h"
 #include "tests/support/ranks.h"
 #include "tests/support/tiny_run.h"
+#include "trainer/tp_chunks.h"
 
 namespace retain::test {
 namespace {
@@ -45,6 +47,7 @@ std::vector<Variant> variants() {
              c.model.rotary = Rotary::kTorchscale;
              c.model.embedding_norm = true;
              c.parallel.zero = 0;
+             c.parallel.tp_chunks = 3;
            }},
           {"one_document_a_sequence_with_zero_two", [](Config& c) {
              c.data.reset_state_at_documents = false;
@@ -53,6 +56,7 @@ std::vector<Variant> variants() {
              c.model.decay = Decay::kPaperExp;
              c.model.group_norm_affine = false;
              c.parallel.zero = 2;
+             c.parallel.tp_chunks = 4;
            }}};
 }
 
@@ -87,7 +91,7 @@ TEST(Layouts, FollowOneRankInFloat64) {
   write_tiny_text(directory.path());
   on_every_group([&](Communicator& group) {
     if (group.size() == 1 || group.size() == 2 || group.size() == 4) {
-      compare_layouts(group, directory.path(), DType::kFloat64, 1e-6, 1e-9);
+      compare_layouts(group, directory.path(), DType::kFloat64, 1e-8, 1e-9);
     }
   });
 }
@@ -107,16 +111,18 @@ TEST(Layouts, AreAllocatedAsPlannedAtEveryLevelOfZero) {
   write_tiny_text(directory.path());
   on_every_group([&](Communicator& group) {
     if (group.size() != 2 && group.size() != 4) return;
-    for (const int zero : {0, 1, 2}) {
-      Config config = tiny_config(directory.path());
-      config.parallel.zero = zero;
-      const Target target{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
-      const RunPlan plan = make_plan(config, group.size(), target);
-      const auto backend = make_cpu_backend(1);
-      Mesh mesh(plan.mesh, group.split(0, group.rank()));
-      Trainer trainer(*backend, mesh, config, target);
-      trainer.step(0, {}, [] {});
-      EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes()) << "zero " << zero;
+    for (const MeshShape& mesh : meshes_of(group.size())) {
+      for (const int zero : {0, 1, 2}) {
+        Config config = tiny_config(directory.path());
+        config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp, .tp_chunks = 3, .zero = zero};
+        const Target target{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
+        const RunPlan plan = make_plan(config, group.size(), target);
+        const auto backend = make_cpu_backend(1);
+        Mesh ranks(mesh, group.split(0, group.rank()));
+        Trainer trainer(*backend, ranks, config, target);
+        trainer.step(0, {}, [] {});
+        EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes()) << mesh.describe() << " zero " << zero;
+      }
     }
   });
 }
@@ -144,6 +150,59 @@ TEST(Layouts, AreAllocatedAsPlannedOverEveryAxis) {
   });
 }
 
+// Rows that the ranks of tp do not divide are padded, whatever the chunks, and what is computed again is too.
+TEST(Layouts, TensorParallelRanksNeedNotDivideTheRows) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  on_every_group([&](Communicator& group) {
+    if (group.size() != 2 && group.size() != 3) return;
+    for (const int64_t tokens : {5, 7, 13}) {
+      Config config = tiny_config(directory.path());
+      config.model.heads = 6;
+      config.model.hidden_size = 24;
+      config.model.embedding_norm = tokens == 7;
+      config.data.seq_len = config.train.micro_batch_tokens = tokens;
+      config.train.batch_tokens = 2 * tokens;
+      const TinyResult one = train_tiny(config, DType::kFloat64, 3, make_self_communicator());
+      config.parallel.tp = group.size();
+      for (const int64_t chunks : {1, 2, 3}) {
+        config.parallel.tp_chunks = chunks;
+        config.train.recompute = kRecomputeLevels[static_cast<size_t>((tokens + chunks) % 4)];
+        const TinyResult many = train_tiny(config, DType::kFloat64, 3, group.split(0, group.rank()));
+        SCOPED_TRACE(concat(tokens, " tokens over ", group.size(), " ranks in ", chunks, " chunks"));
+        for (size_t i = 0; i < one.losses.size(); ++i) EXPECT_NEAR(many.losses[i], one.losses[i], 1e-8) << i;
+        for (size_t p = 0; p < one.first_gradients.size(); ++p)
+          EXPECT_LE(relative_error(many.first_gradients[p], one.first_gradients[p]), 1e-9) << "parameter " << p;
+        for (size_t p = 0; p < one.weights.size(); ++p)
+          EXPECT_LE(relative_error(many.weights[p], one.weights[p]), 1e-8) << "parameter " << p;
+      }
+    }
+  });
+}
+
+// Rows that a rank holds are cut anew, and nothing else changes.
+TEST(Layouts, ChunksThatAreMeasuredAreTheSameOnEveryRank) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  on_every_group([&](Communicator& group) {
+    if (group.size() != 2 && group.size() != 4) return;
+    Config config = tiny_config(directory.path());
+    config.parallel.tp = 2;
+    const double loss = train_tiny(config, DType::kFloat32, 1, group.split(0, group.rank())).losses.front();
+    const auto backend = make_cpu_backend(1);
+    Mesh mesh(config.mesh(group.size()), group.split(0, group.rank()));
+    Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1});
+    EXPECT_FALSE(measures_tp_chunks(trainer)) << "on a CPU";
+    measure_tp_chunks(trainer);
+    const auto chunks = static_cast<int32_t>(trainer.model().tp_chunks());
+    int32_t least = chunks, most = chunks;
+    mesh.host().all_reduce(TensorView(&least, DType::kInt32, {1}), ReduceOp::kMin).wait();
+    mesh.host().all_reduce(TensorView(&most, DType::kInt32, {1}), ReduceOp::kMax).wait();
+    EXPECT_EQ(least, most);
+    EXPECT_NEAR(trainer.step(0, {}, [] {}).loss, loss, 1e-5);
+  });
+}
+
 // On a device exchanges run beside the computation. What uses a result before it waited, or changes an operand, shows.
 TEST(Layouts, UseNothingBeforeItsExchangeIsDone) {
   const TemporaryDirectory directory;
@@ -157,7 +216,7 @@ TEST(Layouts, UseNothingBeforeItsExchangeIsDone) {
       for (const int zero : {0, 1, 2}) {
         Config config = tiny_config(directory.path());
         config.model.tie_embeddings = zero == 1;
-        config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp, .zero = zero};
+        config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp, .tp_chunks = 1 + zero, .zero = zero};
         SCOPED_TRACE(concat(mesh.describe(), " zero=", zero));
         const TinyResult at_once = train_tiny(config, DType::kFloat32, 2, group.split(0, group.rank()));
         const TinyResult at_last = train_tiny(config, DType::kFloat32, 2, group.split(0, group.rank()), late);
@@ -178,7 +237,7 @@ TEST(Layouts, RecomputeChangesNoBit) {
     if (group.size() != 2 && group.size() != 4) return;
     for (const MeshShape& mesh : meshes_of(group.size())) {
       Config config = tiny_config(directory.path());
-      config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp, .zero = std::min(mesh.dp, 2)};
+      config.parallel = {.dp = mesh.dp, .cp = mesh.cp, .tp = mesh.tp, .tp_chunks = 2, .zero = std::min(mesh.dp, 2)};
       const auto train = [&](Recompute level) {
         config.train.recompute = level;
         return train_tiny(config, DType::kFloat32, 2, group.split(0, group.rank()));

@@ -4,8 +4,8 @@ namespace retain {
 
 Block::Block(const Declarations& declare, const ModelConfig& model, std::unique_ptr<Mixer> mixer)
     : mixer_(std::move(mixer)),
-      norm_(declare.norm(mixer_->name() + std::string("_norm.weight"), model.hidden_size)),
-      ffn_norm_(declare.norm("ffn_norm.weight", model.hidden_size)),
+      norm_(declare, mixer_->name() + std::string("_norm.weight"), model),
+      ffn_norm_(declare, "ffn_norm.weight", model),
       ffn_(declare, model) {}
 
 void Block::take_memory(Arena& own, Arena& shared, const Dimensions& dims, Residency residency) {
@@ -14,20 +14,14 @@ void Block::take_memory(Arena& own, Arena& shared, const Dimensions& dims, Resid
 }
 
 void Block::take_activations(const ActivationMemory& memory, const Dimensions& dims) {
-  const auto take = [&](Arena& arena) { return arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
-  const auto take_rstd = [&] { return memory.products().take(dims.accumulate(), {dims.rows()}); };
-  saved_ = {.x = take(memory.inputs()),
-            .u = take(memory.elementwise()),
-            .x_mid = take(memory.products()),
-            .u_mid = take(memory.elementwise()),
-            .rstd = take_rstd(),
-            .rstd_mid = take_rstd()};
+  norm_.take_memory(memory.inputs(), memory.products(), memory.elementwise(), dims);
+  ffn_norm_.take_memory(memory.products(), memory.products(), memory.elementwise(), dims);
   mixer_->take_activations(memory, dims);
   ffn_.take_activations(memory, dims);
 }
 
 void Block::take_scratch(Arena& arena, const Dimensions& dims, Residency residency) {
-  const auto take = [&] { return arena.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
+  const auto take = [&] { return arena.take(dims.compute, {dims.padded_rows(), dims.model.hidden_size}); };
   scratch_.branch = take();
   if (residency == Residency::kTraining) scratch_.du = take();
   // The mixer and the FFN are never at work at the same time: they share memory.
@@ -37,33 +31,34 @@ void Block::take_scratch(Arena& arena, const Dimensions& dims, Residency residen
   arena = mixer_part.used_bytes() > ffn_part.used_bytes() ? mixer_part : ffn_part;
 }
 
-Residual Block::forward(const Pass& pass, const Residual& in) const {
-  if (!in.branch) pass.backend.copy(saved_.x, in.stream);
-  norm(pass, in.branch ? in : Residual{.stream = saved_.x, .branch = {}});
-  mixer_->forward(pass, saved_.u, scratch_.branch);
-  ffn_norm(pass, {.stream = saved_.x, .branch = scratch_.branch});
-  ffn_.forward(pass, saved_.u_mid, scratch_.branch);
-  return {.stream = saved_.x_mid, .branch = scratch_.branch};
+std::vector<RowStage> Block::before_mixing(const Pass& pass, const Residual& in) const {
+  return {[&pass, in, this](int64_t chunk) { return norm_.forward(pass, in, chunk); }, enter(pass)};
 }
 
-void Block::norm(const Pass& pass, const Residual& in) const {
-  pass.backend.rms_norm({.x = in.stream,
-                         .residual = in.branch,
-                         .weight = norm_.weight,
-                         .sum = in.branch ? saved_.x : TensorView{},
-                         .y = saved_.u,
-                         .rstd = saved_.rstd,
-                         .eps = pass.dims.model.norm_eps});
+RowStage Block::enter(const Pass& pass) const {
+  return [&pass, this](int64_t chunk) {
+    mixer_->enter(pass, norm_.u(), chunk);
+    return Pending{};
+  };
 }
 
-void Block::ffn_norm(const Pass& pass, const Residual& in) const {
-  pass.backend.rms_norm({.x = in.stream,
-                         .residual = in.branch,
-                         .weight = ffn_norm_.weight,
-                         .sum = in.branch ? saved_.x_mid : TensorView{},
-                         .y = saved_.u_mid,
-                         .rstd = saved_.rstd_mid,
-                         .eps = pass.dims.model.norm_eps});
+std::vector<RowStage> Block::after_mixing(const Pass& pass) const {
+  std::vector<RowStage> stages = leave(pass);
+  stages.push_back([&pass, this](int64_t chunk) {
+    ffn_.forward(pass, ffn_norm_.u(), scratch_.branch, chunk);
+    return pass.rows.begin_reduce(scratch_.branch, chunk);
+  });
+  return stages;
+}
+
+std::vector<RowStage> Block::leave(const Pass& pass) const {
+  return {[&pass, this](int64_t chunk) {
+            mixer_->leave(pass, scratch_.branch, chunk);
+            return pass.rows.begin_reduce(scratch_.branch, chunk);
+          },
+          [&pass, this](int64_t chunk) {
+            return ffn_norm_.forward(pass, {.stream = norm_.x(), .branch = scratch_.branch}, chunk);
+          }};
 }
 
 void Block::repeat(Pass pass) const {
@@ -71,40 +66,45 @@ void Block::repeat(Pass pass) const {
   switch (pass.dims.recompute) {
     case Recompute::kNone:
     case Recompute::kSegment: return;  // this segment's forward was just now
-    case Recompute::kSelective:
-      norm(pass, {.stream = saved_.x, .branch = {}});
-      mixer_->repeat_elementwise(pass);
-      ffn_norm(pass, {.stream = saved_.x_mid, .branch = {}});
-      ffn_.repeat_elementwise(pass);
-      return;
-    case Recompute::kFull:
-      norm(pass, {.stream = saved_.x, .branch = {}});
-      mixer_->forward(pass, saved_.u, scratch_.branch);
-      ffn_norm(pass, {.stream = saved_.x, .branch = scratch_.branch});
-      ffn_.hidden(pass, saved_.u_mid);
-      return;
+    case Recompute::kSelective: return repeat_elementwise(pass);
+    case Recompute::kFull: return repeat_forward(pass);
   }
+}
+
+void Block::repeat_elementwise(const Pass& pass) const {
+  std::vector<Pending> gathered;
+  for (int64_t chunk = 0; chunk < pass.rows.chunks(); ++chunk) {
+    gathered.push_back(norm_.repeat(pass, chunk));
+    gathered.push_back(ffn_norm_.repeat(pass, chunk));
+  }
+  mixer_->repeat_elementwise(pass);
+  ffn_.repeat_elementwise(pass);
+  for (Pending& pending : gathered) pending.wait();
+}
+
+void Block::repeat_forward(const Pass& pass) const {
+  pass.rows.run(std::vector<RowStage>{[&](int64_t chunk) { return norm_.repeat(pass, chunk); }, enter(pass)});
+  mix(pass);
+  std::vector<RowStage> stages = leave(pass);
+  stages.push_back([&](int64_t chunk) {
+    ffn_.hidden(pass, ffn_norm_.u(), chunk);
+    return Pending{};
+  });
+  pass.rows.run(stages);
 }
 
 void Block::backward(const Pass& pass, const TensorView& dx) const {
   repeat(pass);
-  ffn_.backward(pass, dx, saved_.u_mid, scratch_.du);
-  pass.backend.rms_norm_backward({.dy = scratch_.du,
-                                  .x = saved_.x_mid,
-                                  .weight = ffn_norm_.weight,
-                                  .rstd = saved_.rstd_mid,
-                                  .dresidual = dx,
-                                  .dx = dx,
-                                  .dweight = ffn_norm_.gradient});
-
-  mixer_->backward(pass, dx, saved_.u, scratch_.du);
-  pass.backend.rms_norm_backward({.dy = scratch_.du,
-                                  .x = saved_.x,
-                                  .weight = norm_.weight,
-                                  .rstd = saved_.rstd,
-                                  .dresidual = dx,
-                                  .dx = dx,
-                                  .dweight = norm_.gradient});
+  // Products of weight gradients, which nobody waits for, run while the stream's gradient is exchanged.
+  const TensorView dz = pass.rows.real(dx), du = pass.rows.real(scratch_.du);
+  ffn_.backward(pass, dz, du);
+  ffn_norm_.backward(
+      pass, scratch_.du, dx, true, [&] { ffn_.down_gradient(pass, dz); },
+      [&] { ffn_.in_gradient(pass, pass.rows.real(ffn_norm_.u())); });
+  mixer_->backward(pass, dz, du);
+  norm_.backward(
+      pass, scratch_.du, dx, true, [&] { mixer_->leave_gradient(pass, dz); },
+      [&] { mixer_->enter_gradient(pass, pass.rows.real(norm_.u())); });
 }
 
 }  // namespace retain

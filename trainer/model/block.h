@@ -1,20 +1,18 @@
 // One pre-norm block on the residual stream (kernels/README.md#block):
-//   x  = stream + branch          (the branch is what the block before left to be added; none for the first)
+//   x  = stream + branch          (the branch is what the block before left to be added)
 //   x' = x + Mixer(RMSNorm(x; w1))
 //   stream, branch = x', FFN(RMSNorm(x'; w2))
-// Adding the branch is part of the next norm, which reads the stream anyway.
+// Between the mixing of one block and that of the next every row goes its own way: these are stages that chunks of rows
+// pass through (parallel/sequence_parallel.h).
 #pragma once
+
+#include <vector>
 
 #include "trainer/model/feed_forward.h"
 #include "trainer/model/mixer.h"
+#include "trainer/model/stream_norm.h"
 
 namespace retain {
-
-/// The residual stream between two blocks, [n,d]: the sum of both.
-struct Residual {
-  TensorView stream;
-  TensorView branch;  ///< may be absent
-};
 
 class Block {
  public:
@@ -27,8 +25,14 @@ class Block {
   /// stays in that from one to the next.
   void take_memory(Arena& own, Arena& shared, const Dimensions& dims, Residency residency);
 
-  Residual forward(const Pass& pass, const Residual& in) const;
-  /// dx [n,d]: the gradient of the block's output in, of its input out.
+  // The forward in this order; the pass outlives the stages.
+  std::vector<RowStage> before_mixing(const Pass& pass, const Residual& in) const;
+  void mix(const Pass& pass) const { mixer_->mix(pass, norm_.u()); }
+  std::vector<RowStage> after_mixing(const Pass& pass) const;
+  /// What the stages leave.
+  Residual out() const { return {.stream = ffn_norm_.x(), .branch = scratch_.branch}; }
+
+  /// dx [padded_rows,d], gathered: the gradient of the block's output in, of its input out.
   void backward(const Pass& pass, const TensorView& dx) const;
 
  private:
@@ -36,23 +40,19 @@ class Block {
   void take_scratch(Arena& arena, const Dimensions& dims, Residency residency);
   /// Fills what the backward needs of the forward and was not kept.
   void repeat(Pass pass) const;
-  /// x = the sum of the residual where it has a branch, u = the norm; and the same before the FFN.
-  void norm(const Pass& pass, const Residual& in) const;
-  void ffn_norm(const Pass& pass, const Residual& in) const;
+  void repeat_elementwise(const Pass& pass) const;
+  void repeat_forward(const Pass& pass) const;
+  RowStage enter(const Pass& pass) const;
+  std::vector<RowStage> leave(const Pass& pass) const;
 
-  struct Saved {
-    TensorView x, u, x_mid, u_mid;  ///< compute [n,d]: the stream and its norm before the mixer and before the FFN
-    TensorView rstd, rstd_mid;      ///< accumulate [n]
-  };
   struct Scratch {
-    TensorView branch;  ///< compute [n,d]: what the mixer and the FFN leave to be added
-    TensorView du;      ///< compute [n,d]
+    TensorView branch;  ///< compute [padded_rows,d]: what the mixer and the FFN leave to be added
+    TensorView du;      ///< compute [padded_rows,d]
   };
 
   std::unique_ptr<Mixer> mixer_;
-  Parameter norm_, ffn_norm_;
+  StreamNorm norm_, ffn_norm_;
   FeedForward ffn_;
-  Saved saved_;
   Scratch scratch_;
 };
 

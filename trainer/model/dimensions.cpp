@@ -19,10 +19,11 @@ constexpr int64_t kLogitsRowsMultiple = 128;
 }  // namespace
 
 Dimensions::Dimensions(const ModelConfig& model_in, const BatchShape& batch_in, DType compute_in, int tp_rank,
-                       int tp_size, int64_t wanted_chunk, Device device)
+                       int tp_size_in, int64_t wanted_chunk, Device device)
     : model(model_in),
       batch(batch_in),
       compute(compute_in),
+      tp_size(tp_size_in),
       key_dim(model_in.key_dim()),
       value_dim(model_in.value_dim()) {
   const Range head_range = even_shard(model.heads, tp_rank, tp_size);

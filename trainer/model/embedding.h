@@ -1,6 +1,8 @@
 // Token embedding with the vocabulary cut over tp, its scale, and the optional norm (kernels/README.md#embedding).
 #pragma once
 
+#include <vector>
+
 #include "trainer/model/declarations.h"
 #include "trainer/model/pass.h"
 
@@ -15,16 +17,18 @@ class Embedding {
 
   void take_saved(Arena& arena, const Dimensions& dims);
 
-  /// x [n,d]
-  void forward(const Pass& pass, const TensorView& x) const;
-  /// From dx [n,d], which is changed when there is a norm; gradients are added to.
+  /// x [padded_rows,d], of which own rows are the sum over the ranks. The pass outlives the stages.
+  std::vector<RowStage> forward(const Pass& pass, const TensorView& x) const;
+  /// From dx [padded_rows,d], gathered, which is changed when there is a norm; gradients are added to.
   void backward(const Pass& pass, const TensorView& dx) const;
 
  private:
   struct Saved {
-    TensorView x;     ///< compute [n,d]: before the norm
-    TensorView rstd;  ///< accumulate [n]
+    TensorView x;     ///< compute [padded_rows,d]: before the norm
+    TensorView rstd;  ///< accumulate [own_rows]
   };
+
+  void norm_backward(const Pass& pass, const TensorView& dx) const;
 
   bool normed_;
   Parameter table_, norm_;

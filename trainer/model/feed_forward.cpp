@@ -33,26 +33,23 @@ void FeedForward::take_scratch(Arena& arena, const Dimensions& dims, Residency r
                 .h = arena.take(dims.compute, {dims.rows(), dims.ffn_size})};
 }
 
-void FeedForward::forward(const Pass& pass, const TensorView& u, const TensorView& f) const {
-  hidden(pass, u);
-  linear(pass.backend, saved_.h, down_.weight, f);
-  pass.tp.all_reduce(f);
+void FeedForward::forward(const Pass& pass, const TensorView& u, const TensorView& f, int64_t chunk) const {
+  hidden(pass, u, chunk);
+  linear(pass.backend, pass.rows.real(saved_.h, chunk), down_.weight, pass.rows.real(f, chunk));
 }
 
-void FeedForward::hidden(const Pass& pass, const TensorView& u) const {
-  linear(pass.backend, u, in_.weight, saved_.ab);
-  repeat_elementwise(pass);
+void FeedForward::hidden(const Pass& pass, const TensorView& u, int64_t chunk) const {
+  const TensorView ab = pass.rows.real(saved_.ab, chunk);
+  linear(pass.backend, pass.rows.real(u, chunk), in_.weight, ab);
+  activate(pass, ab, pass.rows.real(saved_.h, chunk));
 }
 
-void FeedForward::repeat_elementwise(const Pass& pass) const {
-  pass.backend.ffn_activation({.kind = pass.dims.model.ffn,
-                               .a = activated(saved_.ab, pass.dims),
-                               .b = linear_branch(saved_.ab, pass.dims),
-                               .h = saved_.h});
+void FeedForward::activate(const Pass& pass, const TensorView& ab, const TensorView& h) {
+  pass.backend.ffn_activation(
+      {.kind = pass.dims.model.ffn, .a = activated(ab, pass.dims), .b = linear_branch(ab, pass.dims), .h = h});
 }
 
-void FeedForward::backward(const Pass& pass, const TensorView& df, const TensorView& u, const TensorView& du) const {
-  linear_weight_gradient(pass.backend, df, saved_.h, down_.gradient, pass.gradients);
+void FeedForward::backward(const Pass& pass, const TensorView& df, const TensorView& du) const {
   linear_input_gradient(pass.backend, df, down_.weight, gradients_.h);
   pass.backend.ffn_activation_backward({.kind = pass.dims.model.ffn,
                                         .dh = gradients_.h,
@@ -60,9 +57,15 @@ void FeedForward::backward(const Pass& pass, const TensorView& df, const TensorV
                                         .b = linear_branch(saved_.ab, pass.dims),
                                         .da = activated(gradients_.ab, pass.dims),
                                         .db = linear_branch(gradients_.ab, pass.dims)});
-  linear_weight_gradient(pass.backend, gradients_.ab, u, in_.gradient, pass.gradients);
   linear_input_gradient(pass.backend, gradients_.ab, in_.weight, du);
-  pass.tp.all_reduce(du);
+}
+
+void FeedForward::down_gradient(const Pass& pass, const TensorView& df) const {
+  linear_weight_gradient(pass.backend, df, saved_.h, down_.gradient, pass.gradients);
+}
+
+void FeedForward::in_gradient(const Pass& pass, const TensorView& u) const {
+  linear_weight_gradient(pass.backend, gradients_.ab, u, in_.gradient, pass.gradients);
 }
 
 }  // namespace retain

@@ -12,11 +12,11 @@ LossHead::LossHead(const Declarations& declare, const ModelConfig& model)
                                    : declare.matrix("lm_head.weight", TpCut::kVocabulary, model.vocab_size,
                                                     model.hidden_size, model.init_std)) {}
 
-void LossHead::take_scratch(Arena& arena, const Dimensions& dims, int tp_size) {
+void LossHead::take_scratch(Arena& arena, const Dimensions& dims) {
   scratch_.logits = arena.take(dims.compute, {dims.logits_rows, dims.vocab_rows});
-  if (tp_size > 1) {
+  if (dims.tp_size > 1) {
     scratch_.statistics = arena.take(dims.accumulate(), {dims.logits_rows, 3});
-    scratch_.gathered = arena.take(dims.accumulate(), {tp_size, dims.logits_rows, 3});
+    scratch_.gathered = arena.take(dims.accumulate(), {dims.tp_size, dims.logits_rows, 3});
   }
 }
 
@@ -33,7 +33,6 @@ void LossHead::forward(const Pass& pass, const TensorView& x, const TensorView& 
 void LossHead::forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
                                 const TensorView& dx) const {
   rows(pass, x, loss, scale, dx);
-  pass.tp.all_reduce(dx);
 }
 
 void LossHead::rows(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,

@@ -12,12 +12,12 @@ class LossHead {
  public:
   LossHead(const Declarations& declare, const ModelConfig& model);
 
-  void take_scratch(Arena& arena, const Dimensions& dims, int tp_size);
+  void take_scratch(Arena& arena, const Dimensions& dims);
 
   /// loss [n] (accumulate) of each token, 0 where its target is ignored, from the normed stream x [n,d].
   void forward(const Pass& pass, const TensorView& x, const TensorView& loss) const;
-  /// The same, and dx [n,d] = scale × the gradient of the sum of the losses; the head's gradient as pass.gradients
-  /// says.
+  /// The same, and dx [n,d] = this rank's terms of scale × the gradient of the sum of the losses; the head's gradient
+  /// as pass.gradients says.
   void forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
                         const TensorView& dx) const;
   /// Logits of this rank's columns for up to logits_rows rows of x, which the next call overwrites.

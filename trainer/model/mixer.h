@@ -26,12 +26,24 @@ class Mixer {
   /// Memory of what a sequence leaves to the tokens that continue it (see CarriedStates).
   virtual TensorView take_state(Arena& arena, const Dimensions& dims) const = 0;
 
-  /// z [n,d] from u [n,d], summed over tp.
-  virtual void forward(const Pass& pass, const TensorView& u, const TensorView& z) const = 0;
+  // The forward: of each chunk of rows what comes before the mixing, then the mixing, then of each chunk the rest.
+
+  /// From u [padded_rows,d].
+  virtual void enter(const Pass& pass, const TensorView& u, int64_t chunk) const = 0;
+  /// Of all rows; u is still there for what enter() left to do under an exchange.
+  virtual void mix(const Pass& pass, const TensorView& u) const = 0;
+  /// z [padded_rows,d]: this rank's terms of the output.
+  virtual void leave(const Pass& pass, const TensorView& z, int64_t chunk) const = 0;
   /// What the forward took from ActivationMemory::elementwise(), again from the rest.
   virtual void repeat_elementwise(const Pass& pass) const = 0;
-  /// du [n,d] from dz [n,d] and the forward's u; parameter gradients as pass.gradients says.
-  virtual void backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const = 0;
+
+  // The backward: what others wait for first. Parameter gradients as pass.gradients says.
+
+  /// du [n,d], this rank's terms, from dz [n,d].
+  virtual void backward(const Pass& pass, const TensorView& dz, const TensorView& du) const = 0;
+  /// Then the gradients of the matrices of leave(), and of enter() from the forward's u [n,d].
+  virtual void leave_gradient(const Pass& pass, const TensorView& dz) const = 0;
+  virtual void enter_gradient(const Pass& pass, const TensorView& u) const = 0;
 };
 
 /// The mixer of a layer. `declare` names from "layers.N." on; the tables outlive the mixer.

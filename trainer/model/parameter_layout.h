@@ -1,11 +1,11 @@
 // What the layers of a model declare (declarations.h), and what follows from it by pure functions: which part of which
 // tensor a rank holds, where it lies in the flat buffers, and what a token costs.
 //
-// Flat order: [matrices, all cut over tp][norm weights, equal on all tp ranks][group norm weights, equal on all tp
-// ranks, whose gradients are partial sums]. So "decayed", "cut over tp" and "to be summed over tp" are each one flat
-// range. The matrices lie part by part of the model from its end to its beginning, in the order in which backward has
-// completed their gradients: what backward has done is everything before one flat offset, and what the next forward
-// needs is everything from one on.
+// Flat order: [matrices, all cut over tp][norm weights][group norm weights]. Norms are equal on all tp ranks, and each
+// rank's gradient of them, of its rows or its heads, is a partial sum. So "decayed", "cut over tp" and "to be summed
+// over tp" are each one flat range. The matrices lie part by part of the model from its end to its beginning, in the
+// order in which backward has completed their gradients: what backward has done is everything before one flat offset,
+// and what the next forward needs is everything from one on.
 #pragma once
 
 #include <string>
@@ -19,8 +19,8 @@ namespace retain {
 enum class ParameterUse : uint8_t {
   kLookUp,     ///< a matrix of which rows are read
   kProduct,    ///< a matrix of products: 6 FLOPs an element and trained token
-  kNorm,       ///< a norm's weight, equal on all tp ranks
-  kGroupNorm,  ///< likewise, but the gradient on each tp rank is a partial sum
+  kNorm,       ///< a norm's weight, equal on all tp ranks; the gradient on each of them is a partial sum
+  kGroupNorm,  ///< likewise, of the norm of heads
 };
 
 /// How a matrix [rows, columns] is cut over tp. The rows of a vocabulary need not divide: they are padded.

@@ -6,6 +6,7 @@
 
 #include "kernels/backend.h"
 #include "parallel/context_parallel.h"
+#include "parallel/sequence_parallel.h"
 #include "parallel/tensor_parallel.h"
 #include "trainer/model/batch.h"
 #include "trainer/model/dimensions.h"
@@ -25,6 +26,7 @@ using CarriedStates = std::vector<LayerStates>;  // one a layer
 struct Pass {
   Backend& backend;
   TensorParallel& tp;
+  const SequenceParallel& rows;  ///< of what the ranks of tp exchange
   ContextParallel& cp;
   const Dimensions& dims;
   const DeviceBatch& batch;

@@ -95,22 +95,34 @@ void RetentionLayer::rotate(const Pass& pass, const TensorView& x, bool inverse,
                        .fold_sign = fold_sign});
 }
 
-void RetentionLayer::project(const Pass& pass, const TensorView& u, int64_t begin, int64_t end) const {
-  linear(pass.backend, u, qkvg_.weight.slice(0, begin, end - begin), saved_.qkvg.slice(1, begin, end - begin));
+void RetentionLayer::project(const Pass& pass, const TensorView& u, int64_t chunk, Range columns) const {
+  linear(pass.backend, pass.rows.real(u, chunk), qkvg_.weight.slice(0, columns.begin, columns.size()),
+         pass.rows.real(saved_.qkvg, chunk).slice(1, columns.begin, columns.size()));
 }
 
-void RetentionLayer::forward(const Pass& pass, const TensorView& u, const TensorView& z) const {
+// What the ranks of cp wait for comes before the gate.
+int64_t RetentionLayer::early_columns(const Pass& pass) const {
+  const int64_t all = pass.dims.qkvg_columns();
+  return pass.cp.size() > 1 ? all - pass.dims.values() : all;
+}
+
+void RetentionLayer::enter(const Pass& pass, const TensorView& u, int64_t chunk) const {
+  project(pass, u, chunk, {0, early_columns(pass)});
+}
+
+void RetentionLayer::mix(const Pass& pass, const TensorView& u) const {
   const Dimensions& dims = pass.dims;
   const HeadViews heads(saved_.qkvg, dims);
+  const bool cut = pass.cp.size() > 1;
+
   // What other ranks need of this one's part leaves as early as it can and arrives under the gate's product. The
   // rotation of q comes first: a collective starts between its short blocks, where a product might hold it up.
-  const bool cut = pass.cp.size() > 1;
-  const int64_t all = dims.qkvg_columns(), early = cut ? all - dims.values() : all;
-  project(pass, u, 0, early);
   rotate(pass, heads.k, false, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
   SegmentExchange exchange = begin_states(pass);
   rotate(pass, heads.q, false, 1.0, +1);
-  if (early < all) project(pass, u, early, all);
+  for (int64_t chunk = 0; cut && chunk < pass.rows.chunks(); ++chunk) {
+    project(pass, u, chunk, {early_columns(pass), dims.qkvg_columns()});
+  }
 
   const TensorView chunks = chunk_states(pass);
   pass.backend.retention({.context = retention_context(pass),
@@ -123,8 +135,10 @@ void RetentionLayer::forward(const Pass& pass, const TensorView& u, const Tensor
                           .states = chunks,
                           .states_given = cut && chunks});
   gate(pass);
-  linear(pass.backend, saved_.y, o_.weight, z);
-  pass.tp.all_reduce(z);
+}
+
+void RetentionLayer::leave(const Pass& pass, const TensorView& z, int64_t chunk) const {
+  linear(pass.backend, pass.rows.real(saved_.y, chunk), o_.weight, pass.rows.real(z, chunk));
 }
 
 TensorView RetentionLayer::chunk_states(const Pass& pass) const {
@@ -188,7 +202,7 @@ void RetentionLayer::gate(const Pass& pass) const {
        .eps = dims.model.norm_eps});
 }
 
-void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const {
+void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const TensorView& du) const {
   const Dimensions& dims = pass.dims;
   const HeadViews heads(saved_.qkvg, dims);
   const HeadViews gradients(scratch_.dqkvg, dims);
@@ -209,7 +223,7 @@ void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const Tens
 
   // Likewise, under the product of a weight's gradient.
   SegmentExchange exchange = begin_gradients(pass, heads.q, dout);
-  linear_weight_gradient(pass.backend, dz, saved_.y, o_.gradient, pass.gradients);
+  if (pass.cp.size() > 1) output_gradient(pass, dz);
   pass.backend.retention_backward({.context = retention_context(pass),
                                    .q = heads.q,
                                    .k = heads.k,
@@ -226,9 +240,19 @@ void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const Tens
 
   rotate(pass, gradients.k, true, 1.0 / std::sqrt(static_cast<double>(dims.key_dim)), -1);
   rotate(pass, gradients.q, true, 1.0, +1);
-  linear_weight_gradient(pass.backend, scratch_.dqkvg, u, qkvg_.gradient, pass.gradients);
   linear_input_gradient(pass.backend, scratch_.dqkvg, qkvg_.weight, du);
-  pass.tp.all_reduce(du);
+}
+
+void RetentionLayer::leave_gradient(const Pass& pass, const TensorView& dz) const {
+  if (pass.cp.size() == 1) output_gradient(pass, dz);  // else it was taken under an exchange
+}
+
+void RetentionLayer::output_gradient(const Pass& pass, const TensorView& dz) const {
+  linear_weight_gradient(pass.backend, dz, saved_.y, o_.gradient, pass.gradients);
+}
+
+void RetentionLayer::enter_gradient(const Pass& pass, const TensorView& u) const {
+  linear_weight_gradient(pass.backend, scratch_.dqkvg, u, qkvg_.gradient, pass.gradients);
 }
 
 }  // namespace retain

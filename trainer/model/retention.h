@@ -18,9 +18,13 @@ class RetentionLayer : public Mixer {
   /// accumulate [B,H,K,V]
   TensorView take_state(Arena& arena, const Dimensions& dims) const override;
 
-  void forward(const Pass& pass, const TensorView& u, const TensorView& z) const override;
+  void enter(const Pass& pass, const TensorView& u, int64_t chunk) const override;
+  void mix(const Pass& pass, const TensorView& u) const override;
+  void leave(const Pass& pass, const TensorView& z, int64_t chunk) const override;
   void repeat_elementwise(const Pass& pass) const override;
-  void backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const override;
+  void backward(const Pass& pass, const TensorView& dz, const TensorView& du) const override;
+  void leave_gradient(const Pass& pass, const TensorView& dz) const override;
+  void enter_gradient(const Pass& pass, const TensorView& u) const override;
 
  private:
   // compute unless said
@@ -40,8 +44,10 @@ class RetentionLayer : public Mixer {
   };
   static TensorView take_chunk_states(Arena& arena, const Dimensions& dims);
   RetentionContext retention_context(const Pass& pass) const;
-  /// Columns [begin, end) of qkvg.
-  void project(const Pass& pass, const TensorView& u, int64_t begin, int64_t end) const;
+  /// These columns of qkvg, of one chunk of rows.
+  void project(const Pass& pass, const TensorView& u, int64_t chunk, Range columns) const;
+  int64_t early_columns(const Pass& pass) const;
+  void output_gradient(const Pass& pass, const TensorView& dz) const;
   void gate(const Pass& pass) const;
   /// What the form keeps of the states of the chunks.
   TensorView chunk_states(const Pass& pass) const;

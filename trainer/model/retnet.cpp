@@ -18,11 +18,11 @@ std::vector<Block> make_blocks(const Declarations& declare, const ModelConfig& m
 RetNet::Layers::Layers(const Declarations& declare, const ModelConfig& model)
     : embedding(declare.in_part(0), model),
       blocks(make_blocks(declare, model, tables)),
-      final_norm(declare.in_part(1 + model.layers).norm("final_norm.weight", model.hidden_size)),
+      final_norm(declare.in_part(1 + model.layers), "final_norm.weight", model),
       head(declare.in_part(1 + model.layers), model) {}
 
-void RetNet::Layers::take_memory(Arena& own, Arena& shared, const Dimensions& dims, int tp_size, Residency residency) {
-  const auto take = [&] { return own.take(dims.compute, {dims.rows(), dims.model.hidden_size}); };
+void RetNet::Layers::take_memory(Arena& own, Arena& shared, const Dimensions& dims, Residency residency) {
+  const auto take = [&] { return own.take(dims.compute, {dims.padded_rows(), dims.model.hidden_size}); };
   tables.take(own, dims);
   states.take(own, dims, blocks, residency);
   embedding.take_saved(own, dims);
@@ -33,19 +33,17 @@ void RetNet::Layers::take_memory(Arena& own, Arena& shared, const Dimensions& di
     block.take_memory(own, part, dims, residency);
     if (part.used_bytes() > shared.used_bytes()) shared = part;
   }
-  x_final = take();
-  y_final = take();
-  rstd_final = own.take(dims.accumulate(), {dims.rows()});
+  final_norm.take_memory(own, own, own, dims);
   loss = own.take(dims.accumulate(), {dims.rows()});
   if (residency == Residency::kTraining) dx = take();
-  head.take_scratch(own, dims, tp_size);
+  head.take_scratch(own, dims);
 }
 
-RetNet::MemoryPlan RetNet::plan(const Dimensions& dims, int tp_size, Residency residency) {
+RetNet::MemoryPlan RetNet::plan(const Dimensions& dims, Residency residency) {
   DeclaredModel declared;
   Layers layers(Declarations(declared), dims.model);
   Arena own, shared;
-  layers.take_memory(own, shared, dims, tp_size, residency);
+  layers.take_memory(own, shared, dims, residency);
   return {.own_bytes = own.used_bytes(), .shared_bytes = shared.used_bytes()};
 }
 
@@ -62,12 +60,13 @@ RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const 
       cp_(cp),
       parameters_(parameters),
       dims_(dims),
-      own_(backend, plan(dims, tp.size(), residency).own_bytes),
-      shared_(backend, plan(dims, tp.size(), residency).shared_bytes),
+      rows_(backend, tp, dims.rows(), dims.tp_chunks),
+      own_(backend, plan(dims, residency).own_bytes),
+      shared_(backend, plan(dims, residency).shared_bytes),
       layers_(Declarations(declared_, parameters, residency), dims.model) {
   backend_.reserve_workspace(dims_.workspace(parameters.layout().flat_elements));
   Arena own(own_), shared(shared_);
-  layers_.take_memory(own, shared, dims_, tp_.size(), residency);
+  layers_.take_memory(own, shared, dims_, residency);
   layers_.tables.write(backend_, cp_.rank() * dims_.batch.tokens);
   if (residency == Residency::kInference) return;
 
@@ -78,7 +77,7 @@ RetNet::RetNet(Backend& backend, TensorParallel& tp, ContextParallel& cp, const 
 }
 
 Pass RetNet::pass(const DeviceBatch& batch, RetentionForm form) const {
-  return {.backend = backend_, .tp = tp_, .cp = cp_, .dims = dims_, .batch = batch, .form = form};
+  return {.backend = backend_, .tp = tp_, .rows = rows_, .cp = cp_, .dims = dims_, .batch = batch, .form = form};
 }
 
 TensorView RetNet::forward(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states) {
@@ -99,30 +98,30 @@ TensorView RetNet::repeat_forward(const DeviceBatch& batch) {
 TensorView RetNet::run_forward(const Pass& pass) {
   if (dims_.batch.segment_count > 1) set_position_offset(pass.batch.position_offset);
   parameters_.await_weights(part(0).begin);
-  layers_.embedding.forward(pass, layers_.x0);
-  Residual x{.stream = layers_.x0, .branch = {}};
+  Residual x{.stream = {}, .branch = layers_.x0};
+  std::vector<RowStage> stages = layers_.embedding.forward(pass, layers_.x0);
   for (size_t i = 0; i < layers_.blocks.size(); ++i) {
+    const Block& block = layers_.blocks[i];
     parameters_.await_weights(part(1 + i).begin);
-    x = layers_.blocks[i].forward(pass, x);
+    for (const RowStage& stage : block.before_mixing(pass, x)) stages.push_back(stage);
+    rows_.run(stages);
+    block.mix(pass);
+    stages = block.after_mixing(pass);
+    x = block.out();
   }
-  backend_.rms_norm({.x = x.stream,
-                     .residual = x.branch,
-                     .weight = layers_.final_norm.weight,
-                     .sum = layers_.x_final,
-                     .y = layers_.y_final,
-                     .rstd = layers_.rstd_final,
-                     .eps = dims_.model.norm_eps});
+  stages.push_back([&](int64_t chunk) { return layers_.final_norm.forward(pass, x, chunk); });
+  rows_.run(stages);
   parameters_.await_weights(0);  // the head's
-  return layers_.y_final;
+  return normed();
 }
 
 TensorView RetNet::loss(const DeviceBatch& batch) {
-  layers_.head.forward(pass(batch, RetentionForm::kChunkwise), layers_.y_final, layers_.loss);
+  layers_.head.forward(pass(batch, RetentionForm::kChunkwise), normed(), layers_.loss);
   return layers_.loss;
 }
 
 TensorView RetNet::logits(const DeviceBatch& batch, int64_t begin, int64_t count) {
-  return layers_.head.logits(pass(batch, RetentionForm::kChunkwise), layers_.y_final.slice(0, begin, count));
+  return layers_.head.logits(pass(batch, RetentionForm::kChunkwise), normed().slice(0, begin, count));
 }
 
 TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, GradientWrite gradients,
@@ -138,14 +137,9 @@ TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, Gra
     for (const TensorView& summed : summed_gradients_) backend_.fill(summed, 0);
   }
   const TensorView& dx = layers_.dx;
-  layers_.head.forward_backward(pass, layers_.y_final, layers_.loss, scale, dx);
+  layers_.head.forward_backward(pass, normed(), layers_.loss, scale, rows_.real(dx));
   report(part(1 + layers_.blocks.size()).end);
-  backend_.rms_norm_backward({.dy = dx,
-                              .x = layers_.x_final,
-                              .weight = layers_.final_norm.weight,
-                              .rstd = layers_.rstd_final,
-                              .dx = dx,
-                              .dweight = layers_.final_norm.gradient});
+  layers_.final_norm.backward(pass, dx, dx, false);
   for (size_t i = layers_.blocks.size(); i-- > 0;) {
     layers_.blocks[i].backward(pass, dx);
     report(part(1 + i).end);

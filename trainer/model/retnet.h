@@ -17,8 +17,8 @@ class RetNet {
   /// What the layers of a model declare.
   static DeclaredModel declare(const ModelConfig& model);
   /// Bytes of the activations, by the code that takes them.
-  static int64_t memory_bytes(const Dimensions& dims, int tp_size, Residency residency) {
-    const MemoryPlan memory = plan(dims, tp_size, residency);
+  static int64_t memory_bytes(const Dimensions& dims, Residency residency) {
+    const MemoryPlan memory = plan(dims, residency);
     return memory.own_bytes + memory.shared_bytes;
   }
 
@@ -29,6 +29,10 @@ class RetNet {
   const Dimensions& dims() const { return dims_; }
   /// Writes the rotation table for a segment that begins at this position (the constructor writes it for the cp rank).
   void set_position_offset(int64_t offset) { layers_.tables.set_position_offset(backend_, offset); }
+  /// Chunks of rows that the ranks of tp exchange, of which the sizes were given one (dims.tp_chunks): of the next
+  /// forward, the same on all ranks of tp.
+  void set_tp_chunks(int64_t chunks) { rows_.set_chunks(chunks); }
+  int64_t tp_chunks() const { return rows_.chunks(); }
   /// Memory of what a layer remembers of a sequence.
   TensorView take_state(Arena& arena, int64_t layer) const {
     return layers_.blocks[static_cast<size_t>(layer)].mixer().take_state(arena, dims_);
@@ -60,35 +64,35 @@ class RetNet {
     RetentionTables tables;
     Embedding embedding;
     std::vector<Block> blocks;
-    Parameter final_norm;
+    StreamNorm final_norm;
     LossHead head;
     SequenceStates states;
-    TensorView x0;                ///< compute [n,d]: the embedded tokens
-    TensorView x_final, y_final;  ///< compute [n,d]: the stream at the end and its norm
-    TensorView rstd_final;        ///< accumulate [n]
-    TensorView dx;                ///< compute [n,d]: gradient of the stream; training only
-    TensorView loss;              ///< accumulate [n]: of each token
+    TensorView x0;    ///< compute [padded_rows,d]: the embedded tokens
+    TensorView dx;    ///< compute [padded_rows,d]: gradient of the stream; training only
+    TensorView loss;  ///< accumulate [n]: of each token
 
     Layers(const Declarations& declare, const ModelConfig& model);
     Layers(const Layers&) = delete;
     Layers& operator=(const Layers&) = delete;
     /// `shared`: by the blocks, one after the other.
-    void take_memory(Arena& own, Arena& shared, const Dimensions& dims, int tp_size, Residency residency);
+    void take_memory(Arena& own, Arena& shared, const Dimensions& dims, Residency residency);
   };
   struct MemoryPlan {
     int64_t own_bytes = 0, shared_bytes = 0;
   };
-  static MemoryPlan plan(const Dimensions& dims, int tp_size, Residency residency);
+  static MemoryPlan plan(const Dimensions& dims, Residency residency);
 
   Pass pass(const DeviceBatch& batch, RetentionForm form) const;
   TensorView run_forward(const Pass& pass);
   Range part(size_t i) const { return parameters_.layout().parts[i]; }
+  TensorView normed() const { return rows_.real(layers_.final_norm.u()); }
 
   Backend& backend_;
   TensorParallel& tp_;
   ContextParallel& cp_;
   const ParameterStore& parameters_;
   Dimensions dims_;
+  SequenceParallel rows_;
   Buffer own_, shared_;
   DeclaredModel declared_;
   Layers layers_;

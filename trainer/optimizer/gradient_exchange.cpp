@@ -138,7 +138,9 @@ void GradientExchange::finish(double max_norm, const TensorView& sums, const Ten
 }
 
 void GradientExchange::sum_partial(Range bucket) {
-  for (const SharePiece& piece : reducer_.updated().within(common(bucket, parameters_.layout().group_norms))) {
+  const ParameterLayout& layout = parameters_.layout();
+  const Range norms{layout.norms.begin, layout.flat_elements};
+  for (const SharePiece& piece : reducer_.updated().within(common(bucket, norms))) {
     mesh_.tp().all_reduce(parameters_.gradient(piece), ReduceOp::kSum).wait();
   }
 }

@@ -57,7 +57,7 @@ class GradientExchange {
   /// Keeps this replica's part of a sum that came back rounded.
   void take_over(size_t bucket);
   static std::vector<TensorView> take_rounded(Arena& arena, const ParameterLayout& layout);
-  /// Of a bucket that was reduced: completes the gradients of head norms, and adds the squares of this rank's part.
+  /// Of a bucket that was reduced: completes the gradients of norms, and adds the squares of this rank's part.
   void sum_partial(Range bucket);
   void add_squares(Range bucket, const TensorView& sum);
 

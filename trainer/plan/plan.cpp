@@ -40,6 +40,7 @@ Dimensions dimensions(const Config& config, const MeshShape& mesh, int tp_rank, 
   Dimensions dims(config.model, shape, target.compute, tp_rank, mesh.tp, config.train.chunk,
                   target.device == DeviceKind::kCuda ? Device::kCuda : Device::kCpu);
   dims.recompute = config.train.recompute;
+  dims.tp_chunks = std::max<int64_t>(1, config.parallel.tp_chunks);
   return dims;
 }
 
@@ -127,6 +128,21 @@ Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_r
 
 namespace {
 
+// Rows of the stream that one rank puts into collectives over tp in a forward: the two parts of a layer each gather
+// their input and reduce their output, the embedding's output is reduced, and the head's input gathered.
+int64_t tp_forward_rows(const Dimensions& dims) {
+  return (2 * dims.model.layers + 1) * (dims.own_rows() + dims.padded_rows());
+}
+
+// … in a forward and a backward, which gathers the gradients of the outputs and reduces those of the inputs, and in
+// what this repeats.
+int64_t tp_rows(const Dimensions& dims) {
+  const bool full = dims.recompute == Recompute::kFull, repeats = full || dims.recompute == Recompute::kSelective;
+  const int64_t layers = dims.model.layers;
+  const int64_t gathers = (repeats ? 2 * layers : 0) + (dims.model.embedding_norm ? 1 : 0);
+  return 2 * tp_forward_rows(dims) + gathers * dims.own_rows() + (full ? layers : 0) * dims.padded_rows();
+}
+
 // Bytes that one rank puts into collectives in one step.
 std::vector<PlanPart> exchanges(const RunPlan& plan, const Config& config, const Dimensions& dims,
                                 const ParameterLayout& layout, const ReplicaShare& updated) {
@@ -135,12 +151,8 @@ std::vector<PlanPart> exchanges(const RunPlan& plan, const Config& config, const
   const int64_t layers = config.model.layers, segments = dims.batch.segment_count;
   const int64_t micro_batches = plan.dealing.rounds(), passes = micro_batches * segments;
   if (plan.mesh.tp > 1) {
-    // Two all-reduces a layer in each direction, the embedding's, and that of the head's input gradient; again the
-    // mixers', or the forward of all segments but the last.
-    const int64_t again =
-        dims.recompute == Recompute::kFull ? passes * layers : (passes - micro_batches) * (2 * layers + 1);
-    const int64_t stream_bytes = dims.rows() * config.model.hidden_size * narrow;
-    exchanged.push_back({"tp activations", (passes * (4 * layers + 2) + again) * stream_bytes});
+    const int64_t rows = passes * tp_rows(dims) + (passes - micro_batches) * tp_forward_rows(dims);
+    exchanged.push_back({"tp activations", rows * config.model.hidden_size * narrow});
   }
   if (plan.mesh.cp > 1) {
     const int64_t state = dims.batch.sequences * dims.heads * dims.key_dim * dims.value_dim * wide;
@@ -183,7 +195,7 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
       {"gradients", store.gradients_bytes},
       {"master weights", store.master_bytes},
       {"optimizer moments", store.moments_bytes},
-      {"activations", RetNet::memory_bytes(dims, plan.mesh.tp, Residency::kTraining)},
+      {"activations", RetNet::memory_bytes(dims, Residency::kTraining)},
       {"batch", Trainer::step_memory_bytes(dims.batch, plan.dealing.rounds())},
       {"workspace", target.device == DeviceKind::kCuda ? cuda_workspace_bytes(workspace)
                                                        : cpu_workspace_bytes(workspace, target.threads)},

@@ -5,7 +5,11 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <limits>
+#include <string>
+
+#include "trainer/tp_chunks.h"
 
 namespace retain {
 
@@ -22,7 +26,11 @@ constexpr std::chrono::seconds kPatienceWithReports{10};
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 constexpr int64_t kTuningLimitBytes = int64_t{16} << 20;
+
 bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
+
+// What was measured is kept, so that a resume computes the same bits.
+const char* const kTpChunksFile = "ranks/tp_chunks.txt";
 
 std::string tuning_file(int world_rank) { return fmt::format("ranks/tuning-{:05d}.txt", world_rank); }
 
@@ -64,6 +72,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
                                               mesh.shape(), mesh.at(), config.eval.tokens, batch.segment_tokens()));
   }
   load_tuning();
+  choose_tp_chunks();
   if (config.checkpoint.keep == 1)
     log_.warn("checkpoint.keep is 1: a run whose newest checkpoint is damaged has no older one to go back to");
 }
@@ -427,6 +436,27 @@ void TrainingRun::load_tuning() {
   const std::string refusal = tuning_.empty() ? "" : trainer_.backend().set_tuning(tuning_);
   const Outcome known = agree(mesh_.host(), {.ok = refusal.empty(), .message = concat(file, ": ", refusal)});
   if (!known.ok) log_.warn("products are measured anew where what was measured before is of no use: ", known.message);
+}
+
+void TrainingRun::choose_tp_chunks() {
+  if (!measures_tp_chunks(trainer_)) return;
+  // Other sizes, or another device, are measured anew.
+  const Dimensions& dims = trainer_.model().dims();
+  const std::string key =
+      fmt::format("{}, {} rows of {}, {} layers, {}", mesh_.shape().describe(), dims.rows(), dims.model.hidden_size,
+                  dims.model.layers, trainer_.backend().device_description());
+  std::string line;
+  int64_t known = 0;
+  if (mesh_.world_rank() == 0) {
+    std::ifstream in(directory_.file(kTpChunksFile));
+    if (std::getline(in, line) && line == key) in >> known;
+  }
+  known = std::stoll(broadcast_text(mesh_.host(), std::to_string(known), 0));
+  if (known > 0) return trainer_.model().set_tp_chunks(known);
+  const std::string times = measure_tp_chunks(trainer_);
+  const int64_t chunks = trainer_.model().tp_chunks();
+  log_.info("tp exchanges rows in ", chunks, chunks == 1 ? " chunk" : " chunks", " (forward with ", times, ")");
+  if (mesh_.world_rank() == 0) log_.replace(kTpChunksFile, fmt::format("{}\n{}\n", key, chunks));
 }
 
 void TrainingRun::store_tuning() {

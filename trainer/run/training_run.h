@@ -103,6 +103,7 @@ class TrainingRun {
   void settle_save(bool wait, bool needed);
   /// What the backend learned by measuring is kept for each rank, so that a run that goes on computes the same bits.
   void load_tuning();
+  void choose_tp_chunks();
   void store_tuning();
   /// A line of events.jsonl, about `step` if that is not the current one.
   void event(const std::string& kind, const std::map<std::string, std::string>& values,

@@ -49,7 +49,7 @@ Config config_of(const SelftestCase& what, const std::string& directory) {
   if (what.recompute == Recompute::kSegment)
     config.train.segment_tokens = std::max(10 / what.mesh.cp, 1) * what.mesh.cp;
   config.schedule.warmup_steps = 40;
-  config.parallel = {.dp = what.mesh.dp, .cp = what.mesh.cp, .tp = what.mesh.tp, .zero = what.zero};
+  config.parallel = {.dp = what.mesh.dp, .cp = what.mesh.cp, .tp = what.mesh.tp, .tp_chunks = 2, .zero = what.zero};
   return config;
 }
 

@@ -59,7 +59,7 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "eval.every eval.tokens "
       "optimizer.lr optimizer.betas optimizer.eps optimizer.weight_decay optimizer.clip "
       "schedule.kind schedule.warmup schedule.final schedule.decay_fraction "
-      "parallel.dp parallel.cp parallel.tp parallel.zero parallel.gradient_dtype "
+      "parallel.dp parallel.cp parallel.tp parallel.tp_chunks parallel.zero parallel.gradient_dtype "
       "checkpoint.every checkpoint.keep checkpoint.keep_every checkpoint.keep_best checkpoint.async "
       "checkpoint.on_error "
       "log.every device precision ");
@@ -74,15 +74,11 @@ TEST(ConfigSchema, NamesOfOthersAreNoneOfOurs) {
 }
 
 TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
-  const std::vector<const char*> counts = {"model.layers",       "model.heads",
-                                           "model.hidden_size",  "model.ffn_size",
-                                           "model.vocab_size",   "data.seq_len",
-                                           "parallel.dp",        "parallel.cp",
-                                           "parallel.tp",        "train.tokens",
-                                           "train.chunk",        "train.segment_tokens",
-                                           "train.batch_tokens", "train.micro_batch_tokens",
-                                           "checkpoint.keep",    "log.every",
-                                           "eval.tokens"};
+  const std::vector<const char*> counts = {
+      "model.layers",    "model.heads", "model.hidden_size",    "model.ffn_size",     "model.vocab_size",
+      "data.seq_len",    "parallel.dp", "parallel.cp",          "parallel.tp",        "parallel.tp_chunks",
+      "train.tokens",    "train.chunk", "train.segment_tokens", "train.batch_tokens", "train.micro_batch_tokens",
+      "checkpoint.keep", "log.every",   "eval.tokens"};
   const std::vector<const char*> whole = {"run.seed",
                                           "eval.every",
                                           "schedule.warmup",

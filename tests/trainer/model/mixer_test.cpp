@@ -27,24 +27,30 @@ class RunningSum : public Mixer {
   TensorView take_state(Arena& arena, const Dimensions& dims) const override {
     return arena.take(dims.accumulate(), {dims.batch.sequences, dims.model.hidden_size});
   }
-  void forward(const Pass& pass, const TensorView& u, const TensorView& z) const override {
-    const int64_t d = u.shape[1], tokens = pass.dims.batch.tokens;
-    for (int64_t i = 0; i < u.elements(); ++i) {
+  void enter(const Pass& pass, const TensorView& u, int64_t) const override { pass.backend.copy(sum_, u); }
+  void mix(const Pass& pass, const TensorView&) const override {
+    const int64_t d = sum_.shape[1], tokens = pass.dims.batch.tokens;
+    for (int64_t i = 0; i < sum_.elements(); ++i) {
       const double before = i / d % tokens == 0 ? 0 : sum_.as<double>()[i - d];
-      sum_.as<double>()[i] = before + u.as<double>()[i];
+      sum_.as<double>()[i] += before;
     }
+  }
+  void leave(const Pass& pass, const TensorView& z, int64_t) const override {
     linear(pass.backend, sum_, matrix_.weight, z);
   }
   void repeat_elementwise(const Pass&) const override {}
-  void backward(const Pass& pass, const TensorView& dz, const TensorView&, const TensorView& du) const override {
+  void backward(const Pass& pass, const TensorView& dz, const TensorView& du) const override {
     const int64_t d = du.shape[1], tokens = pass.dims.batch.tokens;
-    linear_weight_gradient(pass.backend, dz, sum_, matrix_.gradient, pass.gradients);
     linear_input_gradient(pass.backend, dz, matrix_.weight, dsum_);
     for (int64_t i = du.elements(); i-- > 0;) {
       const double after = i / d % tokens == tokens - 1 ? 0 : du.as<double>()[i + d];
       du.as<double>()[i] = after + dsum_.as<double>()[i];
     }
   }
+  void leave_gradient(const Pass& pass, const TensorView& dz) const override {
+    linear_weight_gradient(pass.backend, dz, sum_, matrix_.gradient, pass.gradients);
+  }
+  void enter_gradient(const Pass&, const TensorView&) const override {}
 
  private:
   static TensorView take(Arena& arena, const Dimensions& dims) {
@@ -67,6 +73,7 @@ TEST(Block, HasTheGradientsOfAMixerThatIsNotRetention) {
   const auto backend = make_cpu_backend(1);
   const auto mesh = make_single_mesh();
   TensorParallel tp(mesh->tp());
+  const SequenceParallel rows(*backend, tp, n, 1);
   ContextParallel cp(mesh->cp());
 
   DeclaredModel declared;
@@ -93,13 +100,21 @@ TEST(Block, HasTheGradientsOfAMixerThatIsNotRetention) {
   take(arena);
 
   const DeviceBatch batch;
-  const Pass pass{
-      .backend = *backend, .tp = tp, .cp = cp, .dims = dims, .batch = batch, .gradients = GradientWrite::kReplace};
+  const Pass pass{.backend = *backend,
+                  .tp = tp,
+                  .rows = rows,
+                  .cp = cp,
+                  .dims = dims,
+                  .batch = batch,
+                  .gradients = GradientWrite::kReplace};
   const auto normal = [](const char* name, int64_t i) { return philox_normal(stream_key(5, name), i); };
   for (int64_t i = 0; i < n * d; ++i) x.as<double>()[i] = normal("x", i);
   // A weighted sum of the output, so that dx begins as the weights.
   const auto loss = [&] {
-    const Residual out = block.forward(pass, {.stream = x, .branch = {}});
+    rows.run(block.before_mixing(pass, {.stream = {}, .branch = x}));
+    block.mix(pass);
+    rows.run(block.after_mixing(pass));
+    const Residual out = block.out();
     double sum = 0;
     for (int64_t i = 0; i < n * d; ++i) {
       sum += normal("loss", i) * (out.stream.as<double>()[i] + out.branch.as<double>()[i]);

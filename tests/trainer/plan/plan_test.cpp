@@ -179,6 +179,40 @@ TEST(Plan, CountsExchangesByAxis) {
   ASSERT_EQ(plan.exchanged.size(), 3U);
   // 4 micro-batches, 2 layers, both directions, 2 sequences of 4 heads 8 x 16 float32.
   EXPECT_EQ(plan.exchanged[0].bytes, 4 * 2 * 2 * (2 * 4 * 8 * 16 * 4));
+
+  config.parallel = {.tp = 2};
+  const RunPlan cut = make_plan(config, 2, target);
+  ASSERT_EQ(cut.exchanged.size(), 1U);
+  // 4 micro-batches, 2 layers of which each reduces and gathers 4 times, and the model's ends: 64 rows and half of
+  // them.
+  EXPECT_EQ(cut.exchanged[0].bytes, 4 * (4 * 2 + 2) * (64 + 32) * 32 * 4);
+  config.train.recompute = Recompute::kFull;  // a layer reduces once more and gathers twice
+  EXPECT_EQ(make_plan(config, 2, target).exchanged[0].bytes - cut.exchanged[0].bytes, 4 * 2 * (64 + 2 * 32) * 32 * 4);
+}
+
+// Of what lies between the parts of a block a rank holds its own rows; whole are the two inputs of the parts alone.
+TEST(Plan, ActivationsBetweenTheBlocksAreCutOverTensorParallelRanks) {
+  Config config = tiny_config("");
+  const Target target{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
+  const auto of_a_layer = [&](int tp, Recompute level) {
+    config.parallel.tp = tp;
+    config.train.recompute = level;
+    const auto bytes = [&](int64_t layers) {
+      config.model.layers = layers;
+      return RetNet::memory_bytes(make_dimensions(config, {1, 1, tp}, 0, target), Residency::kTraining);
+    };
+    return bytes(3) - bytes(2);
+  };
+  const auto bytes = [](int64_t elements) { return align_up(elements * 4, kAlignmentBytes); };
+  for (const int tp : {1, 2, 4}) {
+    const int64_t n = 64, d = 32, own = n / tp, heads = 4 / tp, ffn = 48 / tp;
+    EXPECT_EQ(of_a_layer(tp, Recompute::kFull), bytes(own * d)) << "the stream that enters";
+    const int64_t stream = 2 * bytes(own * d) + 2 * bytes(own);
+    const int64_t products = bytes(n * heads * 48) + bytes(n * heads * 16) + bytes(n * heads) + bytes(n * 2 * ffn);
+    EXPECT_EQ(of_a_layer(tp, Recompute::kSelective), stream + products);
+    const int64_t elementwise = bytes(n * heads * 16) + bytes(n * ffn), states = bytes(heads * 2 * 4 * 8 * 16);
+    EXPECT_EQ(of_a_layer(tp, Recompute::kNone), stream + products + elementwise + states + 2 * bytes(n * d));
+  }
 }
 
 TEST(Plan, AChunkThatTheDeviceWouldNotTakeIsRefused) {
