@@ -74,7 +74,7 @@ std::vector<std::string> Placement::describe() const {
   axis("tp", shape.tp, tp_crosses);
   axis("cp", shape.cp, cp_crosses);
   axis("dp", shape.dp, dp_crosses);
-  std::string first = concat(machines.size(), machines.size() == 1 ? " machine" : " machines");
+  std::string first = concat("ranks on ", machines.size(), machines.size() == 1 ? " machine" : " machines");
   if (!within.empty()) first += concat("; within a machine: ", joined(within));
   if (!between.empty()) first += concat("; between machines: ", joined(between));
   std::vector<std::string> lines = {first};

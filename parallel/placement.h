@@ -22,8 +22,8 @@ struct Placement {
   /// Whether some ranks that differ in this coordinate alone are on different machines.
   bool dp_crosses = false, cp_crosses = false, tp_crosses = false;
 
-  /// "2 machines; tp and cp stay within a machine, dp crosses", then a line for each machine: "gpu1: ranks 0-7: dp 0,
-  /// tp 0-3". Of many machines the first ones.
+  /// "ranks on 2 machines; within a machine: tp; between machines: dp", then a line for each machine: "gpu1: ranks 0-7:
+  /// dp 0, tp 0-3". Of many machines the first ones.
   std::vector<std::string> describe() const;
   /// Where groups of tp are cut although another legal number of tensor-parallel ranks would not be: what to do. Legal
   /// are the divisors of `tp_divides` (of the heads and the FFN's width). Empty where there is nothing to say.

@@ -129,16 +129,16 @@ void add_model_verbs(CLI::App& root, Command& command) {
                          "  mpirun -n 4 retain train configs/demo.yaml --set parallel.tp=2\n\n" +
                              resume_table(),
                          train_options);
-  add_verb<PlanOptions>(
-      root, command, "plan", "Says what a run will cost before it starts: parameters, FLOPs, memory, layout.",
-      "  retain plan configs/retnet_1.3b.yaml --ranks 8\n"
-      "  retain plan configs/demo.yaml --json\n",
-      [](CLI::App& verb, PlanOptions& o) {
-        config_and_sets(verb, o.config, o.sets);
-        option(verb, "--ranks", o.ranks, "N", "ranks of the run; those of the launcher, or 1, if not\ngiven")
-            ->transform(whole(1, 1'000'000));
-        json(verb, o.json);
-      });
+  add_verb<PlanOptions>(root, command, "plan",
+                        "Says what a run will cost before it starts: parameters, FLOPs, memory, layout.",
+                        "  retain plan configs/retnet_1.3b.yaml --ranks 8\n"
+                        "  retain plan configs/demo.yaml --json\n",
+                        [](CLI::App& verb, PlanOptions& o) {
+                          config_and_sets(verb, o.config, o.sets);
+                          option(verb, "--ranks", o.ranks, "N", "ranks of the run; the launcher's, or 1, if not given")
+                              ->transform(whole(1, 1'000'000));
+                          json(verb, o.json);
+                        });
   add_verb<EvalOptions>(root, command, "eval", "Evaluates a checkpoint: loss, perplexity, bits per byte.",
                         "  retain eval runs/demo --data valid=runs/demo/data/text_valid\n"
                         "  retain eval runs/demo --data book=data/books_valid --mode recurrent --json\n",

@@ -13,7 +13,7 @@ done
 # Under a launcher a plan is one plan, with the map of the ranks, and says what an uneven number of replicas costs.
 ranks 3 plan tiny.yaml >plan.txt 2>plan.log || { cat plan.log; fail "plan on 3 ranks"; }
 grep -q "^dealt  .*4 micro-batches over 3 replicas: 2 + 1 + 1, 33 % of the time idle (none with train.batch_tokens: 192 or 384)" plan.txt &&
-  grep -q "^legal tp  *1, 2, 4 " plan.txt && [ "$(grep -c '^  1 machine; within a machine: dp$' plan.txt)" = 1 ] &&
+  grep -q "^legal tp  *1, 2, 4 " plan.txt && [ "$(grep -c '^  ranks on 1 machine; within a machine: dp$' plan.txt)" = 1 ] &&
   grep -q "^  $(hostname): ranks 0-2: dp 0-2$" plan.txt || { cat plan.txt; fail "the plan on 3 ranks"; }
 grep -q "$(hostname): ranks 0-2: dp 0-2" run-3-1-1/log.txt || fail "a run does not begin with its map"
 expect_code 78 ranks 2 plan tiny.yaml --set parallel.tp=3

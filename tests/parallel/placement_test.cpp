@@ -20,14 +20,15 @@ Lines hosts_of(const std::vector<int>& ranks) {
 
 TEST(Placement, TellsWhichRanksShareAMachine) {
   EXPECT_EQ(place_ranks({2, 2, 2}, hosts_of({4, 4})).describe(),
-            (Lines{"2 machines; within a machine: tp and cp; between machines: dp",
+            (Lines{"ranks on 2 machines; within a machine: tp and cp; between machines: dp",
                    "gpu1: ranks 0-3: dp 0, cp 0-1, tp 0-1", "gpu2: ranks 4-7: dp 1, cp 0-1, tp 0-1"}));
   EXPECT_EQ(place_ranks({1, 1, 4}, hosts_of({4})).describe(),
-            (Lines{"1 machine; within a machine: tp", "gpu1: ranks 0-3: dp 0, tp 0-3"}));
+            (Lines{"ranks on 1 machine; within a machine: tp", "gpu1: ranks 0-3: dp 0, tp 0-3"}));
   EXPECT_EQ(place_ranks({1, 4, 1}, hosts_of({3, 1})).describe(),
-            (Lines{"2 machines; between machines: cp", "gpu1: ranks 0-2: dp 0, cp 0-2", "gpu2: ranks 3: dp 0, cp 3"}));
+            (Lines{"ranks on 2 machines; between machines: cp", "gpu1: ranks 0-2: dp 0, cp 0-2",
+                   "gpu2: ranks 3: dp 0, cp 3"}));
   EXPECT_EQ(place_ranks({4, 1, 1}, {"a", "b", "a", "b"}).describe(),
-            (Lines{"2 machines; between machines: dp", "a: ranks 0, 2: dp 0, 2", "b: ranks 1, 3: dp 1, 3"}));
+            (Lines{"ranks on 2 machines; between machines: dp", "a: ranks 0, 2: dp 0, 2", "b: ranks 1, 3: dp 1, 3"}));
   const Lines many = place_ranks({64, 1, 8}, hosts_of(std::vector<int>(64, 8))).describe();
   ASSERT_EQ(many.size(), 18U);
   EXPECT_EQ(many[16], "gpu16: ranks 120-127: dp 15, tp 0-7");

@@ -37,8 +37,8 @@ double relative_error(const std::vector<double>& got, const std::vector<double>&
 }
 
 // Rounding to 8 bits is 2^-9 of an element at most, 0.29 of that in the mean of squares over all; each rank's part is
-// rounded, and the sum once more. Where parts cancel, more of the sum is lost. The largest difference here is 2.6e-3 of
-// a gradient; losses of 20 steps stay within 1e-3.
+// rounded, and the sum once more. Where parts cancel, more of the sum is lost. The largest difference here is 3.1e-3 of
+// a gradient, and 1.8e-6 nats of a loss in 20 steps of warm-up.
 TEST(Replicas, GradientsThatTravelAsBfloat16DifferByTheirRounding) {
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());
@@ -66,7 +66,7 @@ TEST(Replicas, GradientsThatTravelAsBfloat16DifferByTheirRounding) {
       }
       for (size_t i = 0; i < exact.losses.size(); ++i) {
         loss = std::max(loss, std::abs(rounded.losses[i] - exact.losses[i]));
-        EXPECT_NEAR(rounded.losses[i], exact.losses[i], 1e-3) << "step " << i;
+        EXPECT_NEAR(rounded.losses[i], exact.losses[i], 1e-5) << "step " << i;
       }
     }
     EXPECT_EQ(levels[0].losses, levels[1].losses);
