@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
+#include <optional>
 
 #include "tests/support/tiny_run.h"
+#include "trainer/inference/evaluate.h"
 #include "trainer/model/host_values.h"
 
 namespace retain::test {
@@ -29,11 +32,34 @@ class RecomputeLevels : public ::testing::TestWithParam<Case> {
     return config;
   }
 
+  /// With heads that Hopper's own kernels take; chunks of 128, the last ragged.
+  Config wide() const {
+    Config config = tiny();
+    config.model.layers = 1;
+    config.model.hidden_size = 256;
+    config.model.heads = 2;
+    config.model.ffn = FfnKind::kGelu;
+    config.data.seq_len = 150;
+    config.train.micro_batch_tokens = config.train.batch_tokens = 2 * config.data.seq_len;
+    return config;
+  }
+
+  static std::unique_ptr<Backend> make_backend() {
+    return target().device == DeviceKind::kCuda ? make_cuda_backend(0) : make_cpu_backend(1);
+  }
+  static double tolerance() {
+    switch (target().compute) {
+      case DType::kFloat64: return 1e-10;
+      case DType::kFloat32: return 1e-4;
+      default: return 3e-2;
+    }
+  }
+
   struct Steps {
     std::vector<double> losses, gradients, weights;
   };
   Steps train(const Config& config) const {
-    const auto backend = target().device == DeviceKind::kCuda ? make_cuda_backend(0) : make_cpu_backend(1);
+    const auto backend = make_backend();
     const auto mesh = make_single_mesh();
     Trainer trainer(*backend, *mesh, config, target());
     Steps steps;
@@ -74,13 +100,6 @@ class RecomputeLevels : public ::testing::TestWithParam<Case> {
   }
 
  private:
-  static double tolerance() {
-    switch (target().compute) {
-      case DType::kFloat64: return 1e-10;
-      case DType::kFloat32: return 1e-4;
-      default: return 3e-2;
-    }
-  }
   static double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
     double difference = 0, size = 0;
     for (size_t i = 0; i < want.size(); ++i) {
@@ -107,17 +126,7 @@ TEST_P(RecomputeLevels, GiveTheBitsOfNoneInATiedModelWithRowsums) {
   expect_same_bits(config);
 }
 
-// Heads that Hopper's own kernels take; chunks of 128, the last ragged.
-TEST_P(RecomputeLevels, GiveTheBitsOfNoneWithWideHeads) {
-  Config config = tiny();
-  config.model.hidden_size = 256;
-  config.model.heads = 2;
-  config.model.ffn = FfnKind::kGelu;
-  config.data.seq_len = 300;
-  config.train.micro_batch_tokens = 600;
-  config.train.batch_tokens = 600;
-  expect_same_bits(config);
-}
+TEST_P(RecomputeLevels, GiveTheBitsOfNoneWithWideHeads) { expect_same_bits(wide()); }
 
 TEST_P(RecomputeLevels, SegmentsGiveTheGradientOfWholeSequences) {
   expect_segments_agree(tiny(), {1, 5, 8, 13, 16, 31, 32, 100});
@@ -136,13 +145,25 @@ TEST_P(RecomputeLevels, SegmentsGiveTheGradientOfWholeSequencesInOneDocument) {
 }
 
 TEST_P(RecomputeLevels, SegmentsGiveTheGradientOfWholeSequencesWithWideHeads) {
+  expect_segments_agree(wide(), {70, 128});
+}
+
+TEST_P(RecomputeLevels, SegmentsGiveTheValidationLossOfWholeSequences) {
   Config config = tiny();
-  config.model.hidden_size = 256;
-  config.model.heads = 2;
-  config.data.seq_len = 300;
-  config.train.micro_batch_tokens = 300;
-  config.train.batch_tokens = 300;
-  expect_segments_agree(config, {100, 128});
+  const auto loss = [&] {
+    const auto backend = make_backend();
+    const auto mesh = make_single_mesh();
+    Trainer trainer(*backend, *mesh, config, target());
+    const BatchShape& shape = trainer.model().dims().batch;
+    const EvalWindows windows(TokenSet(config.data.train[0].path, config.model.vocab_size), config.data,
+                              config.model.vocab_size, shape.sequences, mesh->shape(), mesh->at(), 300, std::nullopt,
+                              shape.segment_tokens());
+    return evaluate(*backend, *mesh, trainer.model(), windows, trainer.batch(), RetentionForm::kChunkwise).loss;
+  };
+  const double whole = loss();
+  config.train.recompute = Recompute::kSegment;
+  config.train.segment_tokens = 12;
+  EXPECT_NEAR(loss() / whole, 1, tolerance());
 }
 
 INSTANTIATE_TEST_SUITE_P(

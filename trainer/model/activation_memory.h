@@ -21,7 +21,7 @@ class ActivationMemory {
 
   Residency residency() const { return residency_; }
 
-  /// What the forward cannot be repeated without: the stream that enters, what came from other ranks.
+  /// What the forward cannot be repeated without: the stream that enters.
   Arena& inputs() const { return kept_ >= Kept::kInputs ? own_ : shared_; }
   /// Of matrix products and retention.
   Arena& products() const { return kept_ >= Kept::kProducts ? own_ : shared_; }
