@@ -46,8 +46,8 @@ Config config_of(const SelftestCase& what, const std::string& directory) {
   config.train.tokens = 100 * config.train.batch_tokens;
   config.train.chunk = 4;
   config.train.recompute = what.recompute;
-  if (what.recompute == Recompute::kSegment)
-    config.train.segment_tokens = std::max(10 / what.mesh.cp, 1) * what.mesh.cp;
+  const int64_t cp = what.mesh.cp;  // segments of about ten tokens
+  if (what.recompute == Recompute::kSegment) config.train.segment_tokens = std::max<int64_t>(10 / cp, 1) * cp;
   config.schedule.warmup_steps = 40;
   config.parallel = {.dp = what.mesh.dp, .cp = what.mesh.cp, .tp = what.mesh.tp, .tp_chunks = 2, .zero = what.zero};
   return config;
