@@ -135,7 +135,7 @@ void add_model_verbs(CLI::App& root, Command& command) {
                         "  retain plan configs/demo.yaml --json\n",
                         [](CLI::App& verb, PlanOptions& o) {
                           config_and_sets(verb, o.config, o.sets);
-                          option(verb, "--ranks", o.ranks, "N", "ranks of the run; the launcher's, or 1, if not given")
+                          option(verb, "--ranks", o.ranks, "N", "ranks of the run; the launcher's if not given")
                               ->transform(whole(1, 1'000'000));
                           json(verb, o.json);
                         });

@@ -71,7 +71,7 @@ grep -q 'lr: 0.01 ' run/resolved.yaml || fail "resolved.yaml is not the present 
 
 # ---- another batch on other ranks: the step counter goes on, the schedule is read at the tokens ----
 expect_code 78 ranks 3 train tiny.yaml --set run.dir=wider
-says out.txt 'nearest: 192'
+says out.txt 'legal: dp of 1 to 2, a batch of at least 192 tokens'
 expect_code 0 ranks 3 train tiny.yaml --set run.dir=wider --set train.batch_tokens=192
 says out.txt 'train.batch_tokens was 128 and is 192'
 says out.txt 'mesh was dp=1 cp=1 tp=1 and is dp=3 cp=1 tp=1'
