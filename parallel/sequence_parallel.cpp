@@ -18,10 +18,10 @@ Pending SequenceParallel::begin_reduce(const TensorView& x, int64_t chunk) const
   return axis_.begin_reduce_scatter(own(x, chunk), part(x, all));
 }
 
-std::vector<Pending> SequenceParallel::begin_reduce(const TensorView& x) const {
-  std::vector<Pending> under_way;
-  for (int64_t chunk = 0; chunk < layout_.chunks(); ++chunk) under_way.push_back(begin_reduce(x, chunk));
-  return under_way;
+RowExchange SequenceParallel::begin_reduce(const TensorView& x) const {
+  RowExchange exchange;
+  for (int64_t chunk = 0; chunk < layout_.chunks(); ++chunk) exchange.add(begin_reduce(x, chunk));
+  return exchange;
 }
 
 void SequenceParallel::run(std::span<const RowStage> stages) const {

@@ -8,7 +8,9 @@
 #pragma once
 
 #include <functional>
+#include <iterator>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -19,6 +21,21 @@ namespace retain {
 
 /// Work on one chunk of rows: queues it and begins the exchange, if any, that the next stage waits for.
 using RowStage = std::function<Pending(int64_t chunk)>;
+
+/// Exchanges of the chunks of one activation, the first ones or all, that run beside what is queued until they are
+/// waited for.
+class [[nodiscard]] RowExchange {
+ public:
+  void add(Pending chunk) { under_way_.push_back(std::move(chunk)); }
+  int64_t chunks() const { return std::ssize(under_way_); }
+  void wait(int64_t chunk) { under_way_[static_cast<size_t>(chunk)].wait(); }
+  void wait() {
+    for (Pending& chunk : under_way_) chunk.wait();
+  }
+
+ private:
+  std::vector<Pending> under_way_;
+};
 
 class SequenceParallel {
  public:
@@ -46,7 +63,7 @@ class SequenceParallel {
   /// afterwards.
   Pending begin_reduce(const TensorView& x, int64_t chunk) const;
   /// Of all chunks.
-  std::vector<Pending> begin_reduce(const TensorView& x) const;
+  RowExchange begin_reduce(const TensorView& x) const;
 
   /// Passes every chunk through all stages and waits for the last exchange of each. While a chunk's exchange is under
   /// way the others' work is queued: chunk c is in stage s when chunk c + 1 is in stage s − 1.

@@ -1,5 +1,7 @@
 #include "trainer/model/block.h"
 
+#include <utility>
+
 namespace retain {
 
 Block::Block(const Declarations& declare, const ModelConfig& model, std::unique_ptr<Mixer> mixer)
@@ -72,14 +74,14 @@ void Block::repeat(Pass pass) const {
 }
 
 void Block::repeat_elementwise(const Pass& pass) const {
-  std::vector<Pending> gathered;
+  RowExchange gathered;
   for (int64_t chunk = 0; chunk < pass.rows.chunks(); ++chunk) {
-    gathered.push_back(norm_.repeat(pass, chunk));
-    gathered.push_back(ffn_norm_.repeat(pass, chunk));
+    gathered.add(norm_.repeat(pass, chunk));
+    gathered.add(ffn_norm_.repeat(pass, chunk));
   }
   mixer_->repeat_elementwise(pass);
   ffn_.repeat_elementwise(pass);
-  for (Pending& pending : gathered) pending.wait();
+  gathered.wait();
 }
 
 void Block::repeat_forward(const Pass& pass) const {
@@ -95,16 +97,21 @@ void Block::repeat_forward(const Pass& pass) const {
 
 void Block::backward(const Pass& pass, const TensorView& dx) const {
   repeat(pass);
-  // Products of weight gradients, which nobody waits for, run while the stream's gradient is exchanged.
+  // The gradients of weights, which nobody waits for, are computed while that of the stream is exchanged.
   const TensorView dz = pass.rows.real(dx), du = pass.rows.real(scratch_.du);
   ffn_.backward(pass, dz, du);
-  ffn_norm_.backward(
-      pass, scratch_.du, dx, true, [&] { ffn_.down_gradient(pass, dz); },
-      [&] { ffn_.in_gradient(pass, pass.rows.real(ffn_norm_.u())); });
+  RowExchange reduced = pass.rows.begin_reduce(scratch_.du);
+  ffn_.down_gradient(pass, dz);
+  RowExchange gathered = ffn_norm_.backward(pass, std::move(reduced), scratch_.du, dx, true);
+  ffn_.in_gradient(pass, pass.rows.real(ffn_norm_.u()));
+  gathered.wait();
+
   mixer_->backward(pass, dz, du);
-  norm_.backward(
-      pass, scratch_.du, dx, true, [&] { mixer_->leave_gradient(pass, dz); },
-      [&] { mixer_->enter_gradient(pass, pass.rows.real(norm_.u())); });
+  reduced = pass.rows.begin_reduce(scratch_.du);
+  mixer_->leave_gradient(pass, dz);
+  gathered = norm_.backward(pass, std::move(reduced), scratch_.du, dx, true);
+  mixer_->enter_gradient(pass, pass.rows.real(norm_.u()));
+  gathered.wait();
 }
 
 }  // namespace retain

@@ -27,16 +27,17 @@ TensorView LossHead::logits(const Pass& pass, const TensorView& x) const {
 }
 
 void LossHead::forward(const Pass& pass, const TensorView& x, const TensorView& loss) const {
-  rows(pass, x, loss, 1.0, {});
+  rows(pass, x, loss, 1.0, {}).wait();
 }
 
-void LossHead::forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
-                                const TensorView& dx) const {
-  rows(pass, x, loss, scale, dx);
+RowExchange LossHead::forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+                                       const TensorView& dx) const {
+  return rows(pass, x, loss, scale, dx);
 }
 
-void LossHead::rows(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
-                    const TensorView& dx) const {
+RowExchange LossHead::rows(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+                           const TensorView& dx) const {
+  RowExchange reduced;
   const int64_t n = x.shape[0];
   const Range vocab = pass.dims.vocab;
   for (int64_t row = 0; row < n; row += pass.dims.logits_rows) {
@@ -64,7 +65,11 @@ void LossHead::rows(const Pass& pass, const TensorView& x, const TensorView& los
     if (!dx) continue;
     linear_weight_gradient(pass.backend, z, x_rows, matrix_.gradient, row == 0 ? pass.gradients : GradientWrite::kAdd);
     linear_input_gradient(pass.backend, z, matrix_.weight, dx.slice(0, row, count));
+    const RowLayout& layout = pass.rows.layout();
+    while (reduced.chunks() < layout.chunks() && layout.real(reduced.chunks()).end <= row + count)
+      reduced.add(pass.rows.begin_reduce(dx, reduced.chunks()));
   }
+  return reduced;
 }
 
 }  // namespace retain

@@ -16,10 +16,10 @@ class LossHead {
 
   /// loss [n] (accumulate) of each token, 0 where its target is ignored, from the normed stream x [n,d].
   void forward(const Pass& pass, const TensorView& x, const TensorView& loss) const;
-  /// The same, and dx [n,d] = this rank's terms of scale × the gradient of the sum of the losses; the head's gradient
-  /// as pass.gradients says.
-  void forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
-                        const TensorView& dx) const;
+  /// The same, and dx [padded_rows,d] = scale × the gradient of the sum of the losses, which begins to be reduced; the
+  /// head's gradient as pass.gradients says.
+  RowExchange forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+                               const TensorView& dx) const;
   /// Logits of this rank's columns for up to logits_rows rows of x, which the next call overwrites.
   TensorView logits(const Pass& pass, const TensorView& x) const;
 
@@ -28,7 +28,8 @@ class LossHead {
     TensorView logits;                ///< compute [logits_rows, vocab_rows]
     TensorView statistics, gathered;  ///< accumulate [logits_rows, 3], [P, logits_rows, 3]; tp only
   };
-  void rows(const Pass& pass, const TensorView& x, const TensorView& loss, double scale, const TensorView& dx) const;
+  RowExchange rows(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+                   const TensorView& dx) const;
 
   Parameter matrix_;
   Scratch scratch_;

@@ -1,5 +1,7 @@
 #include "trainer/model/retnet.h"
 
+#include <utility>
+
 namespace retain {
 
 namespace {
@@ -137,9 +139,9 @@ TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, Gra
     for (const TensorView& summed : summed_gradients_) backend_.fill(summed, 0);
   }
   const TensorView& dx = layers_.dx;
-  layers_.head.forward_backward(pass, normed(), layers_.loss, scale, rows_.real(dx));
+  RowExchange reduced = layers_.head.forward_backward(pass, normed(), layers_.loss, scale, dx);
   report(part(1 + layers_.blocks.size()).end);
-  layers_.final_norm.backward(pass, dx, dx, false);
+  layers_.final_norm.backward(pass, std::move(reduced), dx, dx, false).wait();
   for (size_t i = layers_.blocks.size(); i-- > 0;) {
     layers_.blocks[i].backward(pass, dx);
     report(part(1 + i).end);

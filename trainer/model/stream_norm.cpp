@@ -35,13 +35,12 @@ Pending StreamNorm::repeat(const Pass& pass, int64_t chunk) const {
   return rows.begin_gather(u_, chunk);
 }
 
-void StreamNorm::backward(const Pass& pass, const TensorView& du, const TensorView& dx, bool residual,
-                          const Meanwhile& under_reduce, const Meanwhile& under_gather) const {
+RowExchange StreamNorm::backward(const Pass& pass, RowExchange reduced, const TensorView& du, const TensorView& dx,
+                                 bool residual) const {
   const SequenceParallel& rows = pass.rows;
-  std::vector<Pending> reduced = rows.begin_reduce(du), gathered;
-  if (under_reduce) under_reduce();
+  RowExchange gathered;
   for (int64_t chunk = 0; chunk < rows.chunks(); ++chunk) {
-    reduced[static_cast<size_t>(chunk)].wait();
+    reduced.wait(chunk);
     const TensorView own = rows.own(dx, chunk);
     pass.backend.rms_norm_backward({.dy = rows.own(du, chunk),
                                     .x = rows.held(x_, chunk),
@@ -50,10 +49,9 @@ void StreamNorm::backward(const Pass& pass, const TensorView& du, const TensorVi
                                     .dresidual = residual ? own : TensorView{},
                                     .dx = own,
                                     .dweight = weight_.gradient});
-    gathered.push_back(rows.begin_gather(dx, chunk));
+    gathered.add(rows.begin_gather(dx, chunk));
   }
-  if (under_gather) under_gather();
-  for (Pending& pending : gathered) pending.wait();
+  return gathered;
 }
 
 }  // namespace retain

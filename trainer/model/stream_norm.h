@@ -4,7 +4,7 @@
 // them sum.
 #pragma once
 
-#include <functional>
+#include <string>
 
 #include "trainer/model/declarations.h"
 #include "trainer/model/pass.h"
@@ -22,7 +22,7 @@ class StreamNorm {
   StreamNorm(const Declarations& declare, const std::string& name, const ModelConfig& model)
       : weight_(declare.norm(name, model.hidden_size)) {}
 
-  /// Takes x and rstd, then u.
+  /// Takes each from the arena of its name.
   void take_memory(Arena& x, Arena& rstd, Arena& u, const Dimensions& dims);
 
   const TensorView& x() const { return x_; }
@@ -33,13 +33,10 @@ class StreamNorm {
   /// u of a chunk again, from x.
   Pending repeat(const Pass& pass, int64_t chunk) const;
 
-  /// What is queued while an exchange is under way: reads neither what it moves nor dx.
-  using Meanwhile = std::function<void()>;
-  /// dx [padded_rows,d] = the gradient of x by u, plus dx as it was if there is a `residual`, gathered. du
-  /// [padded_rows,d]: this rank's terms of the gradient of u; may be dx when there is no residual. `under_reduce` may
-  /// read dx as it was.
-  void backward(const Pass& pass, const TensorView& du, const TensorView& dx, bool residual,
-                const Meanwhile& under_reduce = {}, const Meanwhile& under_gather = {}) const;
+  /// Once each chunk of du [padded_rows,d], the gradient of u, is reduced: dx [padded_rows,d] = the gradient of x by u,
+  /// plus dx as it was if there is a `residual`, which begins to be gathered. du may be dx when there is no residual.
+  RowExchange backward(const Pass& pass, RowExchange reduced, const TensorView& du, const TensorView& dx,
+                       bool residual) const;
 
  private:
   Parameter weight_;
