@@ -47,6 +47,8 @@ def main():
     streams = collections.defaultdict(list)
     for stream, begin, end, name in read(options.file):
         streams[stream].append((begin, end, name))
+    if not streams:
+        raise SystemExit(f"{options.file}: empty")
     compute = max(streams, key=lambda s: sum(e - b for b, e, n in streams[s] if not is_exchange(n)))
     work = sorted(streams[compute])
     # A step ends with its last update: the last before the clip's scale is found again, or before the end.

@@ -51,7 +51,7 @@ class RecomputeLevels : public ::testing::TestWithParam<Case> {
     switch (target().compute) {
       case DType::kFloat64: return 1e-10;
       case DType::kFloat32: return 1e-4;
-      default: return 3e-2;
+      default: return 5e-2;  // other chunks, whose states are rounded elsewhere
     }
   }
 
