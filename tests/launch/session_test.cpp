@@ -40,7 +40,7 @@ TEST(Session, RankZeroReadsTheConfigurationForAll) {
   const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / "retain_session_test.yaml";
   std::ofstream(path) << "model: {layers: 2, hidden_size: 64, heads: 4, ffn_size: 64, vocab_size: 257}\n"
                          "data: {train: [{path: /data/train}], seq_len: 64}\n"
-                         "train: {tokens: 512k, batch_tokens: 1k, micro_batch_tokens: 128}\n";
+                         "train: {tokens: 512k, batch_tokens: 1Ki, micro_batch_tokens: 128}\n";
   std::atomic<int> refusals = 0;
   test::run_ranks(2, [&](Communicator& host) {
     // The file is that of rank 0 alone.
