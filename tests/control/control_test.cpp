@@ -98,7 +98,7 @@ struct Limit {
 };
 
 constexpr int64_t kSampled = 2 * (64 << 12);  // of two sets
-constexpr int64_t kTreeMessages = 2;
+constexpr int64_t kTreeMessages = 4;
 constexpr std::array<Limit, 5> kLimits = {{
     {"a start, a step, a save, the end", 44, 38, 5, kSampled + 4000},
     {"a further step", 1, 0, 0, 1000},
