@@ -8,10 +8,12 @@ for level in selective full; do
   "$retain" train tiny.yaml $short --set run.dir=$level --set train.recompute=$level >/dev/null 2>&1
   diff <(losses none) <(losses $level) || fail "$level changes losses"
 done
+# In float64: in float32 a step's loss may move by more than rounding, where q.k of a document's first token changes its sign.
 segments="--set train.recompute=segment --set train.segment_tokens=12"
-ranks 2 train tiny.yaml $short --set run.dir=segment --set parallel.cp=2 $segments >/dev/null 2>&1
-join <(losses none) <(losses segment) | awk '{ d = $2 - $3; if (d * d > 1e-8) exit 1; n++ } END { exit n < 20 }' ||
-  fail "losses by segments: $(join <(losses none) <(losses segment))"
+"$retain" train tiny.yaml $short --set run.dir=whole --set precision=fp64 >/dev/null 2>&1
+ranks 2 train tiny.yaml $short --set run.dir=segment --set precision=fp64 --set parallel.cp=2 $segments >/dev/null 2>&1
+join <(losses whole) <(losses segment) | awk '{ d = $2 - $3; if (d * d > 1e-14) exit 1; n++ } END { exit n < 20 }' ||
+  fail "losses by segments: $(join <(losses whole) <(losses segment))"
 
 # ---- a run goes on at another level ----
 cp -r none changed

@@ -58,18 +58,22 @@ class RecomputeLevels : public ::testing::TestWithParam<Case> {
   struct Steps {
     std::vector<double> losses, gradients, weights;
   };
-  Steps train(const Config& config) const {
+  Steps train(const Config& config) {
     const auto backend = make_backend();
+    if (!tuning_.empty()) {
+      EXPECT_EQ(backend->set_tuning(tuning_), "");
+    }
     const auto mesh = make_single_mesh();
     Trainer trainer(*backend, *mesh, config, target());
     Steps steps;
     for (int i = 0; i < 3; ++i) steps.losses.push_back(trainer.step(i, {}, [] {}).loss);
     steps.gradients = download_wide(*backend, trainer.parameters().flat_gradients());
     steps.weights = download_wide(*backend, trainer.parameters().flat_weights());
+    tuning_ = backend->tuning();
     return steps;
   }
 
-  void expect_same_bits(Config config) const {
+  void expect_same_bits(Config config) {
     config.train.recompute = Recompute::kNone;
     const Steps none = train(config);
     for (const Recompute level : {Recompute::kSelective, Recompute::kFull}) {
@@ -83,7 +87,7 @@ class RecomputeLevels : public ::testing::TestWithParam<Case> {
   }
 
   /// Within rounding of the whole sequences.
-  void expect_segments_agree(Config config, const std::vector<int64_t>& lengths) const {
+  void expect_segments_agree(Config config, const std::vector<int64_t>& lengths) {
     config.train.recompute = Recompute::kNone;
     const Steps whole = train(config);
     config.train.recompute = Recompute::kSegment;
@@ -110,6 +114,7 @@ class RecomputeLevels : public ::testing::TestWithParam<Case> {
   }
 
   TemporaryDirectory directory_;
+  std::string tuning_;  // of products, chosen once for all trainings that are compared
 };
 
 TEST_P(RecomputeLevels, GiveTheBitsOfNone) { expect_same_bits(tiny()); }

@@ -72,7 +72,7 @@ struct Limits {
 Limits limits_of(DType compute) {
   if (compute == DType::kFloat64) return {1e-8, 1e-8};
   if (compute == DType::kFloat32) return {1e-5, 1e-4};
-  return {2e-2, 5e-2};
+  return {2e-2, 5e-1};
 }
 
 // |got - want|² and |want|²
@@ -96,7 +96,7 @@ SelftestResult compare(const SelftestCase& what, const TinyResult& got, const Ti
   for (size_t i = 0; i < want.losses.size(); ++i) {
     result.loss_difference = worse(result.loss_difference, std::abs(got.losses[i] / want.losses[i] - 1));
   }
-  // In bf16 what q and k get of a document's first token is rounding alone: only the whole says something.
+  // In bf16 the sign of a first token's q·k is chance, and with it much of what q and k get: the whole says more.
   const bool whole = what.compute == DType::kBfloat16;
   double difference = 0, size = 0;  // squares
   for (size_t p = 0; p < want.first_gradients.size(); ++p) {

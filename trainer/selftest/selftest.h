@@ -27,7 +27,8 @@ struct SelftestCase {
 
 /// How far from one rank a case was: the worst of all steps and of all parameters. Limits: 1e-8 in fp64; 1e-5 in fp32,
 /// ten times that for gradients (the head norm takes away what q·k of a document's first token has to say, so what
-/// remains of its gradient is rounding); 2e-2 in bf16, and 5e-2 for all gradients as one.
+/// remains of its gradient is rounding); 2e-2 in bf16, where rounding changes the sign of such q·k, and for all
+/// gradients as one 0.5: two fp32 runs whose tp exchanges alone are rounded to bf16 differ as much.
 struct SelftestResult {
   SelftestCase what;
   double loss_difference = 0;      ///< |loss - one rank's| / one rank's
