@@ -18,11 +18,6 @@ constexpr size_t kBufferBytes = size_t{8} << 20;
 // Activities come from a thread of CUPTI's and, at the end, from the program's.
 class Timeline {
  public:
-  Timeline() {
-    const char* const path = std::getenv("RETAIN_TIMELINE");
-    const char* const rank = std::getenv("OMPI_COMM_WORLD_RANK");
-    file_ = std::fopen((std::string(path ? path : "timeline") + "." + (rank ? rank : "0")).c_str(), "w");
-  }
   void write(const CUpti_Activity* record) {
     switch (record->kind) {
       case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL: {
@@ -58,10 +53,17 @@ class Timeline {
   }
   void line(uint32_t stream, uint64_t begin, uint64_t end, const std::string& name) {
     const std::lock_guard lock(mutex_);
+    if (!file_) file_ = open();
     if (file_) {
       std::fprintf(file_, "%u\t%llu\t%llu\t%s\n", stream, static_cast<unsigned long long>(begin),
                    static_cast<unsigned long long>(end), name.c_str());
     }
+  }
+  // Only what has something to say takes a name: mpirun itself may look for GPUs.
+  static std::FILE* open() {
+    const char* const path = std::getenv("RETAIN_TIMELINE");
+    const char* const rank = std::getenv("OMPI_COMM_WORLD_RANK");
+    return std::fopen((std::string(path ? path : "timeline") + "." + (rank ? rank : "0")).c_str(), "w");
   }
 
   std::mutex mutex_;
