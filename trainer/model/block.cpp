@@ -106,7 +106,7 @@ void Block::backward(const Pass& pass, const TensorView& dx) const {
   ffn_.in_gradient(pass, pass.rows.real(ffn_norm_.u()));
   gathered.wait();
 
-  mixer_->backward(pass, dz, du);
+  mixer_->backward(pass, dz, pass.rows.real(norm_.u()), du);
   reduced = pass.rows.begin_reduce(scratch_.du);
   mixer_->leave_gradient(pass, dz);
   gathered = norm_.backward(pass, std::move(reduced), scratch_.du, dx, true);

@@ -63,11 +63,12 @@ RowExchange LossHead::rows(const Pass& pass, const TensorView& x, const TensorVi
                                 .scale = scale,
                                 .gradient = static_cast<bool>(dx)});
     if (!dx) continue;
-    linear_weight_gradient(pass.backend, z, x_rows, matrix_.gradient, row == 0 ? pass.gradients : GradientWrite::kAdd);
+    // First what other ranks wait for.
     linear_input_gradient(pass.backend, z, matrix_.weight, dx.slice(0, row, count));
     const RowLayout& layout = pass.rows.layout();
     while (reduced.chunks() < layout.chunks() && layout.real(reduced.chunks()).end <= row + count)
       reduced.add(pass.rows.begin_reduce(dx, reduced.chunks()));
+    linear_weight_gradient(pass.backend, z, x_rows, matrix_.gradient, row == 0 ? pass.gradients : GradientWrite::kAdd);
   }
   return reduced;
 }

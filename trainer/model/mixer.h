@@ -39,8 +39,8 @@ class Mixer {
 
   // The backward: what others wait for first. Parameter gradients as pass.gradients says.
 
-  /// du [n,d], this rank's terms, from dz [n,d].
-  virtual void backward(const Pass& pass, const TensorView& dz, const TensorView& du) const = 0;
+  /// du [n,d], this rank's terms, from dz [n,d]; the forward's u [n,d] for what is computed under an exchange already.
+  virtual void backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const = 0;
   /// Then the gradients of the matrices of leave(), and of enter() from the forward's u [n,d].
   virtual void leave_gradient(const Pass& pass, const TensorView& dz) const = 0;
   virtual void enter_gradient(const Pass& pass, const TensorView& u) const = 0;

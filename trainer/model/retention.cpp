@@ -202,7 +202,7 @@ void RetentionLayer::gate(const Pass& pass) const {
        .eps = dims.model.norm_eps});
 }
 
-void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const TensorView& du) const {
+void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const {
   const Dimensions& dims = pass.dims;
   const HeadViews heads(saved_.qkvg, dims);
   const HeadViews gradients(scratch_.dqkvg, dims);
@@ -221,9 +221,9 @@ void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const Tens
                                         .dg = gradients.g,
                                         .dweight = group_norm_.gradient});
 
-  // Likewise, under the product of a weight's gradient.
+  // As in the forward: what other ranks need leaves, and arrives under the gate's weight gradient.
   SegmentExchange exchange = begin_gradients(pass, heads.q, dout);
-  if (pass.cp.size() > 1) output_gradient(pass, dz);
+  if (early_columns(pass) < dims.qkvg_columns()) project_gradient(pass, u, {early_columns(pass), dims.qkvg_columns()});
   pass.backend.retention_backward({.context = retention_context(pass),
                                    .q = heads.q,
                                    .k = heads.k,
@@ -243,16 +243,17 @@ void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const Tens
   linear_input_gradient(pass.backend, scratch_.dqkvg, qkvg_.weight, du);
 }
 
-void RetentionLayer::leave_gradient(const Pass& pass, const TensorView& dz) const {
-  if (pass.cp.size() == 1) output_gradient(pass, dz);  // else it was taken under an exchange
+void RetentionLayer::project_gradient(const Pass& pass, const TensorView& u, Range columns) const {
+  linear_weight_gradient(pass.backend, scratch_.dqkvg.slice(1, columns.begin, columns.size()), u,
+                         qkvg_.gradient.slice(0, columns.begin, columns.size()), pass.gradients);
 }
 
-void RetentionLayer::output_gradient(const Pass& pass, const TensorView& dz) const {
+void RetentionLayer::leave_gradient(const Pass& pass, const TensorView& dz) const {
   linear_weight_gradient(pass.backend, dz, saved_.y, o_.gradient, pass.gradients);
 }
 
 void RetentionLayer::enter_gradient(const Pass& pass, const TensorView& u) const {
-  linear_weight_gradient(pass.backend, scratch_.dqkvg, u, qkvg_.gradient, pass.gradients);
+  project_gradient(pass, u, {0, early_columns(pass)});
 }
 
 }  // namespace retain

@@ -22,7 +22,7 @@ class RetentionLayer : public Mixer {
   void mix(const Pass& pass, const TensorView& u) const override;
   void leave(const Pass& pass, const TensorView& z, int64_t chunk) const override;
   void repeat_elementwise(const Pass& pass) const override;
-  void backward(const Pass& pass, const TensorView& dz, const TensorView& du) const override;
+  void backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const override;
   void leave_gradient(const Pass& pass, const TensorView& dz) const override;
   void enter_gradient(const Pass& pass, const TensorView& u) const override;
 
@@ -47,7 +47,7 @@ class RetentionLayer : public Mixer {
   /// These columns of qkvg, of one chunk of rows.
   void project(const Pass& pass, const TensorView& u, int64_t chunk, Range columns) const;
   int64_t early_columns(const Pass& pass) const;
-  void output_gradient(const Pass& pass, const TensorView& dz) const;
+  void project_gradient(const Pass& pass, const TensorView& u, Range columns) const;
   void gate(const Pass& pass) const;
   /// What the form keeps of the states of the chunks.
   TensorView chunk_states(const Pass& pass) const;

@@ -39,7 +39,7 @@ class RunningSum : public Mixer {
     linear(pass.backend, sum_, matrix_.weight, z);
   }
   void repeat_elementwise(const Pass&) const override {}
-  void backward(const Pass& pass, const TensorView& dz, const TensorView& du) const override {
+  void backward(const Pass& pass, const TensorView& dz, const TensorView&, const TensorView& du) const override {
     const int64_t d = du.shape[1], tokens = pass.dims.batch.tokens;
     linear_input_gradient(pass.backend, dz, matrix_.weight, dsum_);
     for (int64_t i = du.elements(); i-- > 0;) {
