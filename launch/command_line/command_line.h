@@ -29,7 +29,7 @@ struct TrainOptions {
 struct PlanOptions {
   std::string config;
   std::vector<std::string> sets;
-  int ranks = 1;
+  int ranks = 0;  ///< 0 = those of the launcher, or one
   bool json = false;
 };
 

@@ -161,7 +161,7 @@ void print(const RunPlan& plan, const std::vector<LevelPlan>& levels, const Conf
 
 /// hosts: of the ranks of the launcher.
 void show_plan(const PlanOptions& options, const std::vector<std::string>& hosts) {
-  const int started = static_cast<int>(hosts.size()), ranks = options.ranks > 1 ? options.ranks : started;
+  const int started = static_cast<int>(hosts.size()), ranks = options.ranks ? options.ranks : started;
   const ParsedConfig parsed = load_config(options.config, options.sets, ranks);
   for (const std::string& doubt : parsed.doubts) fmt::print(stderr, "retain: {}\n", doubt);
   Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank({.ranks = ranks}));

@@ -135,10 +135,11 @@ int selftest(const SelftestOptions& options, const MpiEnvironment* mpi) {
   const Target target = agree_on_target(*world, config, cuda_device_count() > 0, 1);
   const bool cuda = target.device == DeviceKind::kCuda;
   if (options.ranks != 0 && (mpi || cuda)) {
-    throw Error(ErrorKind::kUsage,
-                mpi ? "--ranks is for ranks that are threads; under a launcher its ranks are those of the self-test"
-                    : "--ranks is for ranks that are threads, on CPUs: add --device cpu, or start as many processes as "
-                      "there are GPUs: mpirun -n 2 retain selftest");
+    throw SharedError(
+        ErrorKind::kUsage,
+        mpi ? "--ranks is for ranks that are threads; under a launcher its ranks are those of the self-test"
+            : "--ranks is for ranks that are threads, on CPUs: add --device cpu, or start as many processes as "
+              "there are GPUs: mpirun -n 2 retain selftest");
   }
   if (!mpi && !cuda) return selftest_on_threads(options);
 

@@ -35,7 +35,7 @@ step $model 32Ki 32Ki full 8
 step $model 64Ki 2Ki selective 5
 step $model 64Ki 64Ki selective 5
 step $model 64Ki 64Ki segment 5
-step $model 256Ki 256Ki segment 3
+step $model 256Ki 256Ki segment 3 train.segment_tokens=32Ki
 step $model 1Mi 1Mi segment 1
 step $model 32Ki 2Ki none 8
 step retnet_6.7b 4Ki 2Ki none 5 parallel.tp=1

@@ -72,7 +72,6 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
                                               mesh.shape(), mesh.at(), config.eval.tokens, batch.segment_tokens()));
   }
   load_tuning();
-  choose_tp_chunks();
   if (config.checkpoint.keep == 1)
     log_.warn("checkpoint.keep is 1: a run whose newest checkpoint is damaged has no older one to go back to");
 }
@@ -233,6 +232,7 @@ void TrainingRun::take_weights_from(const std::string& path) {
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
   if (finished()) return RunOutcome::kFinished;
+  choose_tp_chunks();
   log_.info("training ", plan_.parameters.all, " parameters for ", steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
             fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");
@@ -253,7 +253,7 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     }
     if (!rests_after(queued_, next, wishes)) continue;
     if (step_ < queued_) end_step();
-    over = rest(wishes);
+    over = rest(wishes, next.failed);
     wishes = {};
     step_begin_ = Clock::now();
   }
@@ -305,12 +305,13 @@ bool TrainingRun::rests_after(int64_t step, const NextStep& next, const Wishes& 
          is_due(config_.checkpoint.every, step);
 }
 
-bool TrainingRun::rest(const Wishes& wishes) {
+bool TrainingRun::rest(const Wishes& wishes, bool next_failed) {
   const bool last = finished(), ends = last || wishes.stop;
   if (validates_after(step_)) validate();
-  if (is_due(config_.checkpoint.every, step_) || ends || wishes.save) begin_save(ends);
-  if (!ends) return false;
+  if (is_due(config_.checkpoint.every, step_) || ends || wishes.save || next_failed) begin_save(ends);
+  if (!ends && !next_failed) return false;
   finish_last_save();
+  if (!ends) return false;  // what was trained is saved before the error ends the run
   event(last ? "done" : "stop", {});
   if (!last)
     log_.info("stopped on request after ", step_, " of ", steps(), " steps; the same command goes on from here");

@@ -88,7 +88,7 @@ class TrainingRun {
   /// Whether something is to be done after this step that the next one must not have begun before.
   bool rests_after(int64_t step, const NextStep& next, const Wishes& wishes) const;
   /// Validates and saves after a step. Whether the run is over.
-  bool rest(const Wishes& wishes);
+  bool rest(const Wishes& wishes, bool next_failed);
   void report(const StepResult& result, double seconds);
   /// A step that updated nothing. Throws Error(kDiverged).
   void tell_skipped(const StepResult& result);

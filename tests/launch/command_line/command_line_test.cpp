@@ -115,7 +115,7 @@ TEST(CommandLine, Plan) {
   EXPECT_EQ(o.ranks, 1000);
   EXPECT_TRUE(o.json);
   EXPECT_THAT(o.sets, ElementsAre("a=b"));
-  EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml"}).ranks, 1);
+  EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml"}).ranks, 0);
 }
 
 TEST(CommandLine, Eval) {
