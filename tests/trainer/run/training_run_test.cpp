@@ -451,6 +451,18 @@ TEST_F(RunBehind, LosesNoStepBeforeTheOneWhoseBatchCannotBeLoaded) {
     config.checkpoint.every = every;
     EXPECT_NE(expect_the_same(config).find("text.bin: byte 2000: token 1000: found 65535"), std::string::npos);
   }
+  // Where no save was due, the last of them is saved before the error ends the run.
+  config.checkpoint.every = 0;
+  config.run.dir = directory_.path() + "/saved";
+  const auto backend = make_cpu_backend(1);
+  EXPECT_THROW(train(*backend, config, {}, {}), Error);
+  std::ifstream metrics(config.run.dir + "/metrics.jsonl");
+  int64_t trained = 0;
+  for (std::string line; std::getline(metrics, line);) ++trained;
+  const auto steps = list_steps(checkpoints_directory(config.run.dir));
+  ASSERT_EQ(steps.size(), 1U);
+  EXPECT_GT(trained, 0);
+  EXPECT_EQ(read_manifest(steps.front().path).state.step, trained);
 }
 
 /// A run of kSteps steps of 256 tokens, gone on with under another configuration.
