@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace retain {
 
@@ -16,6 +17,9 @@ struct MeshShape {
 struct MeshCoordinate {
   int dp = 0, cp = 0, tp = 0;
 };
+
+/// Every mesh of so many ranks, whatever a model allows; by dp, then cp.
+std::vector<MeshShape> meshes_of(int ranks);
 
 MeshCoordinate coordinate_of(const MeshShape& shape, int world_rank);
 

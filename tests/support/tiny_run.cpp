@@ -1,19 +1,17 @@
 #include "tests/support/tiny_run.h"
 
-#include <cstdlib>
-#include <filesystem>
+#include <algorithm>
+#include <cmath>
 
 namespace retain::test {
 
-TemporaryDirectory::TemporaryDirectory() {
-  std::string pattern = std::filesystem::temp_directory_path() / "retain-test-XXXXXX";
-  RETAIN_CHECK(mkdtemp(pattern.data()), "cannot make ", pattern);
-  path_ = pattern;
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
+double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    difference += (got[i] - want[i]) * (got[i] - want[i]);
+    size += want[i] * want[i];
+  }
+  return std::sqrt(difference / std::max(size, 1e-300));
 }
 
 RunIdentity identity_of(const Config& config) {

@@ -3,24 +3,26 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "trainer/file.h"
 #include "trainer/run/resume.h"
 #include "trainer/selftest/tiny_run.h"
 
 namespace retain::test {
 
-/// A folder that is removed at the end.
+/// A folder that is removed at the end, with its path as text.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
   const std::string& path() const { return path_; }
 
  private:
-  std::string path_;
+  retain::TemporaryDirectory directory_;
+  std::string path_ = directory_.path();
 };
+
+/// |got - want|₂ / |want|₂
+double relative_error(const std::vector<double>& got, const std::vector<double>& want);
 
 /// An identity without keys, whose checkpoints are all said to hold `config`.
 RunIdentity identity_of(const Config& config);

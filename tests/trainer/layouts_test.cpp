@@ -13,25 +13,6 @@
 namespace retain::test {
 namespace {
 
-std::vector<MeshShape> meshes_of(int ranks) {
-  std::vector<MeshShape> meshes;
-  for (int dp = 1; dp <= ranks; ++dp) {
-    for (int cp = 1; dp * cp <= ranks; ++cp) {
-      if (ranks % (dp * cp) == 0) meshes.push_back({dp, cp, ranks / (dp * cp)});
-    }
-  }
-  return meshes;
-}
-
-double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    difference += (got[i] - want[i]) * (got[i] - want[i]);
-    size += want[i] * want[i];
-  }
-  return std::sqrt(difference / std::max(size, 1e-300));
-}
-
 struct Variant {
   const char* name;
   std::function<void(Config&)> change;

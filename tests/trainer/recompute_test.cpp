@@ -104,15 +104,6 @@ class RecomputeLevels : public ::testing::TestWithParam<Case> {
   }
 
  private:
-  static double relative_error(const std::vector<double>& got, const std::vector<double>& want) {
-    double difference = 0, size = 0;
-    for (size_t i = 0; i < want.size(); ++i) {
-      difference += (got[i] - want[i]) * (got[i] - want[i]);
-      size += want[i] * want[i];
-    }
-    return std::sqrt(difference / size);
-  }
-
   TemporaryDirectory directory_;
   std::string tuning_;  // of products, chosen once for all trainings that are compared
 };

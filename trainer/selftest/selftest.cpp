@@ -20,18 +20,6 @@ namespace {
 
 enum Feature : size_t { kMesh, kCompute, kDocuments, kTied, kAccumulation, kZero, kRecompute };
 
-std::vector<MeshShape> meshes_of_up_to(int ranks) {
-  std::vector<MeshShape> meshes;
-  for (int all = 1; all <= ranks; ++all) {
-    for (int dp = 1; dp <= all; ++dp) {
-      for (int cp = 1; dp * cp <= all; ++cp) {
-        if (all % (dp * cp) == 0) meshes.push_back({dp, cp, all / (dp * cp)});
-      }
-    }
-  }
-  return meshes;
-}
-
 // 16 sequences of 24 tokens a step: chunks of 4 end unevenly where 4, 8 or more ranks share a sequence, and 16 divide
 // evenly over some numbers of replicas and not over others.
 Config config_of(const SelftestCase& what, const std::string& directory) {
@@ -171,7 +159,10 @@ std::string SelftestCase::describe() const {
 }
 
 std::vector<SelftestCase> selftest_cases(int ranks, DeviceKind device, SelftestExtent extent) {
-  const std::vector<MeshShape> meshes = meshes_of_up_to(ranks);
+  std::vector<MeshShape> meshes;
+  for (int all = 1; all <= ranks; ++all) {
+    for (const MeshShape& mesh : meshes_of(all)) meshes.push_back(mesh);
+  }
   const std::vector<DType> computes = device == DeviceKind::kCuda
                                           ? std::vector<DType>{DType::kFloat32, DType::kBfloat16}
                                           : std::vector<DType>{DType::kFloat64, DType::kFloat32};
