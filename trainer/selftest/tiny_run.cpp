@@ -38,7 +38,7 @@ Config tiny_config(const std::string& directory) {
   config.model.init_std = 0.1;
   config.data.train = {{.path = directory + "/text", .weight = 1}};
   config.data.seq_len = 32;
-  config.train = {.tokens = 100 * 256, .batch_tokens = 256, .micro_batch_tokens = 64, .chunk = 8};
+  config.train = {.tokens = 25600, .batch_tokens = 256, .micro_batch_tokens = 64, .chunk = 8};
   config.device = DeviceKind::kCpu;
   return config;
 }
