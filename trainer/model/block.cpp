@@ -96,7 +96,6 @@ void Block::repeat_forward(const Pass& pass) const {
 }
 
 void Block::backward(const Pass& pass, const TensorView& dx) const {
-  repeat(pass);
   // The gradients of weights, which nobody waits for, are computed while that of the stream is exchanged.
   const TensorView dz = pass.rows.real(dx), du = pass.rows.real(scratch_.du);
   ffn_.backward(pass, dz, du);

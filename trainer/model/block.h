@@ -32,14 +32,14 @@ class Block {
   /// What the stages leave.
   Residual out() const { return {.stream = ffn_norm_.x(), .branch = scratch_.branch}; }
 
+  /// Fills what the backward needs of the forward and was not kept, or was overwritten by another block since.
+  void repeat(Pass pass) const;
   /// dx [padded_rows,d], gathered: the gradient of the block's output in, of its input out.
   void backward(const Pass& pass, const TensorView& dx) const;
 
  private:
   void take_activations(const ActivationMemory& memory, const Dimensions& dims);
   void take_scratch(Arena& arena, const Dimensions& dims, Residency residency);
-  /// Fills what the backward needs of the forward and was not kept.
-  void repeat(Pass pass) const;
   void repeat_elementwise(const Pass& pass) const;
   void repeat_forward(const Pass& pass) const;
   RowStage enter(const Pass& pass) const;

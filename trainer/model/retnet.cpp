@@ -104,8 +104,12 @@ TensorView RetNet::run_forward(const Pass& pass) {
   std::vector<RowStage> stages = layers_.embedding.forward(pass, layers_.x0);
   for (size_t i = 0; i < layers_.blocks.size(); ++i) {
     const Block& block = layers_.blocks[i];
-    parameters_.await_weights(part(1 + i).begin);
-    for (const RowStage& stage : block.before_mixing(pass, x)) stages.push_back(stage);
+    for (const RowStage& stage : block.before_mixing(pass, x)) {
+      stages.push_back([&, stage](int64_t chunk) {
+        parameters_.await_weights(part(1 + i).begin);  // no sooner: the block before goes on meanwhile
+        return stage(chunk);
+      });
+    }
     rows_.run(stages);
     block.mix(pass);
     stages = block.after_mixing(pass);
@@ -143,6 +147,7 @@ TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, Gra
   report(part(1 + layers_.blocks.size()).end);
   layers_.final_norm.backward(pass, std::move(reduced), dx, dx, false).wait();
   for (size_t i = layers_.blocks.size(); i-- > 0;) {
+    if (i + 1 < layers_.blocks.size()) layers_.blocks[i].repeat(pass);  // the last one's forward was just now
     layers_.blocks[i].backward(pass, dx);
     report(part(1 + i).end);
   }

@@ -443,9 +443,9 @@ void TrainingRun::choose_tp_chunks() {
   if (!measures_tp_chunks(trainer_)) return;
   // Other sizes, or another device, are measured anew.
   const Dimensions& dims = trainer_.model().dims();
-  const std::string key =
-      fmt::format("{}, {} rows of {}, {} layers, {}", mesh_.shape().describe(), dims.rows(), dims.model.hidden_size,
-                  dims.model.layers, trainer_.backend().device_description());
+  const std::string key = fmt::format("{}, {} rows of {}, ffn {}, {} layers, {}, {}", mesh_.shape().describe(),
+                                      dims.rows(), dims.model.hidden_size, dims.model.ffn_size, dims.model.layers,
+                                      dtype_name(dims.compute), trainer_.backend().device_description());
   std::string line;
   int64_t known = 0;
   if (mesh_.world_rank() == 0) {
