@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 
+#include "kernels/core/activity.h"
 #include "kernels/core/tensor.h"
 #include "kernels/ops.h"
 
@@ -78,7 +79,11 @@ class HostBuffer {
 
 class Backend {
  public:
+  /// Tells `activity`, which outlives it, what it does; without one nobody.
+  explicit Backend(Activity* activity = nullptr) : activity_(activity ? *activity : unseen_) {}
   virtual ~Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
 
   // ---- device ----
   virtual Device device() const = 0;
@@ -96,9 +101,23 @@ class Backend {
   /// Takes such text over, or says why it does not: text of another machine or another version of the program, or
   /// damaged text, changes nothing. Empty when it was taken over.
   virtual std::string set_tuning(const std::string&) { return {}; }
-  /// Names what the queue is given from now on, for profilers (NVTX); nested. See Phase.
-  virtual void begin_phase(const char* /*name*/) {}
-  virtual void end_phase() {}
+  /// Names what the queue is given from now on, for profilers (NVTX) and the watchdog; nested. See Phase. The name
+  /// lives as long as the program.
+  void begin_phase(const char* name) {
+    activity_.begin_phase(name);
+    do_begin_phase(name);
+  }
+  void end_phase() {
+    activity_.end_phase();
+    do_end_phase();
+  }
+  /// What the queue is given next is of this layer of the phase, counted from 0.
+  void begin_layer(int layer) {
+    activity_.at_layer(layer);
+    do_begin_layer();
+  }
+  /// What the thread that uses this backend is at.
+  Activity& activity() { return activity_; }
   /// Switches a profiler that waits for it on and off (the CUDA profiler API).
   virtual void set_profiling(bool /*on*/) {}
 
@@ -131,10 +150,14 @@ class Backend {
   void name(const Args& args) {      \
     check(args);                     \
     do_##name(args);                 \
+    activity_.progress();            \
   }
 #include "kernels/operations.inc"
 
  protected:
+  virtual void do_begin_phase(const char* /*name*/) {}
+  virtual void do_end_phase() {}
+  virtual void do_begin_layer() {}
   virtual int64_t reserved_bytes() const = 0;  ///< of the workspace
 #define RETAIN_OPERATION(name, Args) virtual void do_##name(const Args& args) = 0;
 #include "kernels/operations.inc"
@@ -142,6 +165,8 @@ class Backend {
  private:
   friend class Buffer;
   int64_t buffers_bytes_ = 0;
+  Activity unseen_;
+  Activity& activity_;
 };
 
 /// A named phase of the step for as long as it lives.
@@ -157,13 +182,13 @@ class Phase {
 };
 
 /// A CPU backend that uses `threads` threads (>= 1) for its loops and products.
-std::unique_ptr<Backend> make_cpu_backend(int threads);
+std::unique_ptr<Backend> make_cpu_backend(int threads, Activity* activity = nullptr);
 
 /// What the machine offers. 0 when there is no GPU, no driver, or no CUDA in this build.
 int cuda_device_count();
 /// The memory of a device of this process, which has its context there from now on. Throws Error(kDevice).
 GpuMemory cuda_memory(int device);
 /// A CUDA backend on a device of this process. Throws Error(kDevice) with the reason when there is none.
-std::unique_ptr<Backend> make_cuda_backend(int device);
+std::unique_ptr<Backend> make_cuda_backend(int device, Activity* activity = nullptr);
 
 }  // namespace retain

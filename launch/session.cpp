@@ -12,8 +12,8 @@
 
 namespace retain {
 
-std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi) {
-  return mpi ? make_mpi_communicator(*mpi) : make_self_communicator();
+std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi, Activity* activity) {
+  return mpi ? make_mpi_communicator(*mpi, kMpiBlockBytes, activity) : make_self_communicator();
 }
 
 LocalPlace local_place(const MpiEnvironment* mpi) {
@@ -86,18 +86,19 @@ ParsedConfig read_config_once(Communicator& host, const std::string& path, const
   return parsed;
 }
 
-std::unique_ptr<Backend> make_backend(const Target& target, int local_rank) {
-  return target.device == DeviceKind::kCuda ? make_cuda_backend(device_of(local_rank))
-                                            : make_cpu_backend(target.threads);
+std::unique_ptr<Backend> make_backend(const Target& target, int local_rank, Activity* activity) {
+  return target.device == DeviceKind::kCuda ? make_cuda_backend(device_of(local_rank), activity)
+                                            : make_cpu_backend(target.threads, activity);
 }
 
 Session::Session(const Target& target, const MeshShape& shape, const MpiEnvironment* mpi,
-                 std::unique_ptr<Communicator> host) {
+                 std::unique_ptr<Communicator> host, Activity& activity) {
   const int local_rank = local_place(mpi).rank;
-  backend_ = make_backend(target, local_rank);
-  const MakeTensorGroup make = target.device == DeviceKind::kCuda
-                                   ? make_nccl_groups(*host, device_of(local_rank), backend_->stream())
-                                   : same_group;
+  backend_ = make_backend(target, local_rank, &activity);
+  const MakeTensorGroup make =
+      target.device == DeviceKind::kCuda
+          ? make_nccl_groups(*host, device_of(local_rank), backend_->stream(), {.activity = &activity})
+          : same_group;
   mesh_ = std::make_unique<Mesh>(shape, std::move(host), make);
 }
 

@@ -14,7 +14,8 @@
 namespace retain {
 
 /// The ranks of the launcher over host memory; one rank alone without a launcher (mpi == nullptr).
-std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi);
+/// Tells `activity`, if that is given, of its waits.
+std::unique_ptr<Communicator> make_host_communicator(const MpiEnvironment* mpi, Activity* activity = nullptr);
 
 /// Where a rank stands among those of its machine.
 struct LocalPlace {
@@ -41,12 +42,14 @@ void expand_paths_once(Communicator& host, Command& command, const Variables& va
 /// load_config() on rank 0; the others get its resolved text (their `source` is empty) or, as ConfigError, its error.
 ParsedConfig read_config_once(Communicator& host, const std::string& path, const std::vector<std::string>& sets);
 
-std::unique_ptr<Backend> make_backend(const Target& target, int local_rank);
+std::unique_ptr<Backend> make_backend(const Target& target, int local_rank, Activity* activity = nullptr);
 
 class Session {
  public:
-  /// The mesh of a training run: NCCL on GPUs, MPI on CPUs. Collective over `host`.
-  Session(const Target& target, const MeshShape& shape, const MpiEnvironment* mpi, std::unique_ptr<Communicator> host);
+  /// The mesh of a training run: NCCL on GPUs, MPI on CPUs. Collective over `host`. `activity` is what this process is
+  /// at, from its first wait for others on.
+  Session(const Target& target, const MeshShape& shape, const MpiEnvironment* mpi, std::unique_ptr<Communicator> host,
+          Activity& activity);
 
   Backend& backend() { return *backend_; }
   Mesh& mesh() { return *mesh_; }

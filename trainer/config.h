@@ -127,6 +127,13 @@ struct LogConfig {
   int64_t every = 10;  ///< steps
 };
 
+/// limits.hang_timeout: one of these, or seconds.
+inline constexpr int64_t kHangTimeoutAuto = -1, kHangTimeoutNone = -2;
+
+struct LimitsConfig {
+  int64_t hang_timeout = kHangTimeoutAuto;  ///< seconds without progress after which a run ends (parallel/health)
+};
+
 struct Config {
   RunConfig run;
   ModelConfig model;
@@ -138,6 +145,7 @@ struct Config {
   ParallelConfig parallel;
   CheckpointConfig checkpoint;
   LogConfig log;
+  LimitsConfig limits;
   DeviceKind device = DeviceKind::kAuto;
   Precision precision = Precision::kAuto;
 

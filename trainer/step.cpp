@@ -109,6 +109,7 @@ void Trainer::queue(const std::function<void()>& before_update) {
   if (next_->failure) std::rethrow_exception(next_->failure);
   const Step& step = queued_.emplace_back(std::move(*next_));
   next_.reset();
+  backend_.activity().at_step(step.done.steps + 1);
   if (step.result.predicted_tokens == 0) return;
   const double scale = 1.0 / static_cast<double>(step.result.predicted_tokens);
   const Slot& slot = slots_[step.slot];

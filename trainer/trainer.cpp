@@ -22,7 +22,7 @@ Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Targe
       exchange_(backend, mesh, reducer_, parameters_, config.parallel.gradient_dtype),
       model_(backend, tp_, cp_, parameters_, dims_, Residency::kTraining),
       loader_(config.data, config.train, config.model.vocab_size, config.run.seed, mesh.shape(), mesh.at(),
-              dims_.batch.segment_tokens(), mesh.host()),
+              dims_.batch.segment_tokens(), mesh.host(), &backend.activity()),
       buffer_(backend, step_memory_bytes(dims_.batch, loader_.rounds())) {
   Arena arena(buffer_);
   for (Slot& slot : slots_) {

@@ -14,7 +14,9 @@
 
 namespace retain {
 
-std::unique_ptr<Backend> make_cpu_backend(int threads) { return std::make_unique<cpu::CpuBackend>(threads); }
+std::unique_ptr<Backend> make_cpu_backend(int threads, Activity* activity) {
+  return std::make_unique<cpu::CpuBackend>(threads, activity);
+}
 
 int64_t cpu_workspace_bytes(const WorkspaceShape& s, int threads) {
   const int64_t norms = cpu::kReductionBlocks * std::max(s.hidden_size, s.value_dim) * int64_t{sizeof(double)};
@@ -136,7 +138,7 @@ class PageBuffer final : public HostBuffer {
 
 }  // namespace
 
-CpuBackend::CpuBackend(int threads) : threads_(threads) {
+CpuBackend::CpuBackend(int threads, Activity* activity) : Backend(activity), threads_(threads) {
   openblas_set_num_threads(1);  // products are shared out here, in tiles, so OpenBLAS keeps to the calling thread
 }
 

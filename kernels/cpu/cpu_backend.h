@@ -98,7 +98,7 @@ int64_t retention_scratch_bytes(int64_t tokens, int64_t chunk, int64_t key_dim, 
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int threads);
+  explicit CpuBackend(int threads, Activity* activity = nullptr);
   ~CpuBackend() override;
   CpuBackend(const CpuBackend&) = delete;
   CpuBackend& operator=(const CpuBackend&) = delete;

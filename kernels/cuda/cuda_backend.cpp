@@ -40,8 +40,7 @@ class EventTimer final : public DeviceTimer {
   void start() override { record(begin_); }
   void stop() override { record(end_); }
   double elapsed_ms() override {
-    queue_.activate();
-    CUDA_CHECK(cudaEventSynchronize(end_.get()), "timer");
+    queue_.wait(end_, "timer");
     float ms = 0;
     CUDA_CHECK(cudaEventElapsedTime(&ms, begin_.get(), end_.get()), "timer");
     return ms;
@@ -58,7 +57,18 @@ class EventTimer final : public DeviceTimer {
 
 }  // namespace
 
-CudaBackend::CudaBackend(int device) : queue_(device), description_(checked_description(device)) {
+CudaBackend::CudaBackend(int device, Activity* given)
+    : Backend(given),
+      queue_(device, activity()),
+      milestones_([this](const Activity::Place& place) {
+        activity().device_at(place);
+        activity().progress();
+      }),
+      description_(checked_description(device)),
+      question_(activity(), [this] {
+        queue_.activate();
+        milestones_.look();
+      }) {
   for (Slot& slot : slots_) {
     slot.memory = allocate_pinned(kSlotBytes);
     slot.copied = make_event();
@@ -86,9 +96,24 @@ void CudaBackend::release(void* memory) noexcept {
   if (cudaSetDevice(queue_.device()) == cudaSuccess) static_cast<void>(cudaFree(memory));
 }
 
-void CudaBackend::begin_phase(const char* name) { nvtxRangePushA(name); }
+void CudaBackend::mark(const Activity::Place& place) {
+  queue_.activate();
+  milestones_.mark(queue_.stream(), place);
+}
 
-void CudaBackend::end_phase() { nvtxRangePop(); }
+void CudaBackend::do_begin_phase(const char* name) {
+  nvtxRangePushA(name);
+  phase_ = name;
+  mark({.phase = name});
+}
+
+void CudaBackend::do_begin_layer() { mark({.phase = phase_, .layer = activity().view().host.layer}); }
+
+void CudaBackend::do_end_phase() {
+  nvtxRangePop();
+  phase_ = "";
+  mark({});
+}
 
 void CudaBackend::set_profiling(bool on) {
   synchronize();  // so that the work around the bracket stays outside
@@ -105,7 +130,7 @@ void CudaBackend::upload(const TensorView& device, const void* host) {
     const auto part = static_cast<size_t>(std::min(kSlotBytes, bytes - done));
     const Slot& slot = slots_[next_slot_];
     next_slot_ = (next_slot_ + 1) % slots_.size();
-    CUDA_CHECK(cudaEventSynchronize(slot.copied.get()), "upload");
+    queue_.wait(slot.copied, "upload");
     std::memcpy(slot.memory.get(), static_cast<const char*>(host) + done, part);
     CUDA_CHECK(cudaMemcpyAsync(static_cast<char*>(device.data) + done, slot.memory.get(), part, cudaMemcpyHostToDevice,
                                queue_.stream()),
@@ -134,7 +159,7 @@ void CudaBackend::download(void* host, const TensorView& device) {
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t begin = part * kSlotBytes;
     const Slot& slot = slots_[static_cast<size_t>(part % slots)];
-    CUDA_CHECK(cudaEventSynchronize(slot.copied.get()), "download of ", device.describe());
+    queue_.wait(slot.copied, "download");
     std::memcpy(static_cast<char*>(host) + begin, slot.memory.get(),
                 static_cast<size_t>(std::min(kSlotBytes, bytes - begin)));
     if (part + slots < parts) request(part + slots);
@@ -165,13 +190,13 @@ GpuMemory cuda_memory(int device) {
   return {.free_bytes = static_cast<int64_t>(free), .total_bytes = static_cast<int64_t>(total)};
 }
 
-std::unique_ptr<Backend> make_cuda_backend(int device) {
+std::unique_ptr<Backend> make_cuda_backend(int device, Activity* activity) {
   int count = 0;
   CUDA_CHECK(cudaGetDeviceCount(&count), "looking for GPUs");
   if (device < 0 || device >= count) {
     throw Error(ErrorKind::kDevice, concat("GPU ", device, " was asked for, this process sees ", count));
   }
-  return std::make_unique<cuda::CudaBackend>(device);
+  return std::make_unique<cuda::CudaBackend>(device, activity);
 }
 
 }  // namespace retain

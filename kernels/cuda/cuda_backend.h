@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/milestones.h"
 #include "kernels/cuda/queue.h"
 
 namespace retain::cuda {
@@ -15,7 +16,7 @@ namespace retain::cuda {
 class CudaBackend final : public Backend {
  public:
   /// Throws Error(kDevice) when the device is not there or older than sm_80.
-  explicit CudaBackend(int device);
+  explicit CudaBackend(int device, Activity* activity = nullptr);
   ~CudaBackend() override;
 
   Device device() const override { return Device::kCuda; }
@@ -26,8 +27,6 @@ class CudaBackend final : public Backend {
   std::string tuning() const override { return queue_.matmul().plans(); }
   int64_t times_learned() const override { return queue_.matmul().times_chosen(); }
   std::string set_tuning(const std::string& text) override { return current().matmul().set_plans(text); }
-  void begin_phase(const char* name) override;
-  void end_phase() override;
   void set_profiling(bool on) override;
 
   void* allocate(int64_t bytes) override;
@@ -43,6 +42,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<HostBuffer> make_host_buffer(int64_t bytes) override;
 
  protected:
+  void do_begin_phase(const char* name) override;
+  void do_end_phase() override;
+  void do_begin_layer() override;
 #define RETAIN_OPERATION(name, Args) void do_##name(const Args& args) override;
 #include "kernels/operations.inc"
 
@@ -56,10 +58,15 @@ class CudaBackend final : public Backend {
   /// The queue, its device made current for the calling thread.
   Queue& current();
 
+  void mark(const Activity::Place& place);
+
   Queue queue_;
+  Milestones milestones_;
+  const char* phase_ = "";
   std::string description_;
   std::array<Slot, 4> slots_;
   size_t next_slot_ = 0;
+  Activity::Question question_;  ///< last: it uses the rest
 };
 
 }  // namespace retain::cuda

@@ -52,12 +52,10 @@ inline Stream make_stream() {
   return Stream(stream);
 }
 
-/// An event that orders streams; `timing` lets it also measure; a thread that waits for a `blocking` one sleeps.
-inline Event make_event(bool timing = false, bool blocking = false) {
-  const unsigned flags =
-      (timing ? cudaEventDefault : cudaEventDisableTiming) | (blocking ? cudaEventBlockingSync : cudaEventDefault);
+/// An event that orders streams; `timing` lets it also measure.
+inline Event make_event(bool timing = false) {
   cudaEvent_t event = nullptr;
-  CUDA_CHECK(cudaEventCreateWithFlags(&event, flags));
+  CUDA_CHECK(cudaEventCreateWithFlags(&event, timing ? cudaEventDefault : cudaEventDisableTiming));
   return Event(event);
 }
 

@@ -28,7 +28,7 @@ PinnedBuffer::PinnedBuffer(const Queue& queue, int64_t bytes)
       stream_(make_stream()),
       ready_(make_event()),
       begin_(make_event(true)),
-      end_(make_event(true, true)) {}
+      end_(make_event(true)) {}
 
 PinnedBuffer::~PinnedBuffer() {
   static_cast<void>(cudaSetDevice(queue_.device()));
@@ -69,8 +69,7 @@ void PinnedBuffer::hold_queue() {
 }
 
 double PinnedBuffer::wait() {
-  queue_.activate();
-  CUDA_CHECK(cudaEventSynchronize(end_.get()), "waiting for a copy beside the queue");
+  queue_.wait(end_, "a copy beside the queue");
   float ms = 0;
   CUDA_CHECK(cudaEventElapsedTime(&ms, begin_.get(), end_.get()), "time of a copy beside the queue");
   return ms;

@@ -79,7 +79,7 @@ std::string describe(const Product& p) {
 
 }  // namespace
 
-Matmul::Matmul(int device) {
+Matmul::Matmul(int device, Activity& activity) : activity_(activity) {
   cublasLtHandle_t handle = nullptr;
   CUBLAS_CHECK(cublasLtCreate(&handle));
   handle_ = LtHandle(handle);
@@ -166,7 +166,7 @@ void Matmul::choose(const char* operation, Plan& plan, const Key& key, const Pro
     return candidates[i].state == CUBLAS_STATUS_SUCCESS &&
            execute(plan, candidates[i].algo, trial, stream, workspace) == CUBLAS_STATUS_SUCCESS;
   };
-  plan.algorithm = candidates[choose_candidate(operation, found, run, stream)].algo;
+  plan.algorithm = candidates[choose_candidate(operation, found, run, stream, activity_)].algo;
 }
 
 Matmul::Plan& Matmul::plan_for(const char* operation, const Key& key, const Product& p, cudaStream_t stream,

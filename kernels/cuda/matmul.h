@@ -8,6 +8,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "kernels/core/activity.h"
 #include "kernels/core/dtype.h"
 #include "kernels/cuda/handles.h"
 
@@ -30,7 +31,7 @@ struct Product {
 
 class Matmul {
  public:
-  explicit Matmul(int device);
+  Matmul(int device, Activity& activity);
 
   /// `workspace` has kMatmulWorkspaceBytes. Synchronises the device the first time a shape is met.
   void run(const char* operation, const Product& product, cudaStream_t stream, void* workspace);
@@ -89,6 +90,7 @@ class Matmul {
   cublasStatus_t execute(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const Product& product,
                          cudaStream_t stream, void* workspace) const;
 
+  Activity& activity_;
   LtHandle handle_;
   std::string device_name_;
   std::unordered_map<Key, Plan, KeyHash> plans_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cuda/handles.h"
+#include "kernels/cuda/wait.h"
 
 namespace retain::cuda {
 
@@ -35,7 +36,8 @@ bool faster(const Contender& x, const Contender& y) { return x.ms < y.ms; }
 
 }  // namespace
 
-int choose_candidate(const char* operation, int count, const std::function<bool(int)>& run, cudaStream_t stream) {
+int choose_candidate(const char* operation, int count, const std::function<bool(int)>& run, cudaStream_t stream,
+                     Activity& activity) {
   const Event begin = make_event(true), end = make_event(true);
   // Milliseconds of one run, averaged over `runs` in a row, right after one to warm up.
   const auto time = [&](int candidate, int runs) {
@@ -43,12 +45,12 @@ int choose_candidate(const char* operation, int count, const std::function<bool(
     CUDA_CHECK(cudaEventRecord(begin.get(), stream), operation);
     for (int r = 0; r < runs; ++r) run(candidate);
     CUDA_CHECK(cudaEventRecord(end.get(), stream), operation);
-    CUDA_CHECK(cudaEventSynchronize(end.get()), operation, ": measuring its products");
+    wait_for(activity, end.get(), "measuring products");
     float ms = 0;
     CUDA_CHECK(cudaEventElapsedTime(&ms, begin.get(), end.get()), operation);
     return ms / static_cast<float>(runs);
   };
-  CUDA_CHECK(cudaDeviceSynchronize(), operation);
+  CUDA_CHECK(cudaDeviceSynchronize(), operation);  // of all streams, for which there is nothing to look at
 
   std::vector<Contender> contenders;  // the fastest in a burst first
   const auto started = std::chrono::steady_clock::now();

@@ -1,5 +1,7 @@
 #include "kernels/cuda/queue.h"
 
+#include "kernels/cuda/wait.h"
+
 namespace retain::cuda {
 
 namespace {
@@ -12,7 +14,9 @@ int use_device(int device) {
 
 }  // namespace
 
-Queue::Queue(int device) : device_(use_device(device)), matmul_(device) {
+Queue::Queue(int device, Activity& activity)
+    : activity_(activity), device_(use_device(device)), matmul_(device, activity) {
+  activity.on_gpu(device);
   CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device));
   int shared = 0;
   CUDA_CHECK(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
@@ -29,7 +33,12 @@ Queue::Queue(int device) : device_(use_device(device)), matmul_(device) {
   }
 }
 
-void Queue::synchronize() const { CUDA_CHECK(cudaStreamSynchronize(stream()), "synchronize"); }
+void Queue::synchronize() const { wait_for(activity_, stream(), "synchronize"); }
+
+void Queue::wait(const Event& event, const char* in) const {
+  activate();
+  wait_for(activity_, event.get(), in);
+}
 
 void Queue::grow(int64_t bytes) {
   synchronize();  // queued kernels may still use the old block

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "kernels/core/activity.h"
 #include "kernels/cuda/handles.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/tensor_map.h"
@@ -21,7 +22,8 @@ struct Lane {
 
 class Queue {
  public:
-  explicit Queue(int device);
+  /// Tells `activity`, which outlives it, of the host's waits.
+  Queue(int device, Activity& activity);
 
   int device() const { return device_; }
   int multiprocessors() const { return multiprocessors_; }
@@ -33,6 +35,8 @@ class Queue {
   /// Makes the device current for the calling thread.
   void activate() const { CUDA_CHECK(cudaSetDevice(device_), "cuda"); }
   void synchronize() const;
+  /// The host waits for an event of this device. Any thread.
+  void wait(const Event& event, const char* in) const;
 
   /// Fixes the workspace at `bytes` in all; afterwards nothing is allocated any more.
   void reserve(int64_t bytes);
@@ -52,6 +56,7 @@ class Queue {
  private:
   void grow(int64_t bytes);
 
+  Activity& activity_;
   int device_;
   int multiprocessors_ = 0;
   int64_t shared_memory_bytes_ = 0;

@@ -71,7 +71,8 @@ int bench_collectives(const BenchCollectivesOptions& options, const MpiEnvironme
   config.device = options.device;
   config.precision = options.precision;
   const Target target = agree_on_target(*host, config, cuda_device_count() > 0, threads_per_rank(local_place(mpi)));
-  Session session(target, {.dp = ranks, .cp = 1, .tp = 1}, mpi, std::move(host));
+  Activity activity;
+  Session session(target, {.dp = ranks, .cp = 1, .tp = 1}, mpi, std::move(host), activity);
   // Outside of what may fail: to free it waits for the device.
   const bench::Operand operand =
       bench::make_operand(session.backend(), target.compute, {options.max_bytes / dtype_bytes(target.compute)});

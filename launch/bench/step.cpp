@@ -171,7 +171,8 @@ int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   config.data.end_of_document = kEndOfDocumentNone;
   config.data.valid.clear();
 
-  Session session(target, config.mesh(ranks), mpi, std::move(host));
+  Activity activity;
+  Session session(target, config.mesh(ranks), mpi, std::move(host), activity);
   Trainer trainer(session.backend(), session.mesh(), config, target);
   return run_to_exit_code(mpi, [&] { return measure(trainer, options, target); },
                           {.let_go = [&] { session.mesh().abort(); }});

@@ -178,4 +178,20 @@ std::string EndOfDocument::print(int64_t x) {
   return x == kEndOfDocumentAuto ? "auto" : x == kEndOfDocumentNone ? "none" : std::to_string(x);
 }
 
+std::optional<int64_t> HangTimeout::read(const ConfigNode& node, const ReportProblem& report) {
+  const auto text = read_plain(node, range(), report);
+  if (!text) return std::nullopt;
+  if (*text == "auto") return kHangTimeoutAuto;
+  if (*text == "none") return kHangTimeoutNone;
+  std::string problem;
+  const auto value = parse_whole(*text, problem);
+  if (!value || *value < kSeconds.low || *value > kSeconds.high)
+    return refuse(node, "expected " + range(), *text, report);
+  return value;
+}
+
+std::string HangTimeout::print(int64_t x) {
+  return x == kHangTimeoutAuto ? "auto" : x == kHangTimeoutNone ? "none" : std::to_string(x);
+}
+
 }  // namespace retain::schema

@@ -82,6 +82,14 @@ struct EndOfDocument {
   static std::string print(int64_t x);
 };
 
+/// limits.hang_timeout: seconds, or one of two words.
+struct HangTimeout {
+  static constexpr Whole kSeconds{1, 86'400};
+  static std::string range() { return concat("auto, none or ", kSeconds.range()); }
+  static std::optional<int64_t> read(const ConfigNode& node, const ReportProblem& report);
+  static std::string print(int64_t x);
+};
+
 /// The index of the word that stands there.
 std::optional<size_t> read_word(const ConfigNode& node, const std::vector<std::string>& words,
                                 const std::string& expected, const ReportProblem& report);

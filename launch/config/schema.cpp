@@ -205,6 +205,8 @@ std::vector<Field> config_fields() {
   add_parallel_and_checkpoint(table);
   table.add(RETAIN_KEY(log.every), Whole{1, kMostTokens}, "steps", "between lines of the log",
             {"interval", "log_interval"});
+  table.add(RETAIN_KEY(limits.hang_timeout), HangTimeout{}, "seconds", "without progress, then a run ends with 70",
+            {"watchdog_timeout", "timeout", "nccl_timeout"});
   table.add(RETAIN_KEY(device), Choice<DeviceKind>{named_devices()}, "", "auto = cuda when there is one");
   table.add(RETAIN_KEY(precision), Choice<Precision>{named_precisions()}, "", "auto = bf16 on cuda, fp32 on cpu",
             {"dtype"});

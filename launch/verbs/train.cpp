@@ -17,6 +17,7 @@
 #include "launch/verbs/verbs.h"
 #include "launch/version.h"
 #include "parallel/agreement.h"
+#include "parallel/health/watchdog.h"
 #include "parallel/host_name.h"
 #include "parallel/placement.h"
 #include "trainer/run/training_run.h"
@@ -72,6 +73,19 @@ int with_advice(const std::function<int()>& work) {
   }
 }
 
+/// Whatever comes after the work is told to the watchdog: the end waits for disks, and after an error for other ranks,
+/// who have the word first.
+int with_end(Activity& activity, std::optional<LongWork>& ending, const std::function<int()>& work) {
+  try {
+    const int code = with_advice(work);
+    ending.emplace(activity, "ending");
+    return code;
+  } catch (...) {
+    ending.emplace(activity, "ending after an error");
+    throw;
+  }
+}
+
 /// How the start before this one ended; "" where it ended well and said so.
 std::string find_bad_end(const RunDirectory& directory) {
   const std::vector<std::string> failed = directory.last_lines("FAILED"), events = directory.last_lines("events.jsonl");
@@ -94,6 +108,14 @@ Farewell farewell_of(Log& log) {
   return {.say = [&log](const std::string& line) { log.say_end(line, kPatienceAfterAnError); }};
 }
 
+/// None where the configuration wants none. Collective over `host`.
+std::unique_ptr<Watchdog> make_watchdog(Communicator& host, Activity& activity, const LimitsConfig& limits) {
+  if (limits.hang_timeout == kHangTimeoutNone) return nullptr;
+  WatchdogOptions options{.launched = MpiEnvironment::launched()};
+  if (limits.hang_timeout != kHangTimeoutAuto) options.timeout = std::chrono::seconds(limits.hang_timeout);
+  return std::make_unique<Watchdog>(host, activity, options);
+}
+
 /// Why a run that had begun failed stays where its other files are. Whoever lost the directory to another run leaves
 /// nothing there.
 void leave_marks(Log& log, const RunDirectory& directory, int64_t step, const Failure& failure,
@@ -107,7 +129,8 @@ void leave_marks(Log& log, const RunDirectory& directory, int64_t step, const Fa
 
 int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi,
                  const ParsedConfig& parsed, const Target& target, std::unique_ptr<Communicator> host,
-                 const RunDirectory& directory, const RunLock* lock, Log& log) {
+                 const RunDirectory& directory, const RunLock* lock, Log& log, Activity& activity, Watchdog* watchdog) {
+  std::optional<LongWork> start_up(std::in_place, activity, "start-up"), ending;
   const bool first = host->rank() == 0;
   const int ranks = host->size();
   const Config& config = parsed.config;
@@ -115,7 +138,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   const std::string bad_end = first ? find_bad_end(directory) : "";
   const bool was_to_stop = first && directory.has("STOP");
 
-  Session session(target, config.mesh(ranks), mpi, std::move(host));
+  Session session(target, config.mesh(ranks), mpi, std::move(host), activity);
   const RunIdentity identity{.resolved_config = parsed.resolved,
                              .keys = run_keys(config),
                              .build = version() + " " + compiler(),
@@ -125,6 +148,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
       .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
   std::optional<TrainingRun> made;  // in the reach of let_go: making it waits for devices and ranks too
   const auto poll_wishes = [&] {
+    const LongWork looks(activity, "looking for STOP");  // on a disk that may be slow
     return Wishes{.stop = signals.stop_requested() || (first && directory.has("STOP")),
                   .save = signals.take_save_request()};
   };
@@ -144,6 +168,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
       directory.write("environment.json", environment_json(mpi, session.backend()));
       directory.remove("DONE");  // until here a record of what the run was
     }
+    start_up.reset();
     const RunOutcome outcome =
         training.run(poll_wishes, {.first = options.profile.first, .last = options.profile.last});
     if (first) {
@@ -157,8 +182,12 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   farewell.record = [&](const Failure& failure, const std::string& line) {
     if (begun) leave_marks(log, directory, made->step(), failure, line);
   };
+  const Watchdog::AtEnd at_end(
+      watchdog, {.record = [&](const std::string& line,
+                               int code) { farewell.record({.exit_code = code, .message = line}, line); },
+                 .let_go = farewell.let_go});
   return run_to_exit_code(
-      mpi, [&] { return with_advice(train); }, farewell);
+      mpi, [&] { return with_end(activity, ending, train); }, farewell);
 }
 
 /// Which ranks share a machine.
@@ -179,10 +208,13 @@ int code_after_reports(Log& log, int code) {
 
 int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   SignalWishes signals;
-  std::unique_ptr<Communicator> host = make_host_communicator(mpi);
+  Activity activity;
+  std::unique_ptr<Communicator> host = make_host_communicator(mpi, &activity);
   const bool first = host->rank() == 0;
   const LocalPlace place = local_place(mpi);
   const ParsedConfig parsed = read_config_once(*host, options.config, options.sets);
+  const std::unique_ptr<Watchdog> watchdog = make_watchdog(*host, activity, parsed.config.limits);
+  std::optional<LongWork> looking(std::in_place, activity, "looking at inputs, memory and the run's directory");
   Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place));
   check_beginning(*host, options, parsed.config.run);
   const std::vector<SetNote> notes = check_inputs(*host, parsed.config, target);
@@ -210,12 +242,13 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   const std::vector<std::string> hosts = gather_texts(*host, host_name());
   if (first && hosts.size() > 1)
     tell_placement(log, place_ranks(parsed.config.mesh(host->size()), hosts), parsed.config.model);
+  looking.reset();
   const auto run = [&]() -> int {
-    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr,
-                        log);
+    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr, log,
+                        activity, watchdog.get());
   };
   return code_after_reports(log, run_to_exit_code(
-                                     mpi, [&] { return with_advice(run); }, farewell_of(log)));
+                                     mpi, [&] { return with_end(activity, looking, run); }, farewell_of(log)));
 }
 
 }  // namespace retain

@@ -6,7 +6,6 @@
 #include <exception>
 #include <functional>
 #include <span>
-#include <thread>
 #include <vector>
 
 #include "parallel/collective_arguments.h"
@@ -45,26 +44,16 @@ struct Bytes {
   int64_t count = 0;
 };
 
-/// Waits for all requests: busily for a moment, within which ranks in step are done, then asleep between looks. MPI's
-/// own calls never sleep, and on a machine with other work take the processor from the very rank that they wait for.
-/// (To yield does not help: since Linux 6.18 who yields gives up a time slice, and misses it when there is work.)
-void await(std::span<MPI_Request> requests, std::chrono::microseconds busy) {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point begin = Clock::now();
-  for (MPI_Request& request : requests) {
-    int done = 0;
-    for (;;) {
-      MPI_CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
-      if (done) break;
-      if (Clock::now() - begin > busy) std::this_thread::sleep_for(std::chrono::microseconds(50));
-    }
-  }
-}
+/// How the ranks of a process wait for each other.
+struct Waiting {
+  Activity* activity;
+  std::chrono::microseconds busy;
+};
 
 class MpiCommunicator final : public Communicator {
  public:
-  MpiCommunicator(MPI_Comm comm, int64_t block_bytes, std::chrono::microseconds busy)
-      : comm_(comm), block_bytes_(block_bytes), busy_(busy) {
+  MpiCommunicator(MPI_Comm comm, int64_t block_bytes, const Waiting& waiting)
+      : comm_(comm), block_bytes_(block_bytes), waiting_(waiting) {
     MPI_CHECK(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN));
     MPI_CHECK(MPI_Comm_rank(comm, &rank_));
     MPI_CHECK(MPI_Comm_size(comm, &size_));
@@ -81,7 +70,7 @@ class MpiCommunicator final : public Communicator {
   Pending send(const TensorView& x, int peer) override;
   Pending receive(const TensorView& x, int peer) override;
   void barrier() override {
-    await_one([&](MPI_Request* request) { MPI_CHECK(MPI_Ibarrier(comm_.get(), request)); });
+    await_one("barrier", [&](MPI_Request* request) { MPI_CHECK(MPI_Ibarrier(comm_.get(), request)); });
   }
   std::unique_ptr<Communicator> split(int color, int key) override;
 
@@ -89,20 +78,24 @@ class MpiCommunicator final : public Communicator {
   using PartOf = std::function<Bytes(int rank)>;
 
   void wait(int64_t) override {}
+  /// Waits for all requests of the collective `in`. MPI's own calls never sleep, and on a machine with other work take
+  /// the processor from the very rank that they wait for. (To yield does not help: since Linux 6.18 who yields gives up
+  /// a time slice, and misses it when there is work.)
+  void await(const char* in, std::span<MPI_Request> requests);
   /// Waits for the request that start(&request) makes.
   template <class Start>
-  void await_one(const Start& start) {
+  void await_one(const char* in, const Start& start) {
     MPI_Request request = MPI_REQUEST_NULL;
     start(&request);
-    await({&request, 1}, busy_);
+    await(in, {&request, 1});
   }
   /// Sends outgoing(r) to, and receives incoming(r) from, every other rank r.
-  void exchange(const PartOf& outgoing, const PartOf& incoming);
+  void exchange(const char* in, const PartOf& outgoing, const PartOf& incoming);
   /// out = the sum in rank order of own and of what the other ranks send of outgoing(this rank).
-  void exchange_and_reduce(ReduceOp op, DType dtype, const PartOf& outgoing, char* out);
+  void exchange_and_reduce(const char* in, ReduceOp op, DType dtype, const PartOf& outgoing, char* out);
   /// The ranks' x in rank order, in log2 of as many messages (Bruck et al. 1997). Of MPI's own all-gathers the blocking
   /// one never sleeps (await()), and the other one is Open MPI's with a message to every rank.
-  void gather_small(const TensorView& x, char* out);
+  void gather_small(const char* in, const TensorView& x, char* out);
   void all_reduce_small(const TensorView& x, ReduceOp op);
   /// Of whole numbers, whose result is the same in any order: MPI's own.
   void all_reduce_whole(const TensorView& x, ReduceOp op);
@@ -120,7 +113,7 @@ class MpiCommunicator final : public Communicator {
 
   MpiGroup comm_;
   int64_t block_bytes_;
-  std::chrono::microseconds busy_;
+  Waiting waiting_;
   int rank_ = 0, size_ = 1;
   std::vector<char> scratch_, turned_;
   std::vector<MPI_Request> requests_;
@@ -129,7 +122,21 @@ class MpiCommunicator final : public Communicator {
 
 char* bytes_of(const TensorView& x) { return static_cast<char*>(x.data); }
 
-void MpiCommunicator::exchange(const PartOf& outgoing, const PartOf& incoming) {
+void MpiCommunicator::await(const char* in, std::span<MPI_Request> requests) {
+  const auto done = [&] {
+    for (MPI_Request& request : requests) {
+      int one = 0;
+      MPI_CHECK(MPI_Test(&request, &one, MPI_STATUS_IGNORE));
+      if (!one) return false;
+    }
+    return true;
+  };
+  if (!waiting_.activity) return Activity().wait(WaitsFor::kRanks, in, done, waiting_.busy);
+  waiting_.activity->wait(WaitsFor::kRanks, in, done, waiting_.busy);
+  waiting_.activity->ended_collective();
+}
+
+void MpiCommunicator::exchange(const char* in, const PartOf& outgoing, const PartOf& incoming) {
   requests_.clear();
   const auto add = [&](auto&& start) {
     requests_.push_back(MPI_REQUEST_NULL);
@@ -146,20 +153,20 @@ void MpiCommunicator::exchange(const PartOf& outgoing, const PartOf& incoming) {
       MPI_CHECK(MPI_Isend(out.data, static_cast<int>(out.count), MPI_BYTE, to, kCollectiveTag, comm_.get(), request));
     });
   }
-  await(requests_, busy_);
+  await(in, requests_);
 }
 
-void MpiCommunicator::exchange_and_reduce(ReduceOp op, DType dtype, const PartOf& outgoing, char* out) {
+void MpiCommunicator::exchange_and_reduce(const char* in, ReduceOp op, DType dtype, const PartOf& outgoing, char* out) {
   const Bytes own = outgoing(rank_);
   char* received = scratch(own.count * size_);
   const auto incoming = [&](int from) { return Bytes{received + from * own.count, own.count}; };
-  exchange(outgoing, incoming);
+  exchange(in, outgoing, incoming);
   parts_.clear();
   for (int r = 0; r < size_; ++r) parts_.push_back(r == rank_ ? own.data : incoming(r).data);
   reduce_in_order(op, dtype, out, parts_, own.count / dtype_bytes(dtype));
 }
 
-void MpiCommunicator::gather_small(const TensorView& x, char* out) {
+void MpiCommunicator::gather_small(const char* in, const TensorView& x, char* out) {
   const int64_t bytes = x.bytes();
   turned_.resize(static_cast<std::size_t>(bytes * size_));  // of ranks rank_, rank_ + 1, …
   std::copy_n(bytes_of(x), bytes, turned_.data());
@@ -171,7 +178,7 @@ void MpiCommunicator::gather_small(const TensorView& x, char* out) {
                         comm_.get(), &both[0]));
     MPI_CHECK(MPI_Isend(turned_.data(), count, MPI_BYTE, (rank_ + size_ - here) % size_, kCollectiveTag, comm_.get(),
                         &both[1]));
-    await(both, busy_);
+    await(in, both);
   }
   std::copy(turned_.end() - rank_ * bytes, turned_.end(), out);
   std::copy(turned_.begin(), turned_.end() - rank_ * bytes, out + rank_ * bytes);
@@ -179,7 +186,7 @@ void MpiCommunicator::gather_small(const TensorView& x, char* out) {
 
 void MpiCommunicator::all_reduce_small(const TensorView& x, ReduceOp op) {
   char* gathered = scratch(x.bytes() * size_);
-  gather_small(x, gathered);
+  gather_small("all_reduce", x, gathered);
   parts_.clear();
   for (int r = 0; r < size_; ++r) parts_.push_back(gathered + r * x.bytes());
   reduce_in_order(op, x.dtype, x.data, parts_, x.elements());
@@ -201,7 +208,7 @@ void MpiCommunicator::all_reduce_whole(const TensorView& x, ReduceOp op) {
   const MPI_Datatype type = x.dtype == DType::kInt32 ? wide : MPI_UINT8_T;
   for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
     const int count = static_cast<int>(bytes / dtype_bytes(x.dtype));
-    await_one([&](MPI_Request* request) {
+    await_one("all_reduce", [&](MPI_Request* request) {
       MPI_CHECK(
           MPI_Iallreduce(MPI_IN_PLACE, bytes_of(x) + begin, count, type, whole_number_op(op), comm_.get(), request));
     });
@@ -214,8 +221,9 @@ void MpiCommunicator::all_reduce_block(DType dtype, char* x, int64_t elements, R
     const int64_t begin = elements * rank / size_, end = elements * (rank + 1) / size_;
     return Bytes{x + begin * width, (end - begin) * width};
   };
-  exchange_and_reduce(op, dtype, slice, slice(rank_).data);
-  exchange([&](int) { return slice(rank_); }, slice);
+  exchange_and_reduce("all_reduce", op, dtype, slice, slice(rank_).data);
+  exchange(
+      "all_reduce", [&](int) { return slice(rank_); }, slice);
 }
 
 Pending MpiCommunicator::all_reduce(const TensorView& x, ReduceOp op) {
@@ -237,13 +245,14 @@ Pending MpiCommunicator::all_reduce(const TensorView& x, ReduceOp op) {
 Pending MpiCommunicator::all_gather(const TensorView& out, const TensorView& in) {
   check_all_gather(out, in, rank_, size_);
   if (is_small(in)) {
-    gather_small(in, bytes_of(out));
+    gather_small("all_gather", in, bytes_of(out));
     return {};
   }
   char* own = bytes_of(out) + rank_ * in.bytes();
   if (own != in.data) std::copy_n(bytes_of(in), in.bytes(), own);
   for_blocks(in.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
     exchange(
+        "all_gather",
         [&](int) {
           return Bytes{own + begin, bytes};
         },
@@ -258,7 +267,7 @@ Pending MpiCommunicator::reduce_scatter(const TensorView& out, const TensorView&
   check_reduce_scatter(out, in, rank_, size_);
   for_blocks(out.bytes(), block_over(size_), [&](int64_t begin, int64_t bytes) {
     exchange_and_reduce(
-        ReduceOp::kSum, in.dtype,
+        "reduce_scatter", ReduceOp::kSum, in.dtype,
         [&](int to) {
           return Bytes{bytes_of(in) + to * out.bytes() + begin, bytes};
         },
@@ -271,7 +280,7 @@ Pending MpiCommunicator::broadcast(const TensorView& x, int root) {
   check_collective(x, "broadcast");
   check_root(root, size_);
   for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
-    await_one([&](MPI_Request* request) {
+    await_one("broadcast", [&](MPI_Request* request) {
       MPI_CHECK(MPI_Ibcast(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, root, comm_.get(), request));
     });
   });
@@ -282,7 +291,7 @@ Pending MpiCommunicator::send(const TensorView& x, int peer) {
   check_collective(x, "send");
   check_peer(peer, rank_, size_);
   for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
-    await_one([&](MPI_Request* request) {
+    await_one("send", [&](MPI_Request* request) {
       MPI_CHECK(
           MPI_Isend(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, peer, kPeerTag, comm_.get(), request));
     });
@@ -294,7 +303,7 @@ Pending MpiCommunicator::receive(const TensorView& x, int peer) {
   check_collective(x, "receive");
   check_peer(peer, rank_, size_);
   for_blocks(x.bytes(), block_over(1), [&](int64_t begin, int64_t bytes) {
-    await_one([&](MPI_Request* request) {
+    await_one("receive", [&](MPI_Request* request) {
       MPI_CHECK(
           MPI_Irecv(bytes_of(x) + begin, static_cast<int>(bytes), MPI_BYTE, peer, kPeerTag, comm_.get(), request));
     });
@@ -302,8 +311,8 @@ Pending MpiCommunicator::receive(const TensorView& x, int peer) {
   return {};
 }
 
-std::unique_ptr<Communicator> adopt(MPI_Comm comm, int64_t block_bytes, std::chrono::microseconds busy) {
-  auto group = std::make_unique<MpiCommunicator>(comm, block_bytes, busy);
+std::unique_ptr<Communicator> adopt(MPI_Comm comm, int64_t block_bytes, const Waiting& waiting) {
+  auto group = std::make_unique<MpiCommunicator>(comm, block_bytes, waiting);
   if (group->size() == 1) return make_self_communicator();
   return group;
 }
@@ -312,19 +321,20 @@ std::unique_ptr<Communicator> MpiCommunicator::split(int color, int key) {
   RETAIN_CHECK(color >= 0, "split with the colour ", color);
   MPI_Comm part = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split(comm_.get(), color, key, &part));
-  return adopt(part, block_bytes_, busy_);
+  return adopt(part, block_bytes_, waiting_);
 }
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator(const MpiEnvironment& environment, int64_t block_bytes) {
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiEnvironment& environment, int64_t block_bytes,
+                                                    Activity* activity) {
   if (environment.world_size() == 1) return make_self_communicator();
   RETAIN_CHECK(block_bytes >= 8 && block_bytes <= 1 << 30, "blocks of ", block_bytes, " bytes");
   MPI_Comm world = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split(MPI_COMM_WORLD, 0, environment.world_rank(), &world));
   // Ranks that share a processor wait for each other longer, and give way to each other meanwhile (launch/mpirun.sh).
   const bool crowded = environment.local_size() > environment.host_processors();
-  return adopt(world, block_bytes, std::chrono::microseconds(crowded ? 2000 : 100));
+  return adopt(world, block_bytes, {activity, std::chrono::microseconds(crowded ? 2000 : 100)});
 }
 
 }  // namespace retain

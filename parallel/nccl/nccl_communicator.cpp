@@ -1,10 +1,12 @@
 #include "parallel/nccl/nccl_communicator.h"
 
 #include <array>
-#include <thread>
+#include <optional>
 #include <vector>
 
 #include "kernels/cuda/handles.h"
+#include "kernels/cuda/milestones.h"
+#include "kernels/cuda/wait.h"
 #include "parallel/agreement.h"
 #include "parallel/collective_arguments.h"
 #include "parallel/nccl/gpu_identity.h"
@@ -47,26 +49,36 @@ cuda::Stream make_urgent_stream() {
 std::size_t count_of(const TensorView& x) { return static_cast<std::size_t>(x.elements()); }
 
 /// The group of `size` ranks that were given this id, set up without blocking for ever.
-NcclGroup make_group(const ncclUniqueId& id, int rank, int size, std::chrono::seconds deadline) {
+NcclGroup make_group(const ncclUniqueId& id, int rank, int size, const NcclOptions& options) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   ncclComm_t comm = nullptr;
   const ncclResult_t result = ncclCommInitRankConfig(&comm, size, id, rank, &config);
-  NcclGroup group(comm, deadline);
+  NcclGroup group(comm, options.deadline, options.activity);
   group.settle(result, "ncclCommInitRankConfig");
   return group;
 }
 
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(NcclGroup group, cudaStream_t compute)
-      : group_(std::move(group)), compute_(compute), stream_(make_urgent_stream()), ready_(cuda::make_event()) {
+  NcclCommunicator(NcclGroup group, int device, cudaStream_t compute, Activity* activity)
+      : group_(std::move(group)),
+        activity_(activity),
+        milestones_([this](const Activity::Place& mark) { passed(mark); }),
+        device_(device),
+        compute_(compute),
+        stream_(make_urgent_stream()),
+        ready_(cuda::make_event()) {
     NCCL_CHECK(group_.get(), ncclCommUserRank(group_.get(), &rank_));
     NCCL_CHECK(group_.get(), ncclCommCount(group_.get(), &size_));
     scratch_ = cuda::allocate_device(int64_t{sizeof(int)}, "scratch of an NCCL communicator");
+    if (activity_) question_.emplace(*activity_, [this] { look(); });
   }
-  // First, because freeing memory waits for the device, and the device may wait for a dead rank.
-  ~NcclCommunicator() override { group_.close(); }
+  // The group first, because freeing memory waits for the device, and the device may wait for a dead rank.
+  ~NcclCommunicator() override {
+    question_.reset();
+    group_.close();
+  }
 
   void abort() noexcept override { group_.abort(); }
 
@@ -135,7 +147,10 @@ class NcclCommunicator final : public Communicator {
     if (moved.elements() == 0) return {};
     CUDA_CHECK(cudaEventRecord(ready_.get(), compute_));
     CUDA_CHECK(cudaStreamWaitEvent(stream_.get(), ready_.get(), 0));
+    const bool marked = activity_ && milestones_.has_room(2);
+    if (marked) milestones_.mark(stream_.get(), {.phase = call, .layer = kBegins});
     group_.settle(start(), call);
+    if (marked) milestones_.mark(stream_.get(), {.phase = call, .layer = kEnds});
     if (unused_.empty()) {
       unused_.push_back(std::ssize(done_));
       done_.push_back(cuda::make_event());
@@ -155,21 +170,35 @@ class NcclCommunicator final : public Communicator {
   /// The host waits for the communicator's stream, but not for ever.
   void await_stream(const char* call) {
     const auto until = std::chrono::steady_clock::now() + group_.deadline();
-    for (;;) {
-      const cudaError_t state = cudaStreamQuery(stream_.get());
-      if (state == cudaSuccess) return;
-      if (state != cudaErrorNotReady) CUDA_CHECK(state);
+    CUDA_CHECK(cudaEventRecord(ready_.get(), stream_.get()), call);
+    Activity unseen;
+    (activity_ ? *activity_ : unseen).wait(WaitsFor::kRanks, call, [&] {
+      if (cuda::has_passed(ready_.get(), call)) return true;
       group_.check_health();
-      if (std::chrono::steady_clock::now() > until) {
-        group_.abort();
-        throw CommunicationError(concat("rank ", rank_, " of ", size_, ": the ", call, " was not done after ",
-                                        group_.deadline().count(), " s; is another rank dead or stuck?"));
-      }
-      std::this_thread::sleep_for(std::chrono::microseconds(20));
-    }
+      if (std::chrono::steady_clock::now() < until) return false;
+      group_.abort();
+      throw CommunicationError(concat("rank ", rank_, " of ", size_, ": the ", call, " was not done after ",
+                                      group_.deadline().count(), " s; is another rank dead or stuck?"));
+    });
+  }
+
+  // Marks on the stream, one before a collective and one after: +1 and -1 ranks that it waits for.
+  static constexpr int kBegins = 1, kEnds = -1;
+  void passed(const Activity::Place& mark) {
+    activity_->device_waits_for_ranks(mark.layer);
+    if (mark.layer == kEnds) activity_->ended_collective();
+  }
+  /// Is all well, and what has been done? Any thread.
+  void look() {
+    group_.check_health();
+    CUDA_CHECK(cudaSetDevice(device_), "a look at an NCCL communicator");
+    milestones_.look();
   }
 
   NcclGroup group_;
+  Activity* activity_;
+  cuda::Milestones milestones_;
+  int device_;
   cudaStream_t compute_;
   cuda::Stream stream_;
   cuda::Event ready_;
@@ -177,6 +206,7 @@ class NcclCommunicator final : public Communicator {
   std::vector<int64_t> unused_;    // tickets that were waited for
   cuda::DeviceMemory scratch_;
   int rank_ = 0, size_ = 1;
+  std::optional<Activity::Question> question_;
 };
 
 /// Throws on all ranks alike when two of them share a GPU.
@@ -195,8 +225,8 @@ std::unique_ptr<Communicator> join(Communicator& host, int device, void* compute
   if (host.rank() == 0) NCCL_CHECK(nullptr, ncclGetUniqueId(&id));
   host.broadcast(TensorView(id.internal, DType::kUint8, {NCCL_UNIQUE_ID_BYTES}), 0).wait();
 
-  return std::make_unique<NcclCommunicator>(make_group(id, host.rank(), host.size(), options.deadline),
-                                            static_cast<cudaStream_t>(compute_stream));
+  return std::make_unique<NcclCommunicator>(make_group(id, host.rank(), host.size(), options), device,
+                                            static_cast<cudaStream_t>(compute_stream), options.activity);
 }
 
 }  // namespace

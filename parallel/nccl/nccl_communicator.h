@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 
+#include "kernels/core/activity.h"
 #include "parallel/mesh.h"
 
 namespace retain {
@@ -13,6 +14,8 @@ namespace retain {
 struct NcclOptions {
   /// How long a set-up or a barrier may take before every rank gives up.
   std::chrono::seconds deadline{300};
+  /// Of the process, which outlives the group: told of its collectives, and asked for its health (Activity::Question).
+  Activity* activity = nullptr;
 };
 
 /// The same ranks as `host`, which is used during this call only, each on its own `device` of this process, ordered

@@ -20,40 +20,60 @@ void fail_nccl(const SourceLine& where, ncclResult_t result, ncclComm_t comm, co
                                   "; NCCL_DEBUG=WARN in the environment makes NCCL say more"));
 }
 
-NcclGroup::NcclGroup(ncclComm_t comm, std::chrono::seconds deadline)
-    : comm_(comm), deadline_(deadline), uncaught_(std::uncaught_exceptions()) {}
+NcclGroup::NcclGroup(ncclComm_t comm, std::chrono::seconds deadline, Activity* activity)
+    : comm_(comm), deadline_(deadline), activity_(activity), uncaught_(std::uncaught_exceptions()) {}
 
 NcclGroup::NcclGroup(NcclGroup&& other) noexcept
-    : comm_(std::exchange(other.comm_, nullptr)), deadline_(other.deadline_), uncaught_(other.uncaught_) {}
+    : comm_(std::exchange(other.comm_, nullptr)),
+      deadline_(other.deadline_),
+      activity_(other.activity_),
+      uncaught_(other.uncaught_) {}
 
-void NcclGroup::settle(ncclResult_t result, const char* call) {
-  const auto until = Clock::now() + deadline_;
-  while (result == ncclInProgress && comm_) {
-    if (Clock::now() > until) {
-      abort();
-      throw CommunicationError(concat(RETAIN_HERE, ": ", call, " was not done after ", deadline_.count(),
-                                      " s; is another rank dead or stuck?"));
-    }
-    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &result);
-    if (asked != ncclSuccess) result = asked;
-    if (result == ncclInProgress) std::this_thread::sleep_for(kPoll);
-  }
-  if (result == ncclSuccess) return;
+ncclComm_t NcclGroup::get() const {
+  const std::lock_guard lock(mutex_);
+  return comm_;
+}
+
+ncclResult_t NcclGroup::ask() const {
+  const std::lock_guard lock(mutex_);
+  if (!comm_) return ncclInvalidUsage;
+  ncclResult_t result = ncclSuccess;
+  const ncclResult_t asked = ncclCommGetAsyncError(comm_, &result);
+  return asked == ncclSuccess ? result : asked;
+}
+
+void NcclGroup::fail(ncclResult_t result, const char* call) {
+  if (!get()) throw CommunicationError(concat(call, " on a communicator that was aborted"));
   try {
-    fail_nccl(RETAIN_HERE, result, comm_, call);
+    fail_nccl(RETAIN_HERE, result, get(), call);
   } catch (...) {
     abort();  // after the message has been read from the communicator
     throw;
   }
 }
 
+void NcclGroup::settle(ncclResult_t result, const char* call) {
+  if (result == ncclSuccess) return;
+  Activity unseen;
+  const auto until = Clock::now() + deadline_;
+  (activity_ ? *activity_ : unseen).wait(WaitsFor::kRanks, call, [&] {
+    if (result == ncclInProgress) result = ask();
+    if (result != ncclInProgress) return true;
+    if (Clock::now() < until) return false;
+    abort();
+    throw CommunicationError(concat(RETAIN_HERE, ": ", call, " was not done after ", deadline_.count(),
+                                    " s; is another rank dead or stuck?"));
+  });
+  if (result != ncclSuccess) fail(result, call);
+}
+
 void NcclGroup::check_health() {
-  ncclResult_t result = ncclSuccess;
-  const ncclResult_t asked = ncclCommGetAsyncError(comm_, &result);
-  settle(asked == ncclSuccess ? result : asked, "a collective under way");
+  const ncclResult_t result = ask();
+  if (result != ncclSuccess && result != ncclInProgress) fail(result, "a collective under way");
 }
 
 void NcclGroup::abort() noexcept {
+  const std::lock_guard lock(mutex_);
   if (comm_) static_cast<void>(ncclCommAbort(std::exchange(comm_, nullptr)));
 }
 

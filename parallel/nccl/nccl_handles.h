@@ -4,7 +4,9 @@
 #include <nccl.h>
 
 #include <chrono>
+#include <mutex>
 
+#include "kernels/core/activity.h"
 #include "parallel/communicator.h"
 
 #if NCCL_VERSION_CODE < NCCL_VERSION(2, 18, 0)
@@ -27,26 +29,35 @@ namespace retain {
 /// destroyed by an exception, the communicator is aborted: its collectives end, whatever the other ranks do.
 class NcclGroup {
  public:
-  /// Takes over what a creating call returned through its pointer, null included.
-  NcclGroup(ncclComm_t comm, std::chrono::seconds deadline);
+  /// Takes over what a creating call returned through its pointer, null included. `activity`, if that is given, is told
+  /// of waits.
+  NcclGroup(ncclComm_t comm, std::chrono::seconds deadline, Activity* activity = nullptr);
   NcclGroup(NcclGroup&& other) noexcept;
   NcclGroup& operator=(NcclGroup&&) = delete;
   ~NcclGroup() { close(); }
 
-  ncclComm_t get() const { return comm_; }
+  /// Null once it is aborted.
+  ncclComm_t get() const;
   std::chrono::seconds deadline() const { return deadline_; }
   /// Throws CommunicationError, after aborting, unless `result` is or becomes success.
   void settle(ncclResult_t result, const char* call);
-  /// Throws CommunicationError, after aborting, when a collective under way has failed.
+  /// Throws CommunicationError, after aborting, when a collective under way has failed, or when it is aborted. Any
+  /// thread; does not wait.
   void check_health();
-  /// Ends everything under way on this rank.
+  /// Ends everything under way on this rank. Any thread.
   void abort() noexcept;
   /// Destroys, or aborts while an exception unwinds.
   void close() noexcept;
 
  private:
+  /// What has become of the communicator's last call; ncclInvalidUsage once it is aborted.
+  ncclResult_t ask() const;
+  [[noreturn]] void fail(ncclResult_t result, const char* call);
+
+  mutable std::mutex mutex_;  // a communicator is not asked while another thread aborts it
   ncclComm_t comm_;
   std::chrono::seconds deadline_;
+  Activity* activity_;
   int uncaught_;
 };
 

@@ -6,7 +6,7 @@
 //   FAULT_AT=n        at the n-th call (from 1) of such a rank …
 //   FAULT_MODE        kill: the process dies before it; torn: half of a write is done, other calls whole, then it dies;
 //                     eio, enospc, estale, emfile, eacces, enoent: the call fails (a failed fsync or close of the same
-//                     file is not repeated)
+//                     file is not repeated); hang: it never returns; slow: it takes five seconds
 //   FAULT_READ_COUNT  a file that gets the number of reading calls when the process ends
 //   FAULT_COUNTS      a prefix: PREFIX.RANK gets the numbers of calls by kind then, as "name number" lines
 //   FAULT_JOURNAL     every changing call is written down there (journal.h)
@@ -21,6 +21,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
@@ -29,6 +30,7 @@
 #include <mutex>
 #include <set>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "tests/fault/journal.h"
@@ -91,10 +93,13 @@ class Shim {
 
   // Counts a reading call, of a kind if it is one of those. Does it fail? Then errno says how.
   bool fails_to_read(long Counts::*kind = nullptr, size_t bytes = 0) {
-    const std::lock_guard guard(call_mutex_);
-    if (kind) ++(counts_.*kind);
-    counts_.read_bytes += static_cast<long>(bytes);
-    if (++reads_ != at_ || !counted_ || !counts_reads_) return false;
+    {
+      const std::lock_guard guard(call_mutex_);
+      if (kind) ++(counts_.*kind);
+      counts_.read_bytes += static_cast<long>(bytes);
+      if (++reads_ != at_ || !counted_ || !counts_reads_) return false;
+    }
+    if (takes_time()) return false;
     errno = error();
     return true;
   }
@@ -104,10 +109,15 @@ class Shim {
   template <class Work, class Half>
   auto around(RecordHeader header, const char* path, const char* path2, const void* data, Work&& work, Half&& half)
       -> decltype(work()) {
-    const std::lock_guard guard(call_mutex_);
+    std::unique_lock guard(call_mutex_);
     ++counts_.changes;
     if (counted_ && !counts_reads_ && ++calls_ == at_) {
       if (mode_ == "kill") die();
+      if (mode_ == "hang" || mode_ == "slow") {
+        guard.unlock();
+        takes_time();
+        return work();
+      }
       if (mode_ == "torn") {
         half();
         die();
@@ -186,6 +196,14 @@ class Shim {
       if (name == mode_) return number;
     }
     return EIO;
+  }
+
+  // Takes it where the mode says so; false where it does not.
+  bool takes_time() const {
+    while (mode_ == "hang") ::pause();
+    if (mode_ != "slow") return false;
+    std::this_thread::sleep_for(std::chrono::seconds(5));
+    return true;
   }
 
   [[noreturn]] static void die() {

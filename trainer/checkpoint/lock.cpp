@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include <optional>
 #include <sstream>
 
+#include "parallel/health/stacks.h"
 #include "parallel/host_name.h"
 
 namespace retain {
@@ -264,9 +264,7 @@ void RunLock::check_held() const {
 }
 
 void RunLock::renew_until_stopped() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals are the main thread's
+  leave_signals_to_main_thread();
   std::unique_lock guard(mutex_);
   const auto period = std::chrono::duration<double>(timing_.renew_seconds);
   while (!stop_changed_.wait_for(guard, period, [this] { return stop_; })) {

@@ -19,7 +19,7 @@ struct Piece {
 // The file's metadata is a few hundred bytes a dataset; allocating a little more at first costs nothing.
 constexpr int64_t kMetadataGuessBytes = 512;
 
-void write_pieces(File& file, std::vector<Piece> pieces, BlockChecksums& sums) {
+void write_pieces(File& file, std::vector<Piece> pieces, BlockChecksums& sums, Activity* activity = nullptr) {
   std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.offset < b.offset; });
   for (const Piece& piece : pieces) {
     for (int64_t at = 0; at < piece.bytes;) {
@@ -28,6 +28,7 @@ void write_pieces(File& file, std::vector<Piece> pieces, BlockChecksums& sums) {
       sums.update(from, n);
       file.write(from, n, piece.offset + at);
       at += n;
+      if (activity) activity->progress();
       // The disk works on a finished block while the next one is checksummed.
       if (sums.room() == kChecksumBlockBytes)
         file.start_writing(piece.offset + at - kChecksumBlockBytes, kChecksumBlockBytes);
@@ -38,7 +39,7 @@ void write_pieces(File& file, std::vector<Piece> pieces, BlockChecksums& sums) {
 }  // namespace
 
 ShardRecord write_shard(const Path& directory, const std::string& name, int64_t step,
-                        const std::vector<TensorPlacement>& placements, const FlatState& state) {
+                        const std::vector<TensorPlacement>& placements, const FlatState& state, Activity* activity) {
   const DType dtype = state.master.dtype;
   for (const TensorView& view : state.states()) {
     RETAIN_CHECK(view.dtype == dtype && view.contiguous() && view.elements() == state.share.size(), "state ",
@@ -79,7 +80,7 @@ ShardRecord write_shard(const Path& directory, const std::string& name, int64_t 
     pieces.push_back({piece.offset, static_cast<int64_t>(piece.bytes.size()), piece.bytes.data()});
   }
   BlockChecksums sums;
-  write_pieces(file, std::move(pieces), sums);
+  write_pieces(file, std::move(pieces), sums, activity);
   file.sync();
   file.close();
   shard.file.bytes = skeleton.file_bytes;

@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "kernels/core/activity.h"
 #include "kernels/core/tensor.h"
 #include "trainer/checkpoint/boxes.h"
 #include "trainer/checkpoint/manifest.h"
@@ -21,8 +22,10 @@ struct FlatState {
 
 /// Writes `directory/name`, durably, and says what is in it. libhdf5 lays the file out in memory; the bytes are written
 /// here, after the space was allocated. Throws Error(kIo); what was written stays (the caller removes the directory).
+/// Each block that is written is a sign of life of `activity`, if that is given.
 ShardRecord write_shard(const Path& directory, const std::string& name, int64_t step,
-                        const std::vector<TensorPlacement>& placements, const FlatState& state);
+                        const std::vector<TensorPlacement>& placements, const FlatState& state,
+                        Activity* activity = nullptr);
 
 /// Writes a new durable file of these bytes and gives its record.
 FileRecord write_recorded_file(const Path& directory, const std::string& name, const std::vector<char>& bytes);

@@ -1,12 +1,13 @@
 #include "trainer/checkpoint/writer.h"
 
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <utility>
 
+#include "parallel/health/stacks.h"
 #include "trainer/checkpoint/hdf5.h"
 
 namespace retain {
@@ -53,23 +54,31 @@ void delete_quietly(const Path& temporary) {
 
 }  // namespace
 
-CheckpointWriter::CheckpointWriter(Communicator& host, Path run_directory, Retention retention, const RunLock* lock)
-    : host_(host), run_directory_(std::move(run_directory)), retention_(retention), lock_(lock) {}
+CheckpointWriter::CheckpointWriter(Communicator& host, Path run_directory, Retention retention, const RunLock* lock,
+                                   Activity* main)
+    : host_(host),
+      run_directory_(std::move(run_directory)),
+      retention_(retention),
+      lock_(lock),
+      main_(main ? *main : unseen_) {}
 
-CheckpointWriter::~CheckpointWriter() { join(); }
+CheckpointWriter::~CheckpointWriter() {
+  attempt([this] { join(); });  // what is asked meanwhile may fail
+  if (thread_.joinable()) thread_.join();
+}
 
 void CheckpointWriter::start(void (CheckpointWriter::*work)()) {
   done_ = false;
   const auto run = [this, work] {
+    writing_.own();
+    const Activity::Beside beside(main_, writing_);
+    const LongWork writes(writing_, "writing a checkpoint");
     outcome_ = attempt([this, work] { (this->*work)(); });
     done_ = true;
   };
   try {
     thread_ = std::thread([run] {
-      // Signals are the main thread's; and a write past RLIMIT_FSIZE then fails with EFBIG instead of killing us.
-      sigset_t all;
-      sigfillset(&all);
-      pthread_sigmask(SIG_BLOCK, &all, nullptr);
+      leave_signals_to_main_thread();  // and a write past RLIMIT_FSIZE fails with EFBIG instead of killing us
       run();
     });
   } catch (const std::system_error&) {
@@ -78,7 +87,16 @@ void CheckpointWriter::start(void (CheckpointWriter::*work)()) {
 }
 
 void CheckpointWriter::join() {
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  if (!done_) {
+    const LongWork waits(main_, "finishing a checkpoint");
+    int64_t written = 0;
+    main_.wait(WaitsFor::kDisk, "the writer of checkpoints", [&] {
+      if (const int64_t now = writing_.view().signs; std::exchange(written, now) != now) main_.progress();
+      return done_.load();
+    });
+  }
+  thread_.join();
 }
 
 void CheckpointWriter::begin(const RunState& run, const std::vector<TensorPlacement>& placements,
@@ -113,7 +131,8 @@ void CheckpointWriter::write() {
   // Only one save is in flight: whatever else looks unfinished is what a killed run left.
   if (host_.rank() == 0) attempt([&] { delete_all_debris(temporary_.parent_path(), temporary_); });
   wait_for_state_();
-  shard_ = write_shard(temporary_, shard_file_name(host_.rank(), host_.size()), run_.step, placements_, state_);
+  shard_ =
+      write_shard(temporary_, shard_file_name(host_.rank(), host_.size()), run_.step, placements_, state_, &writing_);
 }
 
 void CheckpointWriter::commit() {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <thread>
 
+#include "kernels/core/activity.h"
 #include "parallel/agreement.h"
 #include "trainer/checkpoint/lock.h"
 #include "trainer/checkpoint/retention.h"
@@ -32,7 +33,9 @@ struct SaveResult {
 class CheckpointWriter {
  public:
   /// `lock` is given on rank 0 (checked before every commit) and outlives the writer; null where nobody else can write.
-  CheckpointWriter(Communicator& host, Path run_directory, Retention retention, const RunLock* lock = nullptr);
+  /// `main`, which outlives it, is what the calling thread is at.
+  CheckpointWriter(Communicator& host, Path run_directory, Retention retention, const RunLock* lock = nullptr,
+                   Activity* main = nullptr);
   /// Waits for this rank's thread; an unfinished save is not committed.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
@@ -60,6 +63,7 @@ class CheckpointWriter {
   enum class Phase : uint8_t { kIdle, kFailed, kWriting, kCommitting };
 
   void start(void (CheckpointWriter::*work)());
+  /// Waits for the thread, without end for a disk that hangs: the watchdog sees to that.
   void join();
   void write();   // on every rank, in the thread
   void commit();  // on rank 0, in the thread
@@ -71,6 +75,9 @@ class CheckpointWriter {
   StepJudge judge_;  // rank 0's thread's
   const RunLock* lock_;
 
+  Activity unseen_;
+  Activity& main_;    // what the calling thread is at
+  Activity writing_;  // and the other one
   Phase phase_ = Phase::kIdle;
   std::thread thread_;
   std::atomic<bool> done_{false};  // the thread has finished; what it wrote may be read after join

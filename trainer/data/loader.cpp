@@ -96,7 +96,8 @@ TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64
     : TrainLoader(data, train, vocab_size, seed, shape, at, segment_tokens, *make_self_communicator()) {}
 
 TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
-                         const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens, Communicator& host)
+                         const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens, Communicator& host,
+                         Activity* activity)
     : layout_(make_layout(data, vocab_size,
                           whole_quotient(train.micro_batch_tokens, data.seq_len, "micro_batch_tokens / seq_len"),
                           segment_tokens, shape, at)),
@@ -108,7 +109,7 @@ TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64
       dealing_(deal(train, shape)),
       contents_(hash_contents(sets_, order_.shares())),
       prefetcher_([this](int64_t number) { return make(number); }, micro_batches(),
-                  [this](int64_t number) { return number_after(number); }) {}
+                  [this](int64_t number) { return number_after(number); }, activity) {}
 
 HostBatch TrainLoader::load(int64_t step, int64_t micro_batch) { return load_from(step * samples(), micro_batch); }
 

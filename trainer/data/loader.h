@@ -22,9 +22,10 @@ class TrainLoader {
   /// Throws Error(kMissingInput), Error(kData) when a set is damaged or shorter than one window, Error(kConfig).
   TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
               const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens = 0);
-  /// The same on all ranks of `host` together (open_documents). Collective.
+  /// The same on all ranks of `host` together (open_documents). Collective. `activity`: see Prefetcher.
   TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
-              const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens, Communicator& host);
+              const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens, Communicator& host,
+              Activity* activity = nullptr);
 
   int64_t micro_batches() const { return dealing_.of(at_.dp); }         ///< of a step, on this rank
   int64_t rounds() const { return dealing_.rounds(); }                  ///< the most micro-batches of one rank

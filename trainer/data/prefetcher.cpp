@@ -1,14 +1,24 @@
 #include "trainer/data/prefetcher.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace retain {
 
-Prefetcher::Prefetcher(std::function<HostBatch(int64_t)> make, int64_t depth, std::function<int64_t(int64_t)> next)
+namespace {
+
+// Whoever waits hears of a batch at once, and looks at other things so often.
+constexpr std::chrono::milliseconds kLook{20};
+
+}  // namespace
+
+Prefetcher::Prefetcher(std::function<HostBatch(int64_t)> make, int64_t depth, std::function<int64_t(int64_t)> next,
+                       Activity* activity)
     : make_(std::move(make)),
       depth_(static_cast<size_t>(std::max(int64_t{1}, depth))),
       next_(std::move(next)),
+      activity_(activity ? *activity : unseen_),
       thread_([this](const std::stop_token& stop) { work(stop); }) {}
 
 HostBatch Prefetcher::take(int64_t ordinal) {
@@ -19,7 +29,9 @@ HostBatch Prefetcher::take(int64_t ordinal) {
     ++generation_;
     changed_.notify_all();
   }
-  changed_.wait(lock, [this] { return !ready_.empty(); });
+  activity_.wait(WaitsFor::kDisk, "reading batches",
+                 [&] { return changed_.wait_for(lock, kLook, [this] { return !ready_.empty(); }); });
+  activity_.progress();
   Item item = std::move(ready_.front());
   ready_.pop_front();
   first_ = next_(first_);

@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "kernels/core/activity.h"
 #include "trainer/data/host_batch.h"
 
 namespace retain {
@@ -17,10 +18,10 @@ namespace retain {
 class Prefetcher {
  public:
   /// `make` is called on the prefetching thread only, one batch at a time; at most `depth` batches wait. After batch
-  /// number n comes number next(n).
+  /// number n comes number next(n). Tells `activity`, which outlives it, of waits; without one nobody.
   Prefetcher(
       std::function<HostBatch(int64_t)> make, int64_t depth,
-      std::function<int64_t(int64_t)> next = [](int64_t n) { return n + 1; });
+      std::function<int64_t(int64_t)> next = [](int64_t n) { return n + 1; }, Activity* activity = nullptr);
 
   /// Batch number `ordinal`. Cheap when it follows the last one taken; any other number starts afresh there. Throws
   /// what `make` threw for this batch. One thread at a time may take.
@@ -36,6 +37,8 @@ class Prefetcher {
   const std::function<HostBatch(int64_t)> make_;
   const size_t depth_;
   const std::function<int64_t(int64_t)> next_;
+  Activity unseen_;
+  Activity& activity_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   // guarded by mutex_

@@ -104,6 +104,7 @@ TensorView RetNet::run_forward(const Pass& pass) {
   std::vector<RowStage> stages = layers_.embedding.forward(pass, layers_.x0);
   for (size_t i = 0; i < layers_.blocks.size(); ++i) {
     const Block& block = layers_.blocks[i];
+    backend_.begin_layer(static_cast<int>(i));
     for (const RowStage& stage : block.before_mixing(pass, x)) {
       stages.push_back([&, stage](int64_t chunk) {
         parameters_.await_weights(part(1 + i).begin);  // no sooner: the block before goes on meanwhile
@@ -147,6 +148,7 @@ TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, Gra
   report(part(1 + layers_.blocks.size()).end);
   layers_.final_norm.backward(pass, std::move(reduced), dx, dx, false).wait();
   for (size_t i = layers_.blocks.size(); i-- > 0;) {
+    backend_.begin_layer(static_cast<int>(i));
     if (i + 1 < layers_.blocks.size()) layers_.blocks[i].repeat(pass);  // the last one's forward was just now
     layers_.blocks[i].backward(pass, dx);
     report(part(1 + i).end);

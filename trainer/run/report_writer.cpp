@@ -1,7 +1,5 @@
 #include "trainer/run/report_writer.h"
 
-#include <signal.h>
-
 #include <bit>
 #include <condition_variable>
 #include <deque>
@@ -12,6 +10,7 @@
 #include <vector>
 
 #include "parallel/agreement.h"
+#include "parallel/health/stacks.h"
 
 namespace retain {
 
@@ -106,9 +105,7 @@ void ReportWriter::State::push(Item item) {
 }
 
 void ReportWriter::State::work() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals are the main thread's
+  leave_signals_to_main_thread();
   std::unique_lock lock(mutex);
   for (;;) {
     changed.wait(lock, [this] { return !queue.empty() || closing; });

@@ -50,7 +50,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
               Retention{.keep = config.checkpoint.keep,
                         .keep_every = config.checkpoint.keep_every,
                         .keep_best = config.checkpoint.keep_best},
-              lock),
+              lock, &backend.activity()),
       lock_(lock),
       start_(start),
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
@@ -232,6 +232,7 @@ void TrainingRun::take_weights_from(const std::string& path) {
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
   if (finished()) return RunOutcome::kFinished;
+  first_steps_.emplace(trainer_.backend().activity(), "first step");
   choose_tp_chunks();
   log_.info("training ", plan_.parameters.all, " parameters for ", steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
@@ -271,6 +272,7 @@ void TrainingRun::queue_step(const ProfiledSteps& profiled) {
 void TrainingRun::end_step() {
   const StepResult result = trainer_.finish();
   ++step_;
+  first_steps_.reset();
   const auto end = Clock::now();
   valid_loss_ = std::numeric_limits<double>::quiet_NaN();
   store_tuning();
@@ -372,6 +374,7 @@ void TrainingRun::validate() {
 void TrainingRun::begin_save(bool needed) {
   if (saved_step_ == step_) return;
   settle_save(true, false);
+  const LongWork saves(trainer_.backend().activity(), "beginning a checkpoint");
   const auto begin = Clock::now();
   host_state_.begin_copy();
   RunState state;

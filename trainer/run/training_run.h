@@ -129,6 +129,7 @@ class TrainingRun {
   int64_t step_ = 0;                                  ///< finished updates
   int64_t queued_ = 0;                                ///< those that the device was given
   int64_t first_step_ = 0;                            ///< of this start
+  std::optional<LongWork> first_steps_;               ///< measures, loads libraries, until the first has ended
   int skipped_ = 0;                                   ///< updates, without one between that was not
   std::chrono::steady_clock::time_point step_begin_;  ///< of the oldest that is not finished
   int64_t older_values_held_until_ = 0;               ///< a step

@@ -62,7 +62,7 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "parallel.dp parallel.cp parallel.tp parallel.tp_chunks parallel.zero parallel.gradient_dtype "
       "checkpoint.every checkpoint.keep checkpoint.keep_every checkpoint.keep_best checkpoint.async "
       "checkpoint.on_error "
-      "log.every device precision ");
+      "log.every limits.hang_timeout device precision ");
 }
 
 TEST(ConfigSchema, NamesOfOthersAreNoneOfOurs) {
