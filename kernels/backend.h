@@ -88,6 +88,8 @@ class Backend {
   // ---- device ----
   virtual Device device() const = 0;
   virtual std::string device_description() const = 0;  ///< for logs: "NVIDIA H200, 132 SMs, 139.8 GiB"
+  /// Which device of its machine it is: "GPU 0000:1B:00.0", by its PCI bus; "" for the CPU.
+  virtual std::string device_place() const { return {}; }
   /// The compute stream as the device's own handle (cudaStream_t), for communicators; null on CPU.
   virtual void* stream() const = 0;
   virtual std::unique_ptr<DeviceTimer> make_timer() = 0;

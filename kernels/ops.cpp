@@ -471,7 +471,17 @@ void check(const ClipScaleArgs& a) {
   c.required("norm", a.norm, DType::kFloat64, {1});
   c.required("scale", a.scale, DType::kFloat64, {1});
   c.that(a.max_norm >= 0, "max_norm is ", a.max_norm, ", want 0 (no clipping) or more");
+  c.optional("loss", a.loss, DType::kFloat64, {1});
   c.apart("norm", a.norm, "scale", a.scale);
+}
+
+void check(const FingerprintArgs& a) {
+  const Contract c("fingerprint");
+  c.compute("x", a.x, 2);
+  c.contiguous("x", a.x);
+  c.required("out", a.out, DType::kInt32, {2});
+  c.that(reinterpret_cast<uintptr_t>(a.out.data) % sizeof(uint64_t) == 0, "out ", a.out,
+         " is not at a multiple of 8 bytes");
 }
 
 void check(const AdamwArgs& a) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "kernels/core/tensor.h"
 
@@ -237,12 +238,16 @@ struct ReduceArgs {
   bool accumulate = false;
 };
 
-/// From the sum of squares of the gradient, without leaving the device: norm = √sum_of_squares,
-/// scale = min(1, max_norm / norm), or 1 when max_norm is 0 (no clipping); NaN when norm is not finite.
-/// All float64 [1].
+/// From the sum of squares of the gradient and the loss, without leaving the device: norm = √sum_of_squares,
+/// scale = min(1, max_norm / norm), or 1 when max_norm is 0 (no clipping); NaN when norm or loss is not finite or above
+/// its limit: nothing is to be updated then.
+/// All float64 [1]; loss may be absent.
 struct ClipScaleArgs {
   TensorView sum_of_squares{}, norm{}, scale{};
   double max_norm = 0;
+  TensorView loss{};
+  double norm_limit = std::numeric_limits<double>::infinity();
+  double loss_limit = std::numeric_limits<double>::infinity();
 };
 
 /// AdamW with decoupled decay on a flat range (Loshchilov & Hutter 2019): g = gradient · grad_scale,
@@ -263,6 +268,19 @@ struct FillNormalArgs {
   uint64_t key = 0;
   double std = 1;
   int64_t global_columns = 0, first_row = 0, first_column = 0;
+};
+
+/// out += Σ mix(key, i, bits of x_i) modulo 2^64 over the elements, whose index i is first_index + row · row_step +
+/// column. The sum does not depend on an order, nor on how a tensor is cut. mix is one to one in the bits of an
+/// element: one that changes always shows; of other changes one in 2^64 does not.
+///   mix(key, i, b) = y ^ (y >> 29),  y = (z ^ (z >> 32)) · 0xd6e8feb86659fd93,  z = (key + i · 0x9e3779b97f4a7c15) ^ b
+/// with the bits of an element as a whole number (the increment of splitmix64, Steele et al. 2014; the multiplier of
+/// Degski's mixer). x float32, float64 or bfloat16, [rows, columns] contiguous; out int32 [2]: the low and the high
+/// half of the sum, at a multiple of 8 bytes.
+struct FingerprintArgs {
+  TensorView x{}, out{};
+  uint64_t key = 0;
+  int64_t first_index = 0, row_step = 0;
 };
 
 /// Of Backend::copy(): equal shapes; equal types or both floating.

@@ -99,7 +99,8 @@ Session::Session(const Target& target, const MeshShape& shape, const MpiEnvironm
       target.device == DeviceKind::kCuda
           ? make_nccl_groups(*host, device_of(local_rank), backend_->stream(), {.activity = &activity})
           : same_group;
-  mesh_ = std::make_unique<Mesh>(shape, std::move(host), make);
+  clock_ = std::make_unique<ComputeClock>(*backend_);
+  mesh_ = std::make_unique<Mesh>(shape, std::move(host), clock_->watching(make));
 }
 
 }  // namespace retain

@@ -7,6 +7,7 @@
 #include "kernels/backend.h"
 #include "launch/command_line/command_line.h"
 #include "launch/config/reader.h"
+#include "parallel/compute_clock.h"
 #include "parallel/mesh.h"
 #include "parallel/mpi/mpi_environment.h"
 #include "trainer/plan/plan.h"
@@ -53,9 +54,12 @@ class Session {
 
   Backend& backend() { return *backend_; }
   Mesh& mesh() { return *mesh_; }
+  /// Of this rank's own work, beside what the mesh waits.
+  ComputeClock& clock() { return *clock_; }
 
  private:
   std::unique_ptr<Backend> backend_;
+  std::unique_ptr<ComputeClock> clock_;
   std::unique_ptr<Mesh> mesh_;
 };
 

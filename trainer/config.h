@@ -24,6 +24,7 @@ enum class DeviceKind : uint8_t { kAuto, kCpu, kCuda };
 const char* device_name(DeviceKind device);  ///< "auto", "cpu", "cuda"
 enum class OnSaveError : uint8_t { kContinue, kStop };
 enum class GradientType : uint8_t { kFp32, kBf16 };
+enum class OnSpike : uint8_t { kWarn, kSkip, kRollBack };
 enum class Precision : uint8_t { kAuto, kBf16, kFp32, kFp64 };
 /// What of a forward the backward computes again instead of finding it in memory (trainer/README.md#recompute).
 enum class Recompute : uint8_t { kNone, kSelective, kFull, kSegment };
@@ -123,6 +124,16 @@ struct CheckpointConfig {
   OnSaveError on_error = OnSaveError::kContinue;  ///< whether a save that fails ends the run
 };
 
+struct NumericsConfig {
+  int64_t max_skips = 10;     ///< updates in a row, of which the next rolls the run back, or ends it
+  int64_t max_rollbacks = 1;  ///< without a checkpoint of a later step than the one that led to them
+  OnSpike on_spike = OnSpike::kWarn;
+  double spike_score = 10;           ///< robust standard deviations above the median from which on a value is a spike
+  int64_t spike_window = 128;        ///< steps that median and deviation are taken of
+  int64_t check_replicas_every = 0;  ///< steps; 0 = never
+  int64_t replay_every = 0;          ///< steps; 0 = never
+};
+
 struct LogConfig {
   int64_t every = 10;  ///< steps
 };
@@ -144,6 +155,7 @@ struct Config {
   ScheduleConfig schedule;
   ParallelConfig parallel;
   CheckpointConfig checkpoint;
+  NumericsConfig numerics;
   LogConfig log;
   LimitsConfig limits;
   DeviceKind device = DeviceKind::kAuto;

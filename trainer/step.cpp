@@ -13,29 +13,32 @@ namespace retain {
 
 namespace {
 
-enum Scalar { kLoss, kSumOfSquares, kNorm, kClipScale, kScalars };  // the first two are summed together
+// The first two are summed over the replicas together, then the second and third over tp.
+enum Scalar { kLoss, kSumOfSquares, kAgreedLoss, kNorm, kClipScale, kScalars };
 
 TensorView scalar(const TensorView& scalars, Scalar i) { return scalars.slice(0, i, 1); }
 
 }  // namespace
 
-void Trainer::take_slot_memory(Arena& arena, const BatchShape& shape, int64_t micro_batches, Slot& slot) {
+void Trainer::take_slot_memory(Arena& arena, const BatchShape& shape, int64_t micro_batches, int64_t fingerprints,
+                               Slot& slot) {
   slot.batches = take_step_batches(arena, shape, micro_batches);
   slot.scalars = arena.take(DType::kFloat64, {kScalars});
+  if (fingerprints > 0) slot.fingerprints = arena.take(DType::kInt32, {2, fingerprints / 2, 2});
 }
 
-int64_t Trainer::step_memory_bytes(const BatchShape& shape, int64_t micro_batches) {
+int64_t Trainer::step_memory_bytes(const BatchShape& shape, int64_t micro_batches, int64_t fingerprints) {
   Arena arena;
   std::array<Slot, 2> slots;
-  for (Slot& slot : slots) take_slot_memory(arena, shape, micro_batches, slot);
+  for (Slot& slot : slots) take_slot_memory(arena, shape, micro_batches, fingerprints, slot);
   return arena.used_bytes();
 }
 
-int64_t Trainer::staging_bytes(const BatchShape& shape, int64_t micro_batches) {
+int64_t Trainer::staging_bytes(const BatchShape& shape, int64_t micro_batches, int64_t fingerprints) {
   Arena arena;
   Slot slot;
-  take_slot_memory(arena, shape, micro_batches, slot);
-  return 2 * (slot.batches.block.bytes() + slot.scalars.bytes());
+  take_slot_memory(arena, shape, micro_batches, fingerprints, slot);
+  return 2 * (slot.batches.block.bytes() + slot.result_bytes());
 }
 
 int64_t Trainer::load(Step& step) {
@@ -81,15 +84,26 @@ NextStep Trainer::prepare(const Progress& done, const Wishes& mine) {
   Slot& slot = slots_[step.slot];
   slot.packed_memory->begin_upload(slot.batches.block);
   slot.packed_memory->hold_queue();
+  step.uploaded = true;
   return next;
 }
 
-void Trainer::train_on(const DeviceBatch& batch, double scale, bool first, bool last, const TensorView& sum_of_losses) {
+void Trainer::discard() {
+  if (!next_) return;
+  Slot& slot = slots_[next_->slot];
+  if (next_->uploaded) slot.packed_memory->wait();  // before others write to it
+  free_slot_ = next_->slot;
+  next_.reset();
+}
+
+void Trainer::train_on(const DeviceBatch& batch, double scale, const MicroBatchPass& pass) {
   const int64_t end = batch.shape.segment_count - 1;
   {
     const Phase phase(backend_, "forward");
     for (int64_t s = 0; s <= end; ++s) model_.forward(batch.at_segment(s), RetentionForm::kChunkwise);
   }
+  // Where a replica's own gradients of all segments are never together, they are looked at after the first backward.
+  const int64_t looked_at = reducer_.kept() == GradientsKept::kAll ? 0 : end;
   for (int64_t s = end; s >= 0; --s) {
     const DeviceBatch segment = batch.at_segment(s);
     if (s < end) {
@@ -97,35 +111,51 @@ void Trainer::train_on(const DeviceBatch& batch, double scale, bool first, bool 
       model_.repeat_forward(segment);
     }
     const Phase phase(backend_, "loss and backward");
-    const GradientWrite write = exchange_.begin_backward(first && s == end, last && s == 0);
+    const GradientExchange::Look look = s == looked_at ? pass.look : GradientExchange::Look();
+    const GradientWrite write = pass.rehearsal
+                                    ? exchange_.begin_rehearsal(pass.first && s == end, look)
+                                    : exchange_.begin_backward(pass.first && s == end, pass.last && s == 0, look);
     const TensorView loss = model_.loss_and_backward(segment, scale, write, RetentionForm::kChunkwise,
                                                      [&](int64_t flat_end) { exchange_.completed(flat_end); });
-    backend_.reduce({.kind = ReduceKind::kSum, .x = loss, .out = sum_of_losses, .accumulate = !first || s < end});
+    backend_.reduce(
+        {.kind = ReduceKind::kSum, .x = loss, .out = pass.sum_of_losses, .accumulate = !pass.first || s < end});
+    if (pass.look_at_losses) pass.look_at_losses(s, loss);
   }
 }
 
-void Trainer::queue(const std::function<void()>& before_update) {
+void Trainer::queue(const std::function<void()>& before_update, const StepOrder& order) {
   RETAIN_CHECK(next_, "no step was prepared");
   if (next_->failure) std::rethrow_exception(next_->failure);
-  const Step& step = queued_.emplace_back(std::move(*next_));
+  Step& step = queued_.emplace_back(std::move(*next_));
   next_.reset();
   backend_.activity().at_step(step.done.steps + 1);
   if (step.result.predicted_tokens == 0) return;
   const double scale = 1.0 / static_cast<double>(step.result.predicted_tokens);
   const Slot& slot = slots_[step.slot];
+  step.replay = order.replay;
+  if (step.replay) rehearse(step, scale);
   for (size_t micro = 0; micro < step.batches.size(); ++micro) {
-    train_on(step.batches[micro], scale, micro == 0, micro + 1 == step.batches.size(), scalar(slot.scalars, kLoss));
+    MicroBatchPass pass{
+        .first = micro == 0, .last = micro + 1 == step.batches.size(), .sum_of_losses = scalar(slot.scalars, kLoss)};
+    if (step.replay && pass.first) take_fingerprints(slot.fingerprints.slice(0, 1, 1), pass);
+    train_on(step.batches[micro], scale, pass);
   }
   exchange_.sit_out((loader_.rounds() - loader_.micro_batches()) * dims_.batch.segment_count);
-  queue_update(step, slot.scalars, before_update);
-  slot.scalars_on_host->begin_copy({&slot.scalars, 1});
+  queue_update(step, order.limits, slot.scalars, before_update);
+  std::vector<TensorView> results = {slot.scalars};
+  if (step.replay) results.push_back(slot.fingerprints);
+  slot.results_on_host->begin_copy(results);
 }
 
-void Trainer::queue_update(const Step& step, const TensorView& scalars, const std::function<void()>& before_update) {
+void Trainer::queue_update(const Step& step, const UpdateLimits& limits, const TensorView& scalars,
+                           const std::function<void()>& before_update) {
   {
     const Phase phase(backend_, "gradient norm");
-    exchange_.finish(config_.optimizer.clip, scalars.slice(0, kLoss, 2), scalar(scalars, kNorm),
-                     scalar(scalars, kClipScale));
+    const UpdateBounds bounds{
+        .max_norm = config_.optimizer.clip,
+        .norm_limit = limits.grad_norm,
+        .loss_limit = limits.loss * static_cast<double>(step.result.predicted_tokens) * mesh_.shape().tp};
+    exchange_.finish(bounds, scalars.slice(0, kLoss, 3), scalar(scalars, kNorm), scalar(scalars, kClipScale));
   }
   const Phase phase(backend_, "update");
   before_update();  // a save may still copy what is changed from here on
@@ -143,16 +173,21 @@ StepResult Trainer::finish() {
   queued_.pop_front();
   StepResult result = step.result;
   if (result.predicted_tokens == 0) {
-    result.loss = result.grad_norm = std::numeric_limits<double>::quiet_NaN();
+    result.loss = result.grad_norm = result.agreed_loss = std::numeric_limits<double>::quiet_NaN();
     return result;
   }
-  HostBuffer& memory = *slots_[step.slot].scalars_on_host;
-  memory.wait();
+  const Slot& slot = slots_[step.slot];
+  slot.results_on_host->wait();
   std::array<double, kScalars> scalars{};
-  std::memcpy(scalars.data(), memory.data(), sizeof(scalars));
-  result.loss = scalars[kLoss] * (1.0 / static_cast<double>(result.predicted_tokens));
+  std::memcpy(scalars.data(), slot.results_on_host->data(), sizeof(scalars));
+  const double per_target = 1.0 / static_cast<double>(result.predicted_tokens);
+  result.loss = scalars[kLoss] * per_target;
+  result.agreed_loss = scalars[kAgreedLoss] / mesh_.shape().tp * per_target;
   result.grad_norm = scalars[kNorm];
   result.skipped = !std::isfinite(scalars[kClipScale]);
+  if (step.replay)
+    result.replay_difference =
+        find_difference(slot.results_on_host->data() + sizeof(scalars), slot.fingerprints.shape[1]);
   return result;
 }
 

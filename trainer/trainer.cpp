@@ -23,12 +23,15 @@ Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Targe
       model_(backend, tp_, cp_, parameters_, dims_, Residency::kTraining),
       loader_(config.data, config.train, config.model.vocab_size, config.run.seed, mesh.shape(), mesh.at(),
               dims_.batch.segment_tokens(), mesh.host(), &backend.activity()),
-      buffer_(backend, step_memory_bytes(dims_.batch, loader_.rounds())) {
+      state_digest_(backend, parameters_, reducer_.share(), mesh.at().tp),
+      buffer_(backend,
+              step_memory_bytes(dims_.batch, loader_.rounds(), replay_fingerprints(config.numerics, layout_))) {
+  if (config.numerics.check_replicas_every > 0) replica_check_.emplace(backend, mesh, parameters_);
   Arena arena(buffer_);
   for (Slot& slot : slots_) {
-    take_slot_memory(arena, dims_.batch, loader_.rounds(), slot);
+    take_slot_memory(arena, dims_.batch, loader_.rounds(), replay_fingerprints(config.numerics, layout_), slot);
     slot.packed_memory = backend.make_host_buffer(slot.batches.block.bytes());
-    slot.scalars_on_host = backend.make_host_buffer(slot.scalars.bytes());
+    slot.results_on_host = backend.make_host_buffer(slot.result_bytes());
     Arena host(TensorView(slot.packed_memory->data(), DType::kUint8, {slot.packed_memory->bytes()}));
     slot.packed = take_step_batches(host, dims_.batch, loader_.rounds());
   }

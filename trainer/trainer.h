@@ -13,7 +13,10 @@
 #include "parallel/context_parallel.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/tensor_parallel.h"
+#include "trainer/checkpoint/state_digest.h"
 #include "trainer/data/loader.h"
+#include "trainer/numerics/guard.h"
+#include "trainer/numerics/replica_check.h"
 #include "trainer/optimizer/gradient_exchange.h"
 #include "trainer/plan/plan.h"
 
@@ -40,20 +43,39 @@ struct NextStep {
   bool failed = false;  ///< a rank could not load its batches: queue() will throw
 };
 
+/// What is asked of a step, on all ranks alike.
+struct StepOrder {
+  UpdateLimits limits = {};  ///< of its numbers
+  bool replay = false;       ///< its first micro-batch is computed twice, and compared
+};
+
 struct StepResult {
   double loss = 0;       ///< nats per predicted token over the global batch; NaN when there is none: nothing is updated
-  double grad_norm = 0;  ///< before clipping
+  double grad_norm = 0;  ///< before clipping; the same bits on every rank
+  double agreed_loss = 0;  ///< the loss; likewise
   double lr = 0;
   int64_t predicted_tokens = 0;  ///< targets that count, over the global batch
-  bool skipped = false;          ///< the gradient was not finite and nothing was updated
+  bool skipped = false;          ///< loss or gradient were not finite, or beyond a limit, and nothing was updated
+  /// Of a replay that came to other bits on this rank, what differs first: 0 the losses, 1 + i the gradients of bucket
+  /// i.
+  std::optional<int64_t> replay_difference = {};
 };
 
 class Trainer {
  public:
-  /// Bytes of the device for the batches and scalars of two steps, by the code that takes them.
-  static int64_t step_memory_bytes(const BatchShape& shape, int64_t micro_batches);
+  /// Fingerprints that a step leaves: where replays are asked for, of the losses and of every bucket, twice.
+  static int64_t replay_fingerprints(const NumericsConfig& config, const ParameterLayout& layout) {
+    return config.replay_every > 0 ? 2 * (1 + std::ssize(layout.buckets)) : 0;
+  }
+  /// Bytes of the device for other fingerprints: of the state of training, and of what replicas compare.
+  static int64_t fingerprint_bytes(const NumericsConfig& config, const ParameterLayout& layout) {
+    return StateDigest::memory_bytes(layout) +
+           (config.check_replicas_every > 0 ? ReplicaCheck::memory_bytes(layout) : 0);
+  }
+  /// Bytes of the device for the batches, scalars and fingerprints of two steps, by the code that takes them.
+  static int64_t step_memory_bytes(const BatchShape& shape, int64_t micro_batches, int64_t fingerprints);
   /// Bytes of the host through which these travel.
-  static int64_t staging_bytes(const BatchShape& shape, int64_t micro_batches);
+  static int64_t staging_bytes(const BatchShape& shape, int64_t micro_batches, int64_t fingerprints);
 
   /// Allocates everything (see plan.h) and draws the initial weights. The backend, the mesh and the configuration
   /// outlive it. Tests give small models small buckets.
@@ -72,9 +94,17 @@ class Trainer {
   /// Queues what was prepared. A save may still be copying master weights, moments and weights: `before_update`, called
   /// when all has been queued but what changes these, makes the rest wait for it (HostState::hold_queue()). It does
   /// nothing only where no save goes on beside a step.
-  void queue(const std::function<void()>& before_update);
+  void queue(const std::function<void()>& before_update, const StepOrder& order = {});
   /// Waits for the oldest step that was queued.
   StepResult finish();
+  /// Forgets the step that was prepared, if any: another one may be.
+  void discard();
+
+  /// Computes the step that was prepared, with all others finished, once more and looks for what is not finite: the
+  /// weights, or of a micro-batch the loss or, in the order of backward, the gradients as they are before anything is
+  /// exchanged. Says what was found first, on which rank and host; the same on all ranks; "" when there is nothing.
+  /// Changes no weight. The step is forgotten.
+  std::string find_bad_numbers();
 
   /// The three for a single step, before which all others are finished.
   StepResult step(const Progress& done, const Wishes& mine, const std::function<void()>& before_update);
@@ -92,6 +122,11 @@ class Trainer {
   const GradientReducer& reducer() const { return reducer_; }
   RetNet& model() { return model_; }
   TrainLoader& loader() { return loader_; }
+  StateDigest& state_digest() { return state_digest_; }
+  /// With all steps finished, where numerics.check_replicas_every asks for it. Throws Error(kData). Collective.
+  void check_replicas(int64_t step) {
+    if (replica_check_) replica_check_->run(step);
+  }
   /// Memory of a micro-batch, free when all steps that were queued are finished.
   const DeviceBatch& batch() const { return slots_[free_slot_].batches.batches.front(); }
 
@@ -99,10 +134,12 @@ class Trainer {
   /// What a step takes to the device and brings back. There are two: a step is prepared while another one is computed.
   struct Slot {
     StepBatches batches;
-    TensorView scalars;                           ///< float64 [4]: loss, sum of squares, norm, clip scale
+    TensorView scalars;                           ///< float64 [5]: three sums, norm, clip scale
+    TensorView fingerprints;                      ///< int32 [2 (passes), 1 + buckets, 2]; none without replays
     StepBatches packed;                           ///< the batches on the host
     std::unique_ptr<HostBuffer> packed_memory;    ///< theirs
-    std::unique_ptr<HostBuffer> scalars_on_host;  ///< as bytes
+    std::unique_ptr<HostBuffer> results_on_host;  ///< scalars and fingerprints, as bytes
+    int64_t result_bytes() const { return scalars.bytes() + (fingerprints.rank > 0 ? fingerprints.bytes() : 0); }
   };
   struct Step {
     Progress done;  ///< before it
@@ -110,13 +147,41 @@ class Trainer {
     std::vector<DeviceBatch> batches;  ///< views of the slot's
     StepResult result;                 ///< as far as it is known
     std::exception_ptr failure;        ///< of the loading, on any rank
+    bool uploaded = false;             ///< the batches are on their way, or there
+    bool replay = false;
   };
-  static void take_slot_memory(Arena& arena, const BatchShape& shape, int64_t micro_batches, Slot& slot);
+  /// What is done with a micro-batch of a step.
+  struct MicroBatchPass {
+    bool first = true, last = true;    ///< of the step
+    bool rehearsal = false;            ///< nothing becomes of its gradients
+    TensorView sum_of_losses;          ///< float64 [1]: set by the first, or added to
+    GradientExchange::Look look = {};  ///< at its gradients
+    /// At the losses of the tokens of a segment, [n].
+    std::function<void(int64_t segment, const TensorView& losses)> look_at_losses = {};
+  };
+  static void take_slot_memory(Arena& arena, const BatchShape& shape, int64_t micro_batches, int64_t fingerprints,
+                               Slot& slot);
   /// Targets of the batches that this rank has loaded for the step, and packed.
   int64_t load(Step& step);
-  /// Gradients and loss of a micro-batch of a step, the first, the last, both or neither.
-  void train_on(const DeviceBatch& batch, double scale, bool first, bool last, const TensorView& sum_of_losses);
-  void queue_update(const Step& step, const TensorView& scalars, const std::function<void()>& before_update);
+  /// Gradients and loss of a micro-batch.
+  void train_on(const DeviceBatch& batch, double scale, const MicroBatchPass& pass);
+  // ---- trainer/numerics/replay.cpp ----
+  /// The first micro-batch of a step before its time, for its fingerprints.
+  void rehearse(const Step& step, double scale);
+  /// Lets a pass leave those of its losses and gradients: int32 [1, 1 + buckets, 2].
+  void take_fingerprints(const TensorView& fingerprints, MicroBatchPass& pass);
+  /// What of the two passes, `count` fingerprints each, differs first.
+  static std::optional<int64_t> find_difference(const std::byte* fingerprints, int64_t count);
+  // ---- trainer/numerics/bad_numbers.cpp ----
+  void queue_update(const Step& step, const UpdateLimits& limits, const TensorView& scalars,
+                    const std::function<void()>& before_update);
+  /// What is not finite in the order of find_bad_numbers(): the first, and what to call it.
+  struct BadNumber {
+    int64_t order = 0;
+    std::string name;
+  };
+  std::optional<BadNumber> find_bad_weight(const TensorView& sums);
+  std::optional<BadNumber> find_bad_gradient(const Step& step, const TensorView& sums);
 
   Backend& backend_;
   Mesh& mesh_;
@@ -130,6 +195,8 @@ class Trainer {
   GradientExchange exchange_;
   RetNet model_;
   TrainLoader loader_;
+  StateDigest state_digest_;
+  std::optional<ReplicaCheck> replica_check_;
   Buffer buffer_;
   std::array<Slot, 2> slots_;
   size_t free_slot_ = 0;  ///< of the step that is prepared next

@@ -110,7 +110,9 @@ void CpuBackend::do_clip_scale(const ClipScaleArgs& a) {
   const double norm = std::sqrt(*a.sum_of_squares.as<double>());
   *a.norm.as<double>() = norm;
   double scale = std::numeric_limits<double>::quiet_NaN();
-  if (std::isfinite(norm)) scale = a.max_norm > 0 && norm > a.max_norm ? a.max_norm / norm : 1;
+  const double loss = a.loss ? *a.loss.as<double>() : 0;
+  const bool usable = std::isfinite(norm) && std::isfinite(loss) && norm <= a.norm_limit && loss <= a.loss_limit;
+  if (usable) scale = a.max_norm > 0 && norm > a.max_norm ? a.max_norm / norm : 1;
   *a.scale.as<double>() = scale;
 }
 

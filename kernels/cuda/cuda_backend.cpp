@@ -4,6 +4,7 @@
 #include <nvtx3/nvToolsExt.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <iomanip>
 #include <sstream>
@@ -83,6 +84,12 @@ CudaBackend::~CudaBackend() {
 Queue& CudaBackend::current() {
   queue_.activate();
   return queue_;
+}
+
+std::string CudaBackend::device_place() const {
+  std::array<char, 32> bus{};
+  CUDA_CHECK(cudaDeviceGetPCIBusId(bus.data(), static_cast<int>(bus.size()), queue_.device()), "GPU ", queue_.device());
+  return concat("GPU ", bus.data());
 }
 
 std::unique_ptr<DeviceTimer> CudaBackend::make_timer() { return std::make_unique<EventTimer>(current()); }

@@ -21,6 +21,7 @@ class CudaBackend final : public Backend {
 
   Device device() const override { return Device::kCuda; }
   std::string device_description() const override { return description_; }
+  std::string device_place() const override;
   void* stream() const override { return queue_.stream(); }
   std::unique_ptr<DeviceTimer> make_timer() override;
   bool runs_ahead() const override { return true; }

@@ -72,13 +72,21 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) *out = accumulate ? *out + sum : sum;
 }
 
-__global__ void clip_scale_kernel(const double* sum_of_squares, double max_norm, double* norm, double* scale) {
-  const double value = sqrt(*sum_of_squares);
-  *norm = value;
-  if (!isfinite(value)) {
-    *scale = nan("");
+struct ClipScale {
+  const double* sum_of_squares;
+  const double* loss;  // may be null
+  double* norm;
+  double* scale;
+  double max_norm, norm_limit, loss_limit;
+};
+
+__global__ void clip_scale_kernel(const ClipScale a) {
+  const double norm = sqrt(*a.sum_of_squares), loss = a.loss ? *a.loss : 0;
+  *a.norm = norm;
+  if (isfinite(norm) && isfinite(loss) && norm <= a.norm_limit && loss <= a.loss_limit) {
+    *a.scale = a.max_norm > 0 && norm > a.max_norm ? a.max_norm / norm : 1.0;
   } else {
-    *scale = max_norm > 0 && value > max_norm ? max_norm / value : 1.0;
+    *a.scale = nan("");
   }
 }
 
@@ -174,8 +182,13 @@ void CudaBackend::do_reduce(const ReduceArgs& args) {
 
 void CudaBackend::do_clip_scale(const ClipScaleArgs& args) {
   Queue& queue = current();
-  clip_scale_kernel<<<1, 1, 0, queue.stream()>>>(pointer<double>(args.sum_of_squares), args.max_norm,
-                                                 pointer<double>(args.norm), pointer<double>(args.scale));
+  clip_scale_kernel<<<1, 1, 0, queue.stream()>>>({.sum_of_squares = pointer<double>(args.sum_of_squares),
+                                                  .loss = pointer<double>(args.loss),
+                                                  .norm = pointer<double>(args.norm),
+                                                  .scale = pointer<double>(args.scale),
+                                                  .max_norm = args.max_norm,
+                                                  .norm_limit = args.norm_limit,
+                                                  .loss_limit = args.loss_limit});
   LAUNCH_CHECK("clip_scale");
 }
 

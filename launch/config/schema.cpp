@@ -173,6 +173,23 @@ void add_parallel_and_checkpoint(Table& table) {
             "when a save fails, the run goes on or ends");
 }
 
+void add_numerics(Table& table) {
+  table.add(RETAIN_KEY(numerics.max_skips), Whole{1, 1'000'000}, "updates",
+            "skipped in a row before a rollback or the end");
+  table.add(RETAIN_KEY(numerics.max_rollbacks), Whole{0, 1'000'000}, "rollbacks",
+            "that may follow without a later checkpoint");
+  table.add(RETAIN_KEY(numerics.on_spike),
+            Choice<OnSpike>{{{"warn", OnSpike::kWarn}, {"skip", OnSpike::kSkip}, {"rollback", OnSpike::kRollBack}}}, "",
+            "of the loss or the gradient's norm");
+  table.add(RETAIN_KEY(numerics.spike_score), Real{.low = 1, .high = 1000}, "",
+            "deviations above the median that are a spike");
+  table.add(RETAIN_KEY(numerics.spike_window), Whole{32, 100'000}, "steps", "that median and deviation are taken of");
+  table.add(RETAIN_KEY(numerics.check_replicas_every), Whole{}, "steps",
+            "between comparisons of replicas' weights; 0 = never");
+  table.add(RETAIN_KEY(numerics.replay_every), Whole{}, "steps",
+            "between replays of a micro-batch; 0 = never");
+}
+
 }  // namespace
 
 Named<DeviceKind> named_devices() {
@@ -203,6 +220,7 @@ std::vector<Field> config_fields() {
   add_data_and_train(table);
   add_eval_and_optimizer(table);
   add_parallel_and_checkpoint(table);
+  add_numerics(table);
   table.add(RETAIN_KEY(log.every), Whole{1, kMostTokens}, "steps", "between lines of the log",
             {"interval", "log_interval"});
   table.add(RETAIN_KEY(limits.hang_timeout), HangTimeout{}, "seconds", "without progress, then a run ends with 70",

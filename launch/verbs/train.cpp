@@ -154,7 +154,8 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   };
   bool begun = false;
   const auto train = [&]() -> int {
-    TrainingRun& training = made.emplace(session.backend(), session.mesh(), log, config, target, identity, start, lock);
+    TrainingRun& training =
+        made.emplace(session.backend(), session.mesh(), log, config, target, identity, start, lock, &session.clock());
     training.begin();
     begun = true;
     log.release();

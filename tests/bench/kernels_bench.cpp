@@ -176,6 +176,13 @@ void bench_optimizer(Backend& backend, Bench& b) {
   backend.fill(scale, 1);
   b.measure("sum of squares (268 M)", 4 * n,
             [&] { backend.reduce({.kind = ReduceKind::kSumOfSquares, .x = gradient, .out = out}); });
+  const TensorView print = b.empty(DType::kInt32, {2});
+  b.measure("fingerprint f32 (268 M)", 4 * n, [&] {
+    backend.fingerprint({.x = gradient.reshaped({1, gradient.elements()}), .out = print});
+  });
+  b.measure("fingerprint bf16 (268 M)", 2 * n, [&] {
+    backend.fingerprint({.x = weight.reshaped({1, weight.elements()}), .out = print});
+  });
   b.measure("adamw (268 M)", 30 * n, [&] {
     backend.adamw({.gradient = gradient, .master = master, .m = m, .v = v, .weight = weight, .grad_scale = scale});
   });

@@ -71,6 +71,29 @@ TEST_P(Optimizer, ClipScaleShrinksLongGradientsAlone) {
   EXPECT_TRUE(std::isnan(clip(std::nan(""), 0).second));
 }
 
+TEST_P(Optimizer, ClipScaleForbidsWhatIsBeyondALimitOrHasNoFiniteLoss) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto scale = [&](double loss, double norm_limit, double loss_limit) {
+    const DeviceTensor in = scalar(16), sum = scalar(loss), norm = scalar(-1), scale = scalar(-1);
+    backend().clip_scale({.sum_of_squares = in,
+                          .norm = norm,
+                          .scale = scale,
+                          .max_norm = 1,
+                          .loss = sum,
+                          .norm_limit = norm_limit,
+                          .loss_limit = loss_limit});
+    EXPECT_EQ(norm.values()[0], 4.0);
+    return scale.values()[0];
+  };
+  EXPECT_EQ(scale(3, infinity, infinity), 0.25);
+  EXPECT_EQ(scale(3, 4, 3), 0.25) << "what is as large as a limit is within";
+  EXPECT_TRUE(std::isnan(scale(3, 3.9, infinity)));
+  EXPECT_TRUE(std::isnan(scale(3, infinity, 2.9)));
+  EXPECT_TRUE(std::isnan(scale(infinity, infinity, infinity)));
+  EXPECT_TRUE(std::isnan(scale(-infinity, infinity, infinity)));
+  EXPECT_TRUE(std::isnan(scale(std::nan(""), infinity, infinity)));
+}
+
 TEST_P(Optimizer, AdamwFollowsThePaper) {
   constexpr int64_t n = 10007;
   const Values start = random_values(n, 1);

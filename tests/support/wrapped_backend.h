@@ -9,8 +9,9 @@ class WrappedBackend : public Backend {
  public:
   explicit WrappedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
 
-  Device device() const override { return inner_->device(); }
+  retain::Device device() const override { return inner_->device(); }
   std::string device_description() const override { return inner_->device_description(); }
+  std::string device_place() const override { return inner_->device_place(); }
   void* stream() const override { return inner_->stream(); }
   std::unique_ptr<DeviceTimer> make_timer() override { return inner_->make_timer(); }
   bool runs_ahead() const override { return inner_->runs_ahead(); }

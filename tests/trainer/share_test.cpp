@@ -101,10 +101,10 @@ struct Replica {
         exchange.completed(layout.buckets[bucket].end);
       }
     }
-    std::array<double, 2> sums{};
+    std::array<double, 3> sums{};
     double scale = 0;
     const auto scalar = [](double& value) { return TensorView(&value, DType::kFloat64, {1}); };
-    exchange.finish(0, TensorView(sums.data(), DType::kFloat64, {2}), scalar(norm), scalar(scale));
+    exchange.finish({}, TensorView(sums.data(), DType::kFloat64, {3}), scalar(norm), scalar(scale));
     for (size_t bucket = layout.buckets.size(); bucket-- > 0;) {
       adamw_update(*backend, parameters, layout.buckets[bucket], scalar(scale), {.lr = 0.01}, 0.01, step);
       parameters.begin_gather(reducer, bucket);

@@ -32,6 +32,12 @@ Json json_of(const FileRecord& file) {
   return {{"file", file.name}, {"bytes", file.bytes}, {"blocks", std::move(blocks)}};
 }
 
+Json json_of(const StateDigests& digests) {
+  Json json = Json::array();
+  for (const uint64_t digest : digests) json.push_back(to_hex(digest));
+  return json;
+}
+
 Json json_of(const ShardRecord& shard) {
   Json json = json_of(shard.file);
   Json boxes = Json::array();
@@ -42,6 +48,15 @@ Json json_of(const ShardRecord& shard) {
                      {"at", b.file_offset}});
   }
   json["boxes"] = std::move(boxes);
+  if (!shard.digests.empty()) {
+    for (const StateDigests& digests : shard.digests) json["digests"].push_back(json_of(digests));
+  }
+  return json;
+}
+
+Json json_of(const TensorRecord& tensor) {
+  Json json = {{"name", tensor.name}, {"shape", tensor.global_shape}};
+  if (tensor.digests) json["digests"] = json_of(*tensor.digests);
   return json;
 }
 
@@ -78,6 +93,14 @@ uint64_t hexadecimal(const JsonReader& value) {
   return number;
 }
 
+StateDigests state_digests(const JsonReader& json) {
+  const std::vector<JsonReader> elements = json.elements();
+  if (elements.size() != kStates) json.refuse(concat(kStates, " digests"));
+  StateDigests digests{};
+  std::ranges::transform(elements, digests.begin(), hexadecimal);
+  return digests;
+}
+
 FileRecord file_record(const JsonReader& json) {
   FileRecord file{json.at("file").text(), counter(json.at("bytes")), {}};
   check_name(file.name);
@@ -96,6 +119,8 @@ ShardRecord shard_record(const JsonReader& json) {
     shard.boxes.push_back(
         {box.at("tensor").text(), {offset[0], offset[1], shape[0], shape[1]}, numbers<kStates>(box.at("at"))});
   }
+  if (const JsonReader digests = json.at("digests"); digests.exists())
+    for (const JsonReader& of_tensor : digests.elements()) shard.digests.push_back(state_digests(of_tensor));
   return shard;
 }
 
@@ -118,6 +143,7 @@ RunState run_state(const JsonReader& json) {
   state.identity = json.at("identity").texts();
   const JsonReader extra = json.at("extra");
   if (extra.exists() && extra.at("resumed_from").exists()) state.resumed_from = extra.at("resumed_from").text();
+  if (extra.exists() && extra.at("numerics").exists()) state.numerics = extra.at("numerics").text();
   return state;
 }
 
@@ -195,13 +221,14 @@ std::string to_text(const Manifest& manifest) {
   const RunState& state = manifest.state;
   std::vector<std::string> tensors, shards;
   for (const TensorRecord& tensor : manifest.tensors) {
-    tensors.push_back(dump(Json({{"name", tensor.name}, {"shape", tensor.global_shape}})));
+    tensors.push_back(dump(json_of(tensor)));
   }
   for (const ShardRecord& shard : manifest.shards) shards.push_back(to_text(shard));
   // JSON knows no NaN: null stands for "no loss yet".
   const Json loss = std::isfinite(state.valid_loss) ? Json(state.valid_loss) : Json();
   std::map<std::string, std::string> extra;
   if (!state.resumed_from.empty()) extra["resumed_from"] = state.resumed_from;
+  if (!state.numerics.empty()) extra["numerics"] = state.numerics;
   const std::vector<std::pair<const char*, std::string>> members = {
       {"format", "\"retain-checkpoint\""},
       {"version", std::to_string(Manifest::kVersion)},
@@ -260,7 +287,9 @@ Manifest parse_manifest(std::string_view text_in) {
   if (counter(json.at("block_bytes")) != kChecksumBlockBytes)
     refuse("'block_bytes' is not that of this format version");
   for (const JsonReader& tensor : json.at("tensors").elements()) {
-    manifest.tensors.push_back({tensor.at("name").text(), tensor.at("shape").whole_numbers(1, 2, kMaxExtent)});
+    TensorRecord record{tensor.at("name").text(), tensor.at("shape").whole_numbers(1, 2, kMaxExtent), {}};
+    if (tensor.at("digests").exists()) record.digests = state_digests(tensor.at("digests"));
+    manifest.tensors.push_back(std::move(record));
   }
   for (const JsonReader& shard : json.at("shards").elements()) manifest.shards.push_back(shard_record(shard));
   manifest.view = file_record(json.at("view"));

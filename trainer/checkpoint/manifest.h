@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,9 @@ namespace retain {
 /// The states of a parameter, in the order of every triple here.
 inline constexpr std::array<const char*, 3> kStateNames = {"master", "m", "v"};
 inline constexpr int kStates = 3;
+
+/// Of a tensor's states, or of a part of them: see state_digest.h.
+using StateDigests = std::array<uint64_t, kStates>;
 
 /// Everything but the tensors that a run needs to continue bit-exactly. The trainer fills it and reads it back.
 struct RunState {
@@ -34,12 +38,14 @@ struct RunState {
   /// What must agree for a resume, beside what only the configuration says (see run/resume.h): "model.layers" -> "24",
   /// "data.contents" -> …
   std::map<std::string, std::string> identity;
+  std::string numerics;      ///< NumericsGuard::to_text(): statistics of spikes, counts; "" in older checkpoints
   std::string resumed_from;  ///< the checkpoint, outside of the run or older, that --resume named; or empty
 };
 
 struct TensorRecord {
   std::string name;
   std::vector<int64_t> global_shape;
+  std::optional<StateDigests> digests = {};  ///< older releases wrote none
 };
 
 /// A box of a whole tensor in a shard file.
@@ -59,6 +65,8 @@ struct FileRecord {
 struct ShardRecord {
   FileRecord file;
   std::vector<StoredBox> boxes;  ///< in the order of the file
+  /// Of this shard's part of every tensor, on the way to the manifest, which holds their sums; or none.
+  std::vector<StateDigests> digests = {};
 };
 
 struct Manifest {

@@ -45,7 +45,7 @@ ShardRecord write_shard(const Path& directory, const std::string& name, int64_t 
     RETAIN_CHECK(view.dtype == dtype && view.contiguous() && view.elements() == state.share.size(), "state ",
                  view.describe(), " for a share of ", state.share.size(), " elements of ", dtype_name(dtype));
   }
-  ShardRecord shard{{name, 0, {}}, {}};
+  ShardRecord shard{{name, 0, {}}, {}, state.digests};
   std::vector<ShardDataset> datasets;
   std::vector<Piece> pieces;
   std::map<std::string, int> seen;  // boxes of each tensor so far

@@ -16,6 +16,7 @@ namespace retain {
 struct FlatState {
   ReplicaShare share;
   TensorView master, m, v;
+  std::vector<StateDigests> digests = {};  ///< of a save: of every placement (StateDigest), or none
 
   std::array<TensorView, kStates> states() const { return {master, m, v}; }
 };

@@ -47,6 +47,18 @@ std::vector<ViewDataset> view_of(const Manifest& manifest) {
   return datasets;
 }
 
+// Those of the shards' parts make those of the tensors.
+void sum_digests(Manifest& manifest) {
+  for (ShardRecord& shard : manifest.shards) {
+    for (size_t t = 0; t < shard.digests.size(); ++t) {
+      std::optional<StateDigests>& sums = manifest.tensors[t].digests;
+      if (!sums) sums.emplace();
+      for (size_t i = 0; i < kStates; ++i) sums->at(i) += shard.digests[t][i];
+    }
+    shard.digests.clear();
+  }
+}
+
 // Why writing failed matters less than the disk: whatever is left of a failed save goes, as far as that works.
 void delete_quietly(const Path& temporary) {
   if (!temporary.empty()) attempt([&] { delete_debris(temporary); });
@@ -138,6 +150,7 @@ void CheckpointWriter::write() {
 void CheckpointWriter::commit() {
   Manifest manifest{run_, state_.master.dtype, {}, std::move(shards_), {}};
   for (const TensorPlacement& p : placements_) manifest.tensors.push_back({p.name, p.global_shape});
+  sum_digests(manifest);
   manifest.view =
       write_recorded_file(temporary_, kViewFileName, make_global_view(manifest.dtype, run_.step, view_of(manifest)));
   const std::string text = to_text(manifest);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace retain {
 
@@ -41,14 +42,26 @@ GradientExchange::GradientExchange(Backend& backend, Mesh& mesh, const GradientR
   rounded_ = take_rounded(arena, parameters.layout());
 }
 
-GradientWrite GradientExchange::begin_backward(bool first, bool last) {
+GradientWrite GradientExchange::begin_backward(bool first, bool last, Look look) {
   // The micro-batch before left its last buckets under way, and the forward since then has hidden them.
   await_until(under_way_.size());
-  next_ = 0;
   first_ = first;
   reduces_ = last || !keeps_all();
   if (reduces_) arrived_ = 0;
-  if (keeps_all()) return first ? GradientWrite::kReplace : GradientWrite::kAdd;
+  return begin_buckets(first, std::move(look));
+}
+
+GradientWrite GradientExchange::begin_rehearsal(bool first, Look look) {
+  RETAIN_CHECK(arrived_ == under_way_.size(), "a rehearsal in the midst of a step");
+  first_ = true;
+  reduces_ = false;
+  return begin_buckets(first, std::move(look));
+}
+
+GradientWrite GradientExchange::begin_buckets(bool replaces, Look look) {
+  next_ = 0;
+  look_ = std::move(look);
+  if (keeps_all()) return replaces ? GradientWrite::kReplace : GradientWrite::kAdd;
   const size_t passing = parameters_.layout().passing_buckets;
   if (passing > 0) prepare(0);
   for (size_t i = passing; i < under_way_.size(); ++i) prepare(i);
@@ -68,8 +81,8 @@ void GradientExchange::prepare(size_t bucket) {
 void GradientExchange::completed(int64_t flat_end) {
   const std::vector<Range>& buckets = reducer_.buckets();
   for (; next_ < buckets.size() && buckets[next_].end <= flat_end; ++next_) {
-    if (!reduces_) continue;
-    begin_reduce(next_);
+    if (look_) look_(next_);
+    if (reduces_) begin_reduce(next_);
     const size_t following = next_ + 1;
     if (keeps_all() || following >= parameters_.layout().passing_buckets) continue;
     // Its slot was that of a bucket whose sum had this whole bucket's backward to be taken.
@@ -121,20 +134,27 @@ void GradientExchange::sit_out(int64_t backwards) {
   }
 }
 
-void GradientExchange::finish(double max_norm, const TensorView& sums, const TensorView& norm,
+void GradientExchange::finish(const UpdateBounds& bounds, const TensorView& sums, const TensorView& norm,
                               const TensorView& scale) {
   RETAIN_CHECK(next_ == under_way_.size() && reduces_, "backward completed ", next_, " of ", under_way_.size(),
                " buckets");
-  const TensorView sum_of_squares = sums.slice(0, 1, 1);
+  const TensorView loss = sums.slice(0, 0, 1), sum_of_squares = sums.slice(0, 1, 1), agreed_loss = sums.slice(0, 2, 1);
   backend_.fill(sum_of_squares, 0);
   for (size_t i = 0; i < under_way_.size(); ++i) {
     await_until(i + 1);
     sum_partial(reducer_.buckets()[i]);
     add_squares(reducer_.buckets()[i], sum_of_squares);
   }
-  mesh_.replicas().all_reduce(sums, ReduceOp::kSum).wait();
-  mesh_.tp().all_reduce(sum_of_squares, ReduceOp::kSum).wait();
-  backend_.clip_scale({.sum_of_squares = sum_of_squares, .norm = norm, .scale = scale, .max_norm = max_norm});
+  mesh_.replicas().all_reduce(sums.slice(0, 0, 2), ReduceOp::kSum).wait();
+  backend_.copy(agreed_loss, loss);
+  mesh_.tp().all_reduce(sums.slice(0, 1, 2), ReduceOp::kSum).wait();
+  backend_.clip_scale({.sum_of_squares = sum_of_squares,
+                       .norm = norm,
+                       .scale = scale,
+                       .max_norm = bounds.max_norm,
+                       .loss = agreed_loss,
+                       .norm_limit = bounds.norm_limit,
+                       .loss_limit = bounds.loss_limit});
 }
 
 void GradientExchange::sum_partial(Range bucket) {

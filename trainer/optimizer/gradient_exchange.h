@@ -12,6 +12,8 @@
 // a copy that travels, and what comes back is taken over, or added to what was summed before.
 #pragma once
 
+#include <functional>
+#include <limits>
 #include <vector>
 
 #include "kernels/core/memory.h"
@@ -22,8 +24,18 @@
 
 namespace retain {
 
+/// Of an update: the largest norm of the gradient that is not clipped, and beyond what it is not applied.
+struct UpdateBounds {
+  double max_norm = 0;  ///< 0: none
+  double norm_limit = std::numeric_limits<double>::infinity();
+  double loss_limit = std::numeric_limits<double>::infinity();  ///< of the sum of losses over the whole mesh
+};
+
 class GradientExchange {
  public:
+  /// Sees a bucket of which this replica's own gradients are complete, before anything of them is exchanged.
+  using Look = std::function<void(size_t bucket)>;
+
   /// All outlive this; the parameters keep the gradients that the reducer says.
   GradientExchange(Backend& backend, Mesh& mesh, const GradientReducer& reducer, const ParameterStore& parameters,
                    GradientType type = GradientType::kFp32);
@@ -32,7 +44,10 @@ class GradientExchange {
   static int64_t memory_bytes(const ParameterLayout& layout, int replicas, GradientType type);
 
   /// Before the backward of a micro-batch of a step, the first, the last, both or neither: how it is to write.
-  GradientWrite begin_backward(bool first, bool last);
+  GradientWrite begin_backward(bool first, bool last, Look look = {});
+  /// The same of a backward, the first or a following one, whose gradients are looked at and are nobody's: between two
+  /// steps. They lie where the next step's will.
+  GradientWrite begin_rehearsal(bool first, Look look);
   /// Everything before this place of the flat order has been queued to the last term. Collective over the replicas, as
   /// soon as a bucket is complete.
   void completed(int64_t flat_end);
@@ -40,14 +55,17 @@ class GradientExchange {
   /// After the last backward: takes part in what replicas exchange that have so many more of them.
   void sit_out(int64_t backwards);
 
-  /// After that, over the whole mesh. sums float64 [2]: first, this rank's sum of losses, which becomes
-  /// that over the replicas; second, set to the sum of squares of the whole gradient, each element counted once. norm,
-  /// scale float64 [1]: of it, see ClipScaleArgs. Afterwards parameters.gradient(piece) of what this replica updates is
-  /// summed over all.
-  void finish(double max_norm, const TensorView& sums, const TensorView& norm, const TensorView& scale);
+  /// After that, over the whole mesh. sums float64 [3]: first, this rank's sum of losses, which becomes
+  /// that over the replicas; second, set to the sum of squares of the whole gradient, each element counted once; third,
+  /// set to the sum of the first over tp: like the second the same bits on every rank, so that all decide alike. norm,
+  /// scale float64 [1]: of these, see ClipScaleArgs. Afterwards parameters.gradient(piece) of what this replica updates
+  /// is summed over all.
+  void finish(const UpdateBounds& bounds, const TensorView& sums, const TensorView& norm, const TensorView& scale);
 
  private:
   bool keeps_all() const { return reducer_.kept() == GradientsKept::kAll; }
+  /// Begins with the first bucket.
+  GradientWrite begin_buckets(bool replaces, Look look);
   /// Makes the memory of a bucket ready for backward to add to.
   void prepare(size_t bucket);
   void begin_reduce(size_t bucket);
@@ -72,6 +90,7 @@ class GradientExchange {
   size_t next_ = 0;                  ///< the bucket that backward completes next
   bool first_ = true;                ///< of the step: nothing was summed before
   bool reduces_ = false;             ///< this micro-batch's buckets
+  Look look_;                        ///< at them
 };
 
 }  // namespace retain

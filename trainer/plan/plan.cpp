@@ -188,6 +188,7 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   const GradientsKept kept = gradients_kept(replicas, config.parallel.zero);
   const ParameterStore::Plan store = ParameterStore::plan(layout, target.compute, updated, Residency::kTraining, kept);
   const WorkspaceShape workspace = dims.workspace(layout.flat_elements);
+  const int64_t fingerprints = Trainer::replay_fingerprints(config.numerics, layout);
   plan.shape = dims.batch;
   plan.chunk = dims.chunk;
   plan.memory = {
@@ -196,7 +197,8 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
       {"master weights", store.master_bytes},
       {"optimizer moments", store.moments_bytes},
       {"activations", RetNet::memory_bytes(dims, Residency::kTraining)},
-      {"batch", Trainer::step_memory_bytes(dims.batch, plan.dealing.rounds())},
+      {"batch", Trainer::step_memory_bytes(dims.batch, plan.dealing.rounds(), fingerprints)},
+      {"fingerprints", Trainer::fingerprint_bytes(config.numerics, layout)},
       {"workspace", target.device == DeviceKind::kCuda ? cuda_workspace_bytes(workspace)
                                                        : cpu_workspace_bytes(workspace, target.threads)},
   };
@@ -204,7 +206,7 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   if (rounded > 0) plan.memory.insert(plan.memory.begin() + 4, {"rounded gradients", rounded});
 
   plan.save_bytes = HostState::memory_bytes(replica_share(layout.buckets, 0, replicas), dims.accumulate());
-  plan.staging_bytes = Trainer::staging_bytes(dims.batch, plan.dealing.rounds());
+  plan.staging_bytes = Trainer::staging_bytes(dims.batch, plan.dealing.rounds(), fingerprints);
   if (target.device == DeviceKind::kCuda) {
     plan.libraries = {{"CUDA context", kCudaContextBytes}, {"kernels and cuBLAS", kKernelsBytes}};
     plan.nccl_bytes = nccl_groups(plan.mesh) * kNcclGroupBytes;

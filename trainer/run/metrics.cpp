@@ -66,6 +66,10 @@ void Metrics::record(const StepMetrics& m) {
   if (m.mfu) json["mfu"] = *m.mfu;
   json["memory_bytes"] = m.memory_bytes;
   json["step_seconds"] = m.step_seconds;
+  if (m.slowest) {
+    json["slowest_rank"] = m.slowest->rank;
+    json["slowest_ratio"] = m.slowest->ratio;
+  }
   json["start"] = start_;
   write(m.step, json.dump(), scalars(json));
 }
@@ -75,6 +79,11 @@ void Metrics::record(int64_t step, const std::map<std::string, double>& values) 
   for (const auto& [name, value] : values) json[name] = value;
   json["start"] = start_;
   write(step, json.dump(), scalars(json));
+}
+
+void Metrics::go_back(int64_t step) {
+  log_.files().write(lines_, resume_line(step, start_));
+  log_.files().write(tensorboard_, tensorboard_start(wall_time(), step + 1));
 }
 
 void Metrics::write(int64_t step, const std::string& line, const Scalars& scalars) {

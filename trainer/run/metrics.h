@@ -7,6 +7,7 @@
 #include <string>
 
 #include "trainer/run/log.h"
+#include "trainer/run/slow_ranks.h"
 #include "trainer/run/tensorboard.h"
 
 namespace retain {
@@ -20,6 +21,7 @@ struct StepMetrics {
   std::optional<double> mfu = {};  ///< nothing where the device's peak is unknown
   int64_t memory_bytes = 0;
   double step_seconds = 0;
+  std::optional<SlowestRank> slowest = {};  ///< of the steps in which that was measured
 };
 
 class Metrics {
@@ -31,6 +33,8 @@ class Metrics {
   Metrics(Log& log, int64_t step);
 
   void record(const StepMetrics& metrics);
+  /// The run goes back to this step: lines before of later steps are void, which a line like that of a start says.
+  void go_back(int64_t step);
   /// `valid/<set>/loss` and so on at a step.
   void record(int64_t step, const std::map<std::string, double>& values);
 

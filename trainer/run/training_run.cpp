@@ -7,8 +7,12 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <sstream>
 #include <string>
+#include <utility>
 
+#include "trainer/numerics/naming.h"
+#include "trainer/numerics/replay.h"
 #include "trainer/tp_chunks.h"
 
 namespace retain {
@@ -16,9 +20,6 @@ namespace retain {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// Updates skipped in a row, because the gradient was not finite, after which the run has diverged.
-constexpr int kMostSkipped = 10;
 
 // So long is waited for reports that a sick disk does not take.
 constexpr std::chrono::seconds kPatienceWithReports{10};
@@ -37,7 +38,7 @@ std::string tuning_file(int world_rank) { return fmt::format("ranks/tuning-{:05d
 }  // namespace
 
 TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
-                         const RunIdentity& identity, const RunStart& start, const RunLock* lock)
+                         const RunIdentity& identity, const RunStart& start, const RunLock* lock, ComputeClock* clock)
     : mesh_(mesh),
       log_(log),
       config_(config),
@@ -52,7 +53,9 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
                         .keep_best = config.checkpoint.keep_best},
               lock, &backend.activity()),
       lock_(lock),
+      clock_(mesh.shape().ranks() > 1 ? clock : nullptr),
       start_(start),
+      guard_(config.numerics),
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
   RETAIN_CHECK(log.directory() == config.run.dir, "a log of ", log.directory(), " for a run in ", config.run.dir);
   identity_.keys[kDataContents] = {fmt::format("{:016x}", trainer_.loader().contents()), Resume::kIfAllowed};
@@ -145,8 +148,15 @@ std::optional<Checkpoint> TrainingRun::open_checkpoint() {
   } else {
     checkpoint = open_verified(mesh_.host(), start_.resume, say, &target);
   }
-  if (checkpoint) load.finish(trainer_.backend(), trainer_.reducer());
+  if (!checkpoint) return checkpoint;
+  load.finish(trainer_.backend(), trainer_.reducer());
+  compare_digest(*checkpoint, LoadedPart::kAll);
   return checkpoint;
+}
+
+void TrainingRun::compare_digest(const Checkpoint& checkpoint, LoadedPart part) {
+  refuse_other_digest(mesh_.host(), checkpoint, trainer_.parameters().accumulate_dtype(),
+                      trainer_.state_digest().compute(part), part);
 }
 
 bool TrainingRun::resumes_again() {
@@ -190,6 +200,7 @@ void TrainingRun::set_origin(const RunState& saved) {
              .tokens = saved.tokens,
              .samples = same_samples ? saved.next_sample : saved.tokens / config_.data.seq_len};
   step_ = saved_step_ = saved.step;
+  do_alike([&] { guard_.from_text(saved.numerics); });
 }
 
 void TrainingRun::tell_changes(const RunState& saved) {
@@ -226,6 +237,7 @@ void TrainingRun::take_weights_from(const std::string& path) {
   const Checkpoint checkpoint = open_verified(
       mesh_.host(), path, [this](const std::string& line) { log_.warn(line); }, &target);
   load.finish(trainer_.backend(), trainer_.reducer());
+  compare_digest(checkpoint, LoadedPart::kWeights);
   log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", checkpoint.state().step,
             " steps");
 }
@@ -243,20 +255,29 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
   first_step_ = step_ + 1;
   queued_ = step_;
   step_begin_ = Clock::now();
-  NextStep next = trainer_.prepare(progress(queued_), poll_wishes());
-  Wishes wishes = next.wishes;
+  NextStep next;
+  Wishes wishes;
+  const auto prepare_next = [&] {
+    next = trainer_.prepare(progress(queued_), poll_wishes());
+    wishes = {.stop = wishes.stop || next.wishes.stop, .save = wishes.save || next.wishes.save};
+  };
+  prepare_next();
   for (bool over = false; !over;) {
     queue_step(profiled);
     if (queued_ - step_ > ahead) end_step();
-    if (queued_ < steps()) {
-      next = trainer_.prepare(progress(queued_), poll_wishes());
-      wishes = {.stop = wishes.stop || next.wishes.stop, .save = wishes.save || next.wishes.save};
+    if (!trouble_ && queued_ < steps()) prepare_next();
+    if (!trouble_ && rests_after(queued_, next, wishes)) {
+      if (step_ < queued_) end_step();
+      if (!trouble_) {
+        over = rest(wishes, next.failed);
+        wishes = {};
+        step_begin_ = Clock::now();
+      }
     }
-    if (!rests_after(queued_, next, wishes)) continue;
-    if (step_ < queued_) end_step();
-    over = rest(wishes, next.failed);
-    wishes = {};
-    step_begin_ = Clock::now();
+    if (trouble_) {
+      go_back();
+      prepare_next();
+    }
   }
   return finished() ? RunOutcome::kFinished : RunOutcome::kStopped;
 }
@@ -264,7 +285,11 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
 void TrainingRun::queue_step(const ProfiledSteps& profiled) {
   if (lock_ && lock_->lost()) lock_->check_held();
   if (queued_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
-  trainer_.queue([this] { host_state_.hold_queue(); });
+  const int64_t step = queued_ + 1;
+  if (is_measured(step)) clock_->begin_step();
+  trainer_.queue([this] { host_state_.hold_queue(); },
+                 {.limits = guard_.limits(queued_ - step_), .replay = is_due(config_.numerics.replay_every, step)});
+  if (is_measured(step)) clock_->end_step();
   ++queued_;
   if (queued_ == profiled.last) trainer_.backend().set_profiling(false);
 }
@@ -277,25 +302,107 @@ void TrainingRun::end_step() {
   valid_loss_ = std::numeric_limits<double>::quiet_NaN();
   store_tuning();
   if (step_ == first_step_) report_memory();
-  report(result, std::chrono::duration<double>(end - step_begin_).count());
+  report(result, std::chrono::duration<double>(end - step_begin_).count(),
+         is_measured(step_) ? find_slowest() : std::nullopt);
   step_begin_ = end;
-  tell_skipped(result);
   settle_save(false, false);
+  judge(result);
 }
 
-void TrainingRun::tell_skipped(const StepResult& result) {
+void TrainingRun::judge(const StepResult& result) {
   if (result.predicted_tokens == 0) {
     log_.warn("step ", step_, ": none of its ", config_.train.batch_tokens,
               " tokens has a target; nothing was updated");
+    return guard_.record_nothing();
   }
-  skipped_ = result.skipped ? skipped_ + 1 : 0;
-  if (skipped_ > 0) log_.warn("step ", step_, ": the gradient is not finite; nothing was updated");
-  if (skipped_ < kMostSkipped) return;
-  throw SharedError(
-      ErrorKind::kDiverged,
-      fmt::format("step {}: {} updates in a row had no finite gradient; resume from an older checkpoint with a lower "
-                  "optimizer.lr or another run.seed",
-                  step_, skipped_));
+  if (is_due(config_.numerics.replay_every, step_)) {
+    refuse_replay_difference(mesh_, describe_place(mesh_, trainer_.backend()), trainer_.parameters().layout(), step_,
+                             result.replay_difference);
+  }
+  const NumbersVerdict verdict = guard_.record(
+      {.step = step_, .loss = result.agreed_loss, .grad_norm = result.grad_norm, .skipped = result.skipped});
+  if (!verdict.warning.empty()) {
+    log_.warn(verdict.warning);
+    event(verdict.event, {{"reason", verdict.warning}, {"skipped", std::to_string(guard_.skipped())}});
+  }
+  if (!verdict.trouble.empty()) take_trouble(verdict);
+}
+
+void TrainingRun::take_trouble(const NumbersVerdict& verdict) {
+  settle_save(true, false);  // it may be where the run goes back to
+  std::string paths;
+  do_on_rank_0(mesh_.host(), [&] {
+    for (const StepEntry& entry : list_steps(checkpoints_directory(directory_.path())))
+      if (entry.step <= verdict.last_good) paths += entry.path.string() + '\n';
+  });
+  paths = broadcast_text(mesh_.host(), paths, 0);
+  Trouble trouble{.verdict = verdict, .step = step_, .checkpoints = {}};
+  std::istringstream lines(paths);
+  for (std::string path; std::getline(lines, path);) trouble.checkpoints.push_back(path);
+  const bool helps = !trouble.checkpoints.empty() && guard_.may_roll_back(step_);
+  if (!helps && !verdict.diverged) {
+    log_.warn("the run does not go back, and goes on: there is ", trouble.checkpoints.empty()
+                                                                      ? "no checkpoint to go back to"
+                                                                      : "no rollback left (numerics.max_rollbacks)");
+    return;
+  }
+  if (!helps) trouble.checkpoints.clear();
+  trouble_ = std::move(trouble);
+}
+
+void TrainingRun::go_back() {
+  for (; queued_ > step_; --queued_) {  // of a future that is given up
+    trainer_.finish();
+    if (is_measured(queued_)) clock_->own_ms();
+  }
+  trainer_.discard();
+  const Trouble trouble = *std::exchange(trouble_, std::nullopt);
+  const Progress present = progress(trouble.step);
+  const std::optional<Checkpoint> checkpoint = reload(trouble.checkpoints);
+  if (!checkpoint) end_diverged(trouble);
+  const RunState& saved = checkpoint->state();
+  log_.warn(trouble.verdict.trouble, ": going back to step ", saved.step, "; the ",
+            present.samples - progress(saved.step).samples, " sequences since then are not trained on again");
+  event("rollback", {{"to", std::to_string(saved.step)}, {"reason", trouble.verdict.trouble}});
+  origin_ = {.steps = saved.step, .tokens = saved.tokens, .samples = present.samples};
+  step_ = queued_ = saved.step;
+  guard_.roll_back_to(saved.numerics);
+  do_on_rank_0(mesh_.host(), [&] { set_aside_newer(checkpoints_directory(directory_.path()), step_); });
+  if (metrics_) metrics_->go_back(step_);
+  valid_loss_ = saved.valid_loss;
+  saved_step_ = -1;
+  begin_save(false);  // so that a start that follows skips the same data
+  step_begin_ = Clock::now();
+}
+
+std::optional<Checkpoint> TrainingRun::reload(const std::vector<std::string>& paths) {
+  trainer_.parameters().await_weights(0);
+  StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_);
+  const LoadTarget target = load.target([](const RunState&) {});
+  std::optional<Checkpoint> checkpoint;
+  for (size_t i = 0; i < paths.size() && !checkpoint; ++i) {
+    const Outcome opened = attempt([&] {
+      checkpoint = open_verified(
+          mesh_.host(), paths[i], [this](const std::string& line) { log_.warn(line); }, &target);
+    });
+    if (!opened.ok && opened.kind != ErrorKind::kData) throw SharedError(opened.kind, opened.message);
+    if (!opened.ok) log_.warn(paths[i], " is damaged and not used: ", opened.message);
+  }
+  if (!checkpoint) return checkpoint;
+  load.finish(trainer_.backend(), trainer_.reducer());
+  compare_digest(*checkpoint, LoadedPart::kAll);
+  return checkpoint;
+}
+
+void TrainingRun::end_diverged(const Trouble& trouble) {
+  const NextStep again = trainer_.prepare(progress(trouble.step - 1), {});
+  const std::string found = again.failed ? "" : trainer_.find_bad_numbers();
+  const std::string first = found.empty()
+                                ? "computed once more, every number of that step is finite"
+                                : "computed once more, the first number of that step that is not finite is in " + found;
+  throw SharedError(ErrorKind::kDiverged,
+                    concat(trouble.verdict.trouble, "; ", first,
+                           "; resume from an older checkpoint with a lower optimizer.lr or another run.seed"));
 }
 
 bool TrainingRun::validates_after(int64_t step) const {
@@ -304,13 +411,15 @@ bool TrainingRun::validates_after(int64_t step) const {
 
 bool TrainingRun::rests_after(int64_t step, const NextStep& next, const Wishes& wishes) const {
   return step == steps() || next.failed || wishes.stop || wishes.save || validates_after(step) ||
-         is_due(config_.checkpoint.every, step);
+         is_due(config_.checkpoint.every, step) || is_due(config_.numerics.check_replicas_every, step);
 }
 
 bool TrainingRun::rest(const Wishes& wishes, bool next_failed) {
   const bool last = finished(), ends = last || wishes.stop;
+  const bool saves = is_due(config_.checkpoint.every, step_) || ends || wishes.save || next_failed;
+  if (saves || is_due(config_.numerics.check_replicas_every, step_)) trainer_.check_replicas(step_);
   if (validates_after(step_)) validate();
-  if (is_due(config_.checkpoint.every, step_) || ends || wishes.save || next_failed) begin_save(ends);
+  if (saves) begin_save(ends);
   if (!ends && !next_failed) return false;
   finish_last_save();
   if (!ends) return false;  // what was trained is saved before the error ends the run
@@ -320,7 +429,28 @@ bool TrainingRun::rest(const Wishes& wishes, bool next_failed) {
   return true;
 }
 
-void TrainingRun::report(const StepResult& result, double seconds) {
+bool TrainingRun::is_measured(int64_t step) const { return clock_ && is_due(config_.log.every, step); }
+
+std::optional<SlowestRank> TrainingRun::find_slowest() {
+  // By a micro-batch: replicas need not have equally many.
+  double mine = clock_->own_ms() / static_cast<double>(trainer_.loader().micro_batches());
+  Communicator& host = mesh_.host();
+  std::vector<double> times(static_cast<size_t>(host.size()));
+  host.all_gather(TensorView(times.data(), DType::kFloat64, {host.size(), 1}), TensorView(&mine, DType::kFloat64, {1}))
+      .wait();
+  const SlowestRank slowest = slow_ranks_.observe(step_, times);
+  for (const int rank : slow_ranks_.slow_for_long()) {
+    const std::string place = broadcast_text(host, describe_place(mesh_, trainer_.backend()), rank);
+    log_.warn(place,
+              fmt::format(" has been more than {:.0f} % slower than the median of all ranks for {} steps: it takes "
+                          "{:.2f} ms of its own for a micro-batch, its waiting left out",
+                          100 * (SlowRanks::kSlow - 1), SlowRanks::kPatience, times[static_cast<size_t>(rank)]));
+    event("slow_rank", {{"rank", std::to_string(rank)}, {"place", place}});
+  }
+  return slowest;
+}
+
+void TrainingRun::report(const StepResult& result, double seconds, const std::optional<SlowestRank>& slowest) {
   if (mesh_.world_rank() != 0) return;
   StepMetrics metrics{.step = step_,
                       .tokens = progress(step_).tokens,
@@ -329,7 +459,8 @@ void TrainingRun::report(const StepResult& result, double seconds) {
                       .lr = result.lr,
                       .tokens_per_second = static_cast<double>(config_.train.batch_tokens) / seconds,
                       .memory_bytes = plan_.memory_bytes(),
-                      .step_seconds = seconds};
+                      .step_seconds = seconds,
+                      .slowest = slowest};
   if (const double peak = peak_flops(plan_.target); peak > 0) {
     metrics.mfu = metrics.tokens_per_second * plan_.flops_per_token / (peak * plan_.mesh.ranks());
   }
@@ -384,12 +515,15 @@ void TrainingRun::begin_save(bool needed) {
   state.next_sample = progress(step_).samples;
   state.mesh = mesh_.shape();
   state.zero = config_.parallel.zero;
+  state.numerics = guard_.to_text();
   state.valid_loss = valid_loss_;
   state.build = identity_.build;
   state.config_text = identity_.resolved_config;
   state.identity = kept_values(identity_.keys);
   state.resumed_from = resumed_from_;
-  writer_.begin(state, placements_of(trainer_.parameters().layout(), mesh_.at().tp), host_state_.flat(), [this] {
+  FlatState flat = host_state_.flat();
+  flat.digests = trainer_.state_digest().compute();
+  writer_.begin(state, placements_of(trainer_.parameters().layout(), mesh_.at().tp), flat, [this] {
     host_state_.wait();
     log_.files().flush(kPatienceWithReports);  // a step that is on disk has its records there
   });
@@ -422,6 +556,7 @@ void TrainingRun::settle_save(bool wait, bool needed) {
     log_.error(result->message, "; training goes on");
     return;
   }
+  guard_.committed(result->step);
   if (!result->message.empty()) log_.warn(result->message);
   for (const std::string& line : result->deleted) log_.info(line);
   log_.info("committed step ", result->step, " (", result->bytes, " bytes in ", fmt::format("{:.2f}", result->seconds),

@@ -10,13 +10,16 @@
 #include <string>
 #include <vector>
 
+#include "parallel/compute_clock.h"
 #include "trainer/checkpoint/trainer_state.h"
 #include "trainer/checkpoint/writer.h"
 #include "trainer/inference/evaluate.h"
+#include "trainer/numerics/guard.h"
 #include "trainer/run/log.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"
 #include "trainer/run/run_directory.h"
+#include "trainer/run/slow_ranks.h"
 #include "trainer/trainer.h"
 
 namespace retain {
@@ -39,18 +42,20 @@ enum class RunOutcome : uint8_t { kFinished, kStopped };
 
 class TrainingRun {
  public:
-  /// Builds everything that a run needs. The log is of the run's directory. The lock is rank 0's (null elsewhere).
-  /// Collective.
+  /// Builds everything that a run needs. The log is of the run's directory. The lock is rank 0's (null elsewhere). The
+  /// clock watches the mesh's groups; without one no rank is looked at for being slow. Collective.
   TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
-              const RunIdentity& identity, const RunStart& start, const RunLock* lock);
+              const RunIdentity& identity, const RunStart& start, const RunLock* lock, ComputeClock* clock = nullptr);
 
   /// Finds what RunStart says and goes on from there. Throws Error(kData) when there are checkpoints, or were, and none
   /// can be used, or when the one to continue is of another model or other data. Where nothing is left to train, says
   /// so and writes nothing. Collective.
   void begin();
   /// Trains to the end, after begin(). Collective. `poll_wishes` is called before each step, from the second on while
-  /// the one before is computed. A wish is granted after that one, the first call's after the first step. Throws
-  /// Error(kDiverged) after ten updates in a row whose gradient was not finite, Error(kCannotCreate) when another job
+  /// the one before is computed. A wish is granted after that one, the first call's after the first step. Where
+  /// numerics.max_skips updates in a row were skipped it goes back to a checkpoint and on with other data. Throws
+  /// Error(kDiverged) when that does not help, Error(kData) when a device computes other bits than it did or than
+  /// another one, Error(kCannotCreate) when another job
   /// took the run over, Error(kDevice) when the device fails, under a save too, and the error of a save (Error(kIo)
   /// when the disk is full) that the run cannot end without or that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
@@ -61,8 +66,17 @@ class TrainingRun {
   int64_t older_values_held_until() const { return older_values_held_until_; }
 
  private:
+  /// Why the run cannot go on from where it is, after which step, and where it may go back to, the newest first.
+  struct Trouble {
+    NumbersVerdict verdict;
+    int64_t step = 0;
+    std::vector<std::string> checkpoints;
+  };
+
   /// Where the run goes on from, if anywhere; its state is loaded. Collective.
   std::optional<Checkpoint> open_checkpoint();
+  /// What was loaded of it is what was saved, or an error says what is not. Collective.
+  void compare_digest(const Checkpoint& checkpoint, LoadedPart part);
   /// Did this run go on from the checkpoint that is to be resumed before? Sets resumed_from_. Collective.
   bool resumes_again();
   /// The same, on rank 0. Throws Error(kData) where this run had checkpoints of its own and none can be read, unless
@@ -89,9 +103,18 @@ class TrainingRun {
   bool rests_after(int64_t step, const NextStep& next, const Wishes& wishes) const;
   /// Validates and saves after a step. Whether the run is over.
   bool rest(const Wishes& wishes, bool next_failed);
-  void report(const StepResult& result, double seconds);
-  /// A step that updated nothing. Throws Error(kDiverged).
-  void tell_skipped(const StepResult& result);
+  bool is_measured(int64_t step) const;
+  /// After a step that was measured: which rank was the slowest; a warning of one that has been slow for long.
+  std::optional<SlowestRank> find_slowest();
+  void report(const StepResult& result, double seconds, const std::optional<SlowestRank>& slowest);
+  /// What follows from the numbers of a step: words, or trouble_.
+  void judge(const StepResult& result);
+  void take_trouble(const NumbersVerdict& verdict);
+  /// Leaves the steps that follow on trouble_ and goes back to a checkpoint before it, or throws Error(kDiverged).
+  void go_back();
+  /// The first of these checkpoints that is whole; it is loaded.
+  std::optional<Checkpoint> reload(const std::vector<std::string>& paths);
+  [[noreturn]] void end_diverged(const Trouble& trouble);
   /// What is taken of a GPU after the first step, beside what was planned.
   void report_memory();
   void validate();
@@ -123,14 +146,17 @@ class TrainingRun {
   HostState host_state_;
   CheckpointWriter writer_;
   const RunLock* lock_;
+  ComputeClock* clock_;
+  SlowRanks slow_ranks_;
   RunStart start_;
-  std::string resumed_from_;                          ///< RunState::resumed_from
-  Progress origin_;                                   ///< where this life of the run began
-  int64_t step_ = 0;                                  ///< finished updates
-  int64_t queued_ = 0;                                ///< those that the device was given
-  int64_t first_step_ = 0;                            ///< of this start
-  std::optional<LongWork> first_steps_;               ///< measures, loads libraries, until the first has ended
-  int skipped_ = 0;                                   ///< updates, without one between that was not
+  std::string resumed_from_;  ///< RunState::resumed_from
+  Progress origin_;           ///< where this life of the run began
+  int64_t step_ = 0;          ///< finished updates
+  int64_t queued_ = 0;        ///< those that the device was given
+  int64_t first_step_ = 0;    ///< of this start
+  std::optional<LongWork> first_steps_;  ///< measures, loads libraries, until the first has ended
+  NumericsGuard guard_;
+  std::optional<Trouble> trouble_;
   std::chrono::steady_clock::time_point step_begin_;  ///< of the oldest that is not finished
   int64_t older_values_held_until_ = 0;               ///< a step
   int64_t saved_step_ = -1;                           ///< of the newest save begun, or resumed from
