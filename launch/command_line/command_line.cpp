@@ -137,6 +137,7 @@ Command parse_command_line(const Arguments& given) {
   add_model_verbs(root, command);
   add_data_verbs(root, command);
   add_checkpoint_verbs(root, command);
+  add_launch_verb(root, command);
   add_selftest_verb(root, command);
   add_bench_verbs(root, command);
   root.footer(  // verbs would have inherited it

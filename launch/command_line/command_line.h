@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "launch/jobs/scheduler.h"
 #include "trainer/config.h"
 
 namespace retain {
@@ -135,6 +136,21 @@ struct BenchStepOptions {
   bool json = false;
 };
 
+struct LaunchOptions {
+  std::string config;
+  std::vector<std::string> sets;
+  Scheduler scheduler = Scheduler::kSlurm;
+  int nodes = 0;           ///< 0 = the hosts that there are, or one
+  int gpus_per_node = 0;   ///< a rank each; or
+  int ranks_per_node = 0;  ///< ranks without one
+  int64_t limit_seconds = 0;
+  int64_t notice_seconds = 180;  ///< how long before the limit the run is told to end
+  std::string name, account, partition;
+  std::string site, hostfile;  ///< paths, or ""
+  int restarts = 3;
+  bool dry_run = false, supervise = false, json = false;
+};
+
 struct SelftestOptions {
   int ranks = 0;  ///< that are threads; 0 = the default, or those of the launcher
   DeviceKind device = DeviceKind::kAuto;
@@ -150,7 +166,7 @@ struct ShowText {
 using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
                              DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions,
                              CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions,
-                             BenchCollectivesOptions, BenchStepOptions, SelftestOptions>;
+                             BenchCollectivesOptions, BenchStepOptions, LaunchOptions, SelftestOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

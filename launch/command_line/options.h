@@ -82,6 +82,7 @@ void add_model_verbs(CLI::App& root, Command& command);       // model.cpp: trai
 void add_data_verbs(CLI::App& root, Command& command);        // data.cpp
 void add_checkpoint_verbs(CLI::App& root, Command& command);  // checkpoint.cpp
 void add_bench_verbs(CLI::App& root, Command& command);       // bench.cpp
+void add_launch_verb(CLI::App& root, Command& command);       // launch.cpp
 void add_selftest_verb(CLI::App& root, Command& command);     // selftest.cpp
 
 }  // namespace retain::command_line

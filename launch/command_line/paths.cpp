@@ -38,6 +38,7 @@ Paths paths_of(BenchGemmOptions& o) { return {{"CONFIG", &o.config}}; }
 Paths paths_of(BenchRetentionOptions&) { return {}; }
 Paths paths_of(BenchCollectivesOptions&) { return {}; }
 Paths paths_of(BenchStepOptions& o) { return {{"CONFIG", &o.config}}; }
+Paths paths_of(LaunchOptions& o) { return {{"CONFIG", &o.config}, {"--site", &o.site}, {"--hostfile", &o.hostfile}}; }
 Paths paths_of(SelftestOptions&) { return {}; }
 
 }  // namespace

@@ -19,6 +19,7 @@ int checkpoint_verify(const CheckpointVerifyOptions& options);
 int checkpoint_digest(const CheckpointDigestOptions& options);
 int checkpoint_diff(const CheckpointDiffOptions& options);
 int checkpoint_check(const CheckpointCheckOptions& options);              // checkpoint_check.cpp
+int launch(const LaunchOptions& options);                                 // launch.cpp
 int selftest(const SelftestOptions& options, const MpiEnvironment* mpi);  // selftest.cpp
 int bench_gemm(const BenchGemmOptions& options);                          // launch/bench/gemm.cpp
 int bench_retention(const BenchRetentionOptions& options);                // launch/bench/retention.cpp
@@ -45,6 +46,7 @@ struct VerbCalls {
   int operator()(const BenchRetentionOptions& o) const { return bench_retention(o); }
   int operator()(const BenchCollectivesOptions& o) const { return bench_collectives(o, mpi); }
   int operator()(const BenchStepOptions& o) const { return bench_step(o, mpi); }
+  int operator()(const LaunchOptions& o) const { return launch(o); }
   int operator()(const SelftestOptions& o) const { return selftest(o, mpi); }
 };
 

@@ -5,7 +5,6 @@
 sed -i 's/tokens: 10240, batch_tokens: 256, micro_batch_tokens: 64/tokens: 2560, batch_tokens: 64, micro_batch_tokens: 32/; s/tokens: 512/tokens: 128/' tiny.yaml
 json() { python3 -c "import json,sys; d=json.load(open('$1')); sys.exit(not ($2))" || { cat "$1"; fail "$1: $2"; }; }
 step() { echo "$1/checkpoints/step-000000$2"; }
-digest() { "$retain" checkpoint digest "$1" | sed -E 's/.*digest=([0-9a-f]{16}) .*/\1/'; }
 
 # ---- verify, digest and list, again and again while a run saves every step and deletes old ones ----
 (code=0; ranks 2 train tiny.yaml --set run.dir=busy --set train.tokens=6400000 --set checkpoint.every=1 --set checkpoint.keep=2 >/dev/null 2>busy.log || code=$?; echo $code >busy.code) &

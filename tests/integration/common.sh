@@ -15,7 +15,21 @@ expect_code() {
   "$@" >out.txt 2>&1 || got=$?
   [ "$got" = "$want" ] || { cat out.txt; fail "exit $got, want $want: $*"; }
 }
+digest() { "$retain" checkpoint digest "$1" 2>/dev/null | sed -E 's/.*digest=([0-9a-f]{16}) .*/\1/'; }
 lines() { if [ -e "$1" ]; then wc -l <"$1"; else echo 0; fi; }
+# losses_near RUN RUN: the same steps, and losses that differ by rounding alone, as those of two layouts do
+losses_near() {
+  python3 - "$1" "$2" <<'END'
+import json, sys
+def losses(run): return {m["step"]: m["loss"] for m in map(json.loads, open(f"{run}/metrics.jsonl")) if "loss" in m}
+one, other = losses(sys.argv[1]), losses(sys.argv[2])
+steps = min(len(one), len(other))
+assert steps > 0 and sorted(one)[:steps] == sorted(other)[:steps], "other steps"
+worst = max(abs(one[s] - other[s]) / one[s] for s in sorted(one)[:steps])
+print(f"worst relative difference of {steps} losses: {worst:.1e}")
+sys.exit(0 if worst < 1e-3 else 1)
+END
+}
 losses() { grep '"loss"' "$1/metrics.jsonl" | sed -E 's/^\{"step":([0-9]+),.*"loss":([^,]*),.*/\1 \2/' | sort -n -u; }
 
 awk 'BEGIN { srand(3); for (i = 0; i < 6000; i++) { n = int(rand() * 40); printf "%s%s", substr("abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz", 1 + n % 26, 2 + n % 7), (n % 9 ? " " : "\n") } }' >text.txt

@@ -84,6 +84,8 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "checkpoint digest: --json\n"
             "checkpoint diff: --json\n"
             "checkpoint check: --device --json --precision\n"
+            "launch: --account --dry-run --gpus-per-node --hostfile --json --name --nodes --notice --partition "
+            "--ranks-per-node --restarts --scheduler --set --site --supervise --time\n"
             "selftest: --device --full --json --ranks\n"
             "bench gemm: --json --repeats --set --tokens\n"
             "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
@@ -116,6 +118,35 @@ TEST(CommandLine, Plan) {
   EXPECT_TRUE(o.json);
   EXPECT_THAT(o.sets, ElementsAre("a=b"));
   EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml"}).ranks, 0);
+}
+
+TEST(CommandLine, Launch) {
+  const auto o = parse<LaunchOptions>({"launch", "a.yaml", "--nodes", "2", "--gpus-per-node", "8", "--time", "1d12h",
+                                       "--notice", "90s", "--scheduler", "pbs", "--name", "b c"});
+  EXPECT_EQ(o.nodes, 2);
+  EXPECT_EQ(o.gpus_per_node, 8);
+  EXPECT_EQ(o.limit_seconds, 36 * 3600);
+  EXPECT_EQ(o.notice_seconds, 90);
+  EXPECT_EQ(o.scheduler, Scheduler::kPbs);
+  EXPECT_EQ(o.name, "b c");
+  EXPECT_EQ(parse<LaunchOptions>({"launch", "a.yaml", "--ranks-per-node", "2", "--supervise"}).scheduler,
+            Scheduler::kMpirun);
+  const auto refused = [](Arguments more) {
+    Arguments all = {"launch", "a.yaml"};
+    all.insert(all.end(), more.begin(), more.end());
+    return complaint(all);
+  };
+  EXPECT_THAT(refused({}), HasSubstr("one of --gpus-per-node and --ranks-per-node is required"));
+  EXPECT_THAT(refused({"--gpus-per-node", "1", "--ranks-per-node", "1"}), HasSubstr("one of --gpus-per-node"));
+  for (const char* const time : {"24", "24x", "h", "", "-1h", "0s", "99999999d"})
+    EXPECT_THAT(refused({"--gpus-per-node", "1", "--time", time}), HasSubstr("expected a time such as 24h"));
+  EXPECT_THAT(refused({"--gpus-per-node", "1", "--time", "4m"}), HasSubstr("longer than the 180 s of --notice and 60 s"));
+  EXPECT_THAT(refused({"--gpus-per-node", "1", "--name", "a\nb"}), HasSubstr("one line of text"));
+  EXPECT_THAT(refused({"--gpus-per-node", "1", "--supervise", "--scheduler", "lsf"}),
+              HasSubstr("--supervise starts mpirun"));
+  EXPECT_THAT(refused({"--gpus-per-node", "1", "--scheduler", "mpirun", "--time", "1h"}),
+              HasSubstr("mpirun starts at once"));
+  EXPECT_THAT(refused({"--gpus-per-node", "1", "--hostfile", "x"}), HasSubstr("--hostfile is for --scheduler mpirun"));
 }
 
 TEST(CommandLine, Eval) {
