@@ -14,20 +14,6 @@ TensorView view_of(Value& value) {
   return {&value, DType::kUint8, {static_cast<int64_t>(sizeof value)}};
 }
 
-void send_text(Communicator& host, std::string text, int peer) {
-  int64_t bytes = static_cast<int64_t>(text.size());
-  host.send(view_of(bytes), peer).wait();
-  if (bytes > 0) host.send(bytes_of(text), peer).wait();
-}
-
-std::string receive_text(Communicator& host, int peer) {
-  int64_t bytes = 0;
-  host.receive(view_of(bytes), peer).wait();
-  std::string text(static_cast<size_t>(bytes), '\0');
-  if (bytes > 0) host.receive(bytes_of(text), peer).wait();
-  return text;
-}
-
 struct Letter {
   int64_t code = 0;
   std::string text = {};
@@ -69,6 +55,20 @@ void unpack(const std::string& all, std::vector<std::string>& texts) {
 }
 
 }  // namespace
+
+void send_text(Communicator& host, std::string text, int peer) {
+  int64_t bytes = static_cast<int64_t>(text.size());
+  host.send(view_of(bytes), peer).wait();
+  if (bytes > 0) host.send(bytes_of(text), peer).wait();
+}
+
+std::string receive_text(Communicator& host, int peer) {
+  int64_t bytes = 0;
+  host.receive(view_of(bytes), peer).wait();
+  std::string text(static_cast<size_t>(bytes), '\0');
+  if (bytes > 0) host.receive(bytes_of(text), peer).wait();
+  return text;
+}
 
 bool on_every_rank(Communicator& host, bool mine) {
   int32_t all = mine ? 1 : 0;

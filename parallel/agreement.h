@@ -61,6 +61,10 @@ void do_alike(Work&& work) {
   outcome.throw_if_failed();
 }
 
+/// A text from one rank to another, which asks for it.
+void send_text(Communicator& host, std::string text, int peer);
+std::string receive_text(Communicator& host, int peer);
+
 // All of these are collective.
 
 /// Is it so on every rank?

@@ -14,6 +14,10 @@ using Problems = std::vector<ConfigProblem>;
 
 constexpr int64_t kByteVocabulary = 257;  // 256 bytes and end-of-document
 constexpr size_t kMostListed = 8;         // of divisors or layouts in a message
+// Beyond these a plan would take longer to make than anybody waits for it.
+constexpr int64_t kMostMicroBatches = 1'000'000;  // of one replica in a step
+constexpr double kMostParameters = 1e15;
+constexpr double kMostBytes = 4.6e18;  // 2^62: sums of two still have their 64 bits
 
 void add(Problems& problems, const char* key, std::string message, std::vector<std::string> other_keys = {}) {
   problems.push_back({key, std::move(message), std::move(other_keys)});
@@ -85,7 +89,7 @@ void check_model(Problems& problems, const ModelConfig& m) {
           {"model.hidden_size", "model.heads", "model.key_expansion"});
   }
   check_expansion(problems, "model.value_expansion", m.value_expansion, m, "values");
-  if (parameter_count(m) > 1e15)
+  if (parameter_count(m) > kMostParameters)
     add(problems, "model.layers",
         concat("and the widths give ", parameter_count(m), " parameters; the most that can be counted is 1e15"),
         {"model.hidden_size", "model.ffn_size", "model.vocab_size", "model.key_expansion", "model.value_expansion"});
@@ -225,6 +229,52 @@ void check_segments(Problems& problems, const Config& c) {
         {"parallel.cp", "data.seq_len"});
 }
 
+/// More than what the layers, and the exchanges between their parts, move for one token: of each layer the columns of
+/// all its activations and gradients, and its share of a chunk's state, in the widest type.
+double most_bytes_a_token(const Config& c) {
+  const ModelConfig& m = c.model;
+  const auto d = static_cast<double>(m.hidden_size), ffn = static_cast<double>(m.ffn_size);
+  const double keys = m.key_expansion * d, values = m.value_expansion * d;
+  int64_t chunk = std::min(c.data.seq_len, c.train.chunk > 0 ? c.train.chunk : 64);
+  if (c.train.segment_tokens > 0) chunk = std::min(chunk, c.train.segment_tokens);
+  const double state = keys * values / static_cast<double>(m.heads) / static_cast<double>(chunk);
+  const double columns = 8 * d + 4 * keys + 6 * values + 6 * ffn + 2 * state;
+  return 8 * (static_cast<double>(m.layers) + 1) * columns;
+}
+
+/// What all sizes of a plan follow from stays within 64 bits.
+void check_counts(Problems& problems, const Config& c, int dp) {
+  const TrainConfig& t = c.train;
+  const bool told = std::any_of(problems.begin(), problems.end(),
+                                [](const ConfigProblem& problem) { return problem.key == "train.batch_tokens"; });
+  if (told || t.batch_tokens < 1 || t.micro_batch_tokens < 1 || parameter_count(c.model) > kMostParameters) return;
+  const std::vector<std::string> widths = {
+      "model.layers",          "model.hidden_size", "model.ffn_size",           "model.key_expansion",
+      "model.value_expansion", "model.heads",       "train.micro_batch_tokens", "data.seq_len"};
+  const double a_token = most_bytes_a_token(c), bytes = a_token * static_cast<double>(t.batch_tokens);
+  if (bytes > kMostBytes) {
+    const double most = std::floor(kMostBytes / a_token);
+    add(problems, "train.batch_tokens",
+        concat("= ", t.batch_tokens, " tokens of this model move up to ", bytes,
+               " bytes in a step; the most that can be counted is ", kMostBytes,
+               most < 1 ? concat(": this model is too large for one token")
+                        : concat(", or ", static_cast<int64_t>(most), " tokens")),
+        widths);
+  }
+  const int64_t replicas = std::max(1, dp), micro_batches = t.batch_tokens / t.micro_batch_tokens / replicas;
+  if (micro_batches > kMostMicroBatches)
+    add(problems, "train.batch_tokens",
+        concat("= ", t.batch_tokens, " holds ", micro_batches, " micro-batches of train.micro_batch_tokens = ",
+               t.micro_batch_tokens, " for each of ", replicas, " replicas; the most is ", kMostMicroBatches),
+        {"train.micro_batch_tokens", "parallel.dp", "parallel.cp", "parallel.tp"});
+  const int64_t segments = t.segment_tokens > 0 ? c.data.seq_len / t.segment_tokens : 1;
+  if (segments > kMostSegments)
+    add(problems, "train.segment_tokens",
+        concat("= ", t.segment_tokens, " cuts data.seq_len = ", c.data.seq_len, " into ", segments,
+               " segments; the most is ", kMostSegments),
+        {"data.seq_len"});
+}
+
 void doubt_schedule(Problems& doubts, const Config& c) {
   const ScheduleConfig& s = c.schedule;
   const int64_t steps = c.steps(), warmup = s.warmup_steps;
@@ -311,6 +361,7 @@ std::vector<ConfigProblem> validate(const Config& config, int ranks) {
   const int dp = check_parallel(problems, config, ranks);
   check_train(problems, config, dp);
   check_segments(problems, config);
+  check_counts(problems, config, dp);
   check_rest(problems, config);
   return problems;
 }

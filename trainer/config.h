@@ -66,6 +66,9 @@ struct DataSource {
   double weight = 1;
 };
 
+/// Into which a sequence may be cut (train.segment_tokens).
+inline constexpr int64_t kMostSegments = 65'536;
+
 /// data.end_of_document: one of these, or a token.
 inline constexpr int64_t kEndOfDocumentAuto = -1, kEndOfDocumentNone = -2;
 

@@ -6,6 +6,7 @@
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/model/linear.h"
+#include "trainer/plan/peak_flops.h"
 
 namespace retain {
 
@@ -54,7 +55,7 @@ int bench_gemm(const BenchGemmOptions& options) {
   const int64_t tokens =
       options.tokens > 0 ? options.tokens : config.train.micro_batch_tokens / std::max(1, config.parallel.cp);
   const Dimensions dims(config.model, {.sequences = 1, .tokens = tokens}, target.compute, 0, tp, 0, backend->device());
-  const double peak = peak_flops(target);
+  const double peak = peak_flops(target, backend->device_description());
 
   Report report("gemm", {{"product"}, {"pass"}, {"m"}, {"n"}, {"k"}, {"ms", 4}, {"tflops", 2}, {"of_peak", 3}});
   bench::describe(report, *backend, target);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iostream>
 
+#include "trainer/plan/peak_flops.h"
+
 namespace retain::bench {
 
 namespace {
@@ -150,7 +152,7 @@ void Report::print(bool as_json) const { std::cout << (as_json ? json() : text()
 void describe(Report& report, const Backend& backend, const Target& target) {
   report.fact("device", backend.device_description());
   report.fact("compute", dtype_name(target.compute));
-  const double peak = peak_flops(target);
+  const double peak = peak_flops(target, backend.device_description());
   report.fact("peak_tflops", peak > 0 ? Report::Value(peak / 1e12) : Report::Value());
 }
 

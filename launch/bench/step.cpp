@@ -16,6 +16,7 @@
 #include "launch/verbs/verbs.h"
 #include "trainer/data/token_writer.h"
 #include "trainer/file.h"
+#include "trainer/plan/peak_flops.h"
 #include "trainer/tp_chunks.h"
 #include "trainer/trainer.h"
 
@@ -146,8 +147,8 @@ int measure(Trainer& trainer, const BenchStepOptions& options, const Target& tar
   report.row({plan.mesh.describe(), config.data.seq_len, config.train.batch_tokens, slowest[0], *fastest, *slow,
               follow ? Report::Value(slowest[2]) : Report::Value(),
               follow ? Report::Value(slowest[3]) : Report::Value(), rate,
-              bench::ratio(rate * plan.flops_per_token, peak_flops(target) * ranks), backend.allocated_bytes(),
-              library_bytes, slowest[1], trainer.model().tp_chunks()});
+              bench::ratio(rate * plan.flops_per_token, peak_flops(target, backend.device_description()) * ranks),
+              backend.allocated_bytes(), library_bytes, slowest[1], trainer.model().tp_chunks()});
   report.print(options.json);
   return 0;
 }

@@ -30,7 +30,8 @@ struct TrainOptions {
 struct PlanOptions {
   std::string config;
   std::vector<std::string> sets;
-  int ranks = 0;  ///< 0 = those of the launcher, or one
+  int ranks = 0;           ///< 0 = those of the launcher, or one
+  int ranks_per_node = 0;  ///< of one machine; 0 = as the launcher put them, or eight
   bool json = false;
 };
 
@@ -158,6 +159,14 @@ struct SelftestOptions {
   bool json = false;
 };
 
+struct DoctorOptions {
+  std::string config;  ///< "": the machines alone
+  std::vector<std::string> sets;
+  DeviceKind device = DeviceKind::kAuto;
+  bool full = false;  ///< the self-test too
+  bool json = false;
+};
+
 /// --help and --version: nothing is left to do but print.
 struct ShowText {
   std::string text;
@@ -166,14 +175,14 @@ struct ShowText {
 using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
                              DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions,
                              CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions,
-                             BenchCollectivesOptions, BenchStepOptions, LaunchOptions, SelftestOptions>;
+                             BenchCollectivesOptions, BenchStepOptions, LaunchOptions, SelftestOptions, DoctorOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>
 inline constexpr bool kRunsOnRanks =
     std::is_same_v<Options, TrainOptions> || std::is_same_v<Options, PlanOptions> ||
     std::is_same_v<Options, BenchCollectivesOptions> || std::is_same_v<Options, BenchStepOptions> ||
-    std::is_same_v<Options, SelftestOptions>;
+    std::is_same_v<Options, SelftestOptions> || std::is_same_v<Options, DoctorOptions>;
 
 /// A path on the command line: the option or argument that gives it, and its text.
 struct GivenPath {

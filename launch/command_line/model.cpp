@@ -137,6 +137,9 @@ void add_model_verbs(CLI::App& root, Command& command) {
                           config_and_sets(verb, o.config, o.sets);
                           option(verb, "--ranks", o.ranks, "N", "ranks of the run; the launcher's if not given")
                               ->transform(whole(1, 1'000'000));
+                          option(verb, "--ranks-per-node", o.ranks_per_node, "N",
+                                 "ranks of one machine; as the launcher put them,\nor 8, if not given")
+                              ->transform(whole(1, 1'000'000));
                           json(verb, o.json);
                         });
   add_verb<EvalOptions>(root, command, "eval", "Evaluates a checkpoint: loss, perplexity, bits per byte.",

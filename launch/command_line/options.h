@@ -84,5 +84,6 @@ void add_checkpoint_verbs(CLI::App& root, Command& command);  // checkpoint.cpp
 void add_bench_verbs(CLI::App& root, Command& command);       // bench.cpp
 void add_launch_verb(CLI::App& root, Command& command);       // launch.cpp
 void add_selftest_verb(CLI::App& root, Command& command);     // selftest.cpp
+void add_doctor_verb(CLI::App& root, Command& command);       // doctor.cpp
 
 }  // namespace retain::command_line

@@ -40,6 +40,7 @@ Paths paths_of(BenchCollectivesOptions&) { return {}; }
 Paths paths_of(BenchStepOptions& o) { return {{"CONFIG", &o.config}}; }
 Paths paths_of(LaunchOptions& o) { return {{"CONFIG", &o.config}, {"--site", &o.site}, {"--hostfile", &o.hostfile}}; }
 Paths paths_of(SelftestOptions&) { return {}; }
+Paths paths_of(DoctorOptions& o) { return {{"CONFIG", &o.config}}; }
 
 }  // namespace
 

@@ -17,6 +17,7 @@ namespace {
 using Names = std::vector<std::string>;
 
 constexpr int64_t kLongestSequence = int64_t{1} << 40;
+constexpr int64_t kLargestChunk = int64_t{1} << 20;  // whose scores, its square, are 4 TiB
 constexpr int64_t kWidest = int64_t{1} << 24;
 constexpr int64_t kMostRanks = 1'000'000;
 
@@ -114,7 +115,7 @@ void add_data_and_train(Table& table) {
             {"activation_checkpointing", "gradient_checkpointing", "recompute_granularity"});
   table.add(RETAIN_KEY(train.segment_tokens), Whole{1, kLongestSequence, "auto"}, "tokens",
             "of a segment; auto: the most that fit");
-  table.add(RETAIN_KEY(train.chunk), Whole{1, kLongestSequence, "auto"}, "tokens", "chunk of chunkwise retention",
+  table.add(RETAIN_KEY(train.chunk), Whole{1, kLargestChunk, "auto"}, "tokens", "chunk of chunkwise retention",
             {"chunk_size"});
 }
 

@@ -1,7 +1,10 @@
 // retain plan: what a run is going to be, without a GPU and without starting anything.
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -13,6 +16,7 @@
 #include "parallel/placement.h"
 #include "trainer/plan/memory_advice.h"
 #include "trainer/plan/recompute_levels.h"
+#include "trainer/plan/run_disk.h"
 
 namespace retain {
 
@@ -47,8 +51,24 @@ nlohmann::ordered_json to_json(const std::vector<LevelPlan>& levels) {
   return json;
 }
 
-nlohmann::ordered_json to_json(const RunPlan& plan, const std::vector<LevelPlan>& levels,
-                               const std::optional<GpuMemory>& gpu) {
+nlohmann::ordered_json to_json(const RankExchanges& exchanges) {
+  nlohmann::ordered_json json = {{"rank", exchanges.rank}, {"machines", exchanges.machines}};
+  json["parts"] = nlohmann::ordered_json::object();
+  for (const Exchange& part : exchanges.parts) {
+    json["parts"][part.name] = {{"sent_inside", part.sent.inside},
+                                {"sent_between", part.sent.between},
+                                {"received_inside", part.received.inside},
+                                {"received_between", part.received.between}};
+  }
+  return json;
+}
+
+nlohmann::ordered_json or_null(const std::optional<int64_t>& number) {
+  return number ? nlohmann::ordered_json(*number) : nlohmann::ordered_json();
+}
+
+nlohmann::ordered_json to_json(const RunPlan& plan, const std::vector<LevelPlan>& levels, const DiskPlan& disk,
+                               const RankExchanges& exchanges, const std::optional<GpuMemory>& gpu) {
   nlohmann::ordered_json here;  // null when there is no GPU to compare with
   if (gpu) {
     here = {{"gpus", cuda_device_count()},
@@ -56,7 +76,7 @@ nlohmann::ordered_json to_json(const RunPlan& plan, const std::vector<LevelPlan>
             {"free_bytes", gpu->free_bytes},
             {"fits", plan.needed_bytes() <= gpu->total_bytes}};
   }
-  return {{"schema", 1},
+  return {{"schema", 2},
           {"device", device_name(plan.target.device)},
           {"compute", dtype_name(plan.target.compute)},
           {"mesh", {{"dp", plan.mesh.dp}, {"cp", plan.mesh.cp}, {"tp", plan.mesh.tp}}},
@@ -71,20 +91,28 @@ nlohmann::ordered_json to_json(const RunPlan& plan, const std::vector<LevelPlan>
           {"segment_tokens", plan.shape.segment_tokens()},
           {"memory_bytes", to_json(plan.memory)},
           {"memory_bytes_total", plan.memory_bytes()},
+          {"needed_bytes", plan.needed_bytes()},
           {"library_bytes", to_json(plan.libraries)},
           {"library_bytes_total", plan.libraries_bytes()},
           {"save_bytes", plan.save_bytes},
           {"staging_bytes", plan.staging_bytes},
           {"recompute", to_json(levels)},
           {"machine", here},
-          {"exchanged_bytes_per_step", to_json(plan.exchanged)}};
+          {"checkpoint_bytes", disk.one_bytes},
+          {"checkpoints_at_once", disk.most_count},
+          {"checkpoints_at_once_bytes", disk.most_bytes},
+          {"checkpoints_at_the_end", disk.end_count},
+          {"checkpoints_at_the_end_bytes", disk.end_bytes},
+          {"disk_free_bytes", or_null(disk.free_bytes)},
+          {"disk_lacks_at_step", or_null(disk.lacks_at)},
+          {"exchanged_bytes_per_step", to_json(exchanges)}};
 }
 
 void print_memory(const RunPlan& plan) {
   const auto line = [](const std::string& name, int64_t bytes) {
     fmt::print("  {:<20}{:>16}  ({} bytes)\n", name, mebibytes(bytes), bytes);
   };
-  fmt::print("memory of one rank\n");
+  fmt::print("memory of one rank{}\n", plan.mesh.ranks() > 1 ? ", the same on each" : "");
   for (const PlanPart& part : plan.memory) line(part.name, part.bytes);
   line("total", plan.memory_bytes());
   fmt::print("taken of the machine's memory besides\n");
@@ -137,8 +165,27 @@ void print_placement(const Placement& placement, const ModelConfig& model) {
   if (!warning.empty()) fmt::print(stderr, "retain: {}\n", warning);
 }
 
-void print(const RunPlan& plan, const std::vector<LevelPlan>& levels, const Config& config,
-           const std::optional<GpuMemory>& gpu) {
+void print_disk(const DiskPlan& disk, const Config& config) {
+  fmt::print("checkpoints  one takes {}; up to {} at once ({}), {} at the end ({})", disk_size(disk.one_bytes),
+             disk.most_count, disk_size(disk.most_bytes), disk.end_count, disk_size(disk.end_bytes));
+  if (disk.free_bytes) fmt::print("; {} are free in {}", disk_size(*disk.free_bytes), config.run.dir);
+  fmt::print("\n");
+  std::fflush(stdout);
+  const std::string warning = disk.warning(retention_of(config.checkpoint));
+  if (!warning.empty()) fmt::print(stderr, "retain: {}\n", warning);
+}
+
+void print_exchanges(const RankExchanges& exchanges, int ranks) {
+  if (exchanges.parts.empty()) return;
+  fmt::print("sent in a step by rank {}, which has the most, and as much received; {} ranks on {} machine{}\n",
+             exchanges.rank, ranks, exchanges.machines, exchanges.machines == 1 ? "" : "s");
+  fmt::print("  {:<20}{:>16}{:>20}\n", "", "inside", "between machines");
+  for (const Exchange& part : exchanges.parts)
+    fmt::print("  {:<20}{:>16}{:>20}\n", part.name, mebibytes(part.sent.inside), mebibytes(part.sent.between));
+}
+
+void print(const RunPlan& plan, const std::vector<LevelPlan>& levels, const DiskPlan& disk,
+           const RankExchanges& exchanges, const Config& config, const std::optional<GpuMemory>& gpu) {
   const ModelConfig& m = config.model;
   fmt::print("model        {} layers, hidden {}, {} heads {}/{}, ffn {}, vocabulary {}\n", m.layers, m.hidden_size,
              m.heads, m.key_dim(), m.value_dim(), m.ffn_size, m.vocab_size);
@@ -154,9 +201,29 @@ void print(const RunPlan& plan, const std::vector<LevelPlan>& levels, const Conf
   print_memory(plan);
   print_levels(levels, config);
   if (gpu) print_fit(plan, config, *gpu);
-  if (plan.exchanged.empty()) return;
-  fmt::print("exchanged by one rank in a step\n");
-  for (const PlanPart& part : plan.exchanged) fmt::print("  {:<20}{:>16}\n", part.name, mebibytes(part.bytes));
+  print_disk(disk, config);
+  print_exchanges(exchanges, plan.mesh.ranks());
+}
+
+/// Of every rank, its machine: where the launcher put it, or machines of so many ranks one after the other.
+std::vector<int> machine_of_each(const PlanOptions& options, const std::vector<std::string>& hosts, int ranks) {
+  constexpr int kUsualGpus = 8;
+  if (options.ranks_per_node > 0 || ranks != static_cast<int>(hosts.size()))
+    return machines_of(ranks, options.ranks_per_node > 0 ? options.ranks_per_node : kUsualGpus);
+  std::map<std::string, int> numbers;
+  std::vector<int> machines;
+  for (const std::string& host : hosts)
+    machines.push_back(numbers.try_emplace(host, static_cast<int>(numbers.size())).first->second);
+  return machines;
+}
+
+/// What is there of a run whose directory holds checkpoints, which goes on from the newest.
+DiskPlan plan_disk_here(const Config& config, const RunPlan& plan) {
+  CheckpointsOnDisk found;
+  const Outcome looked = attempt([&] { found = look_at_checkpoints(config.run.dir); });
+  if (!looked.ok) fmt::print(stderr, "retain: the plan does not know what is in run.dir: {}\n", looked.message);
+  const int64_t done = found.steps.empty() ? 0 : std::min(found.steps.front().step, plan.steps);
+  return plan_disk(config, plan, done, plan.steps, found);
 }
 
 /// hosts: of the ranks of the launcher.
@@ -169,10 +236,14 @@ void show_plan(const PlanOptions& options, const std::vector<std::string>& hosts
   if (gpu) target.memory_bytes = gpu->total_bytes;
   const RunPlan plan = make_plan(parsed.config, ranks, target);
   const std::vector<LevelPlan> levels = plan_levels(parsed.config, ranks, target);
+  const DiskPlan disk = plan_disk_here(parsed.config, plan);
+  const RankExchanges exchanges =
+      busiest_exchanges(plan.traffic, plan.mesh, plan.dealing, machine_of_each(options, hosts, ranks),
+                        target.device == DeviceKind::kCuda);
   if (options.json) {
-    std::cout << to_json(plan, levels, gpu).dump(2) << "\n";
+    std::cout << to_json(plan, levels, disk, exchanges, gpu).dump(2) << "\n";
   } else {
-    print(plan, levels, parsed.config, gpu);
+    print(plan, levels, disk, exchanges, parsed.config, gpu);
     if (ranks > 1 && ranks == started) print_placement(place_ranks(plan.mesh, hosts), parsed.config.model);
   }
 }

@@ -21,6 +21,7 @@ int checkpoint_diff(const CheckpointDiffOptions& options);
 int checkpoint_check(const CheckpointCheckOptions& options);              // checkpoint_check.cpp
 int launch(const LaunchOptions& options);                                 // launch.cpp
 int selftest(const SelftestOptions& options, const MpiEnvironment* mpi);  // selftest.cpp
+int doctor(const DoctorOptions& options, const MpiEnvironment* mpi);      // doctor.cpp
 int bench_gemm(const BenchGemmOptions& options);                          // launch/bench/gemm.cpp
 int bench_retention(const BenchRetentionOptions& options);                // launch/bench/retention.cpp
 int bench_collectives(const BenchCollectivesOptions& options,
@@ -48,6 +49,7 @@ struct VerbCalls {
   int operator()(const BenchStepOptions& o) const { return bench_step(o, mpi); }
   int operator()(const LaunchOptions& o) const { return launch(o); }
   int operator()(const SelftestOptions& o) const { return selftest(o, mpi); }
+  int operator()(const DoctorOptions& o) const { return doctor(o, mpi); }
 };
 
 }  // namespace retain

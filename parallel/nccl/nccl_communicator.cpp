@@ -231,6 +231,12 @@ std::unique_ptr<Communicator> join(Communicator& host, int device, void* compute
 
 }  // namespace
 
+std::string nccl_version() {
+  int version = 0;  // 2.28.3 is 22803
+  NCCL_CHECK(nullptr, ncclGetVersion(&version));
+  return concat(version / 10000, ".", version / 100 % 100, ".", version % 100);
+}
+
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, int device, void* compute_stream,
                                                      const NcclOptions& options) {
   if (host.size() > 1) refuse_shared_gpu(host, device);

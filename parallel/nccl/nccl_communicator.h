@@ -5,11 +5,15 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
 
 #include "kernels/core/activity.h"
 #include "parallel/mesh.h"
 
 namespace retain {
+
+/// "2.28.3"; empty in a build without NCCL.
+std::string nccl_version();
 
 struct NcclOptions {
   /// How long a set-up or a barrier may take before every rank gives up.

@@ -3,6 +3,8 @@
 
 namespace retain {
 
+std::string nccl_version() { return ""; }
+
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, int, void*, const NcclOptions&) {
   if (host.size() == 1) return make_self_communicator();
   throw Error(ErrorKind::kDevice,

@@ -123,6 +123,12 @@ int64_t element_count(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
+std::string hdf5_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  if (H5get_libversion(&major, &minor, &release) < 0) return "";
+  return concat(major, ".", minor, ".", release);
+}
+
 std::vector<int64_t> coordinates(int64_t row, int64_t column, size_t dims) {
   return dims == 1 ? std::vector<int64_t>{row} : std::vector<int64_t>{row, column};
 }

@@ -11,6 +11,9 @@
 
 namespace retain {
 
+/// "1.10.8", of the library that is loaded.
+std::string hdf5_version();
+
 /// A place in a dataset, or its shape: a vector's dataset (dims = 1) has no columns.
 std::vector<int64_t> coordinates(int64_t row, int64_t column, size_t dims);
 

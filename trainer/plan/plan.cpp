@@ -90,9 +90,11 @@ int64_t segment_tokens(const Config& config, const MeshShape& mesh, const Target
   const int64_t all = config.data.seq_len;
   if (config.train.recompute != Recompute::kSegment) return all;
   if (config.train.segment_tokens > 0) return std::min(all, config.train.segment_tokens);
-  const int64_t unit = mesh.cp * dimensions(config, mesh, 0, target, all).chunk, most = quotient_up(all, unit);
+  const int64_t unit = mesh.cp * dimensions(config, mesh, 0, target, all).chunk,
+                most = std::min(kMostSegments, quotient_up(all, unit));
   const auto tokens_of = [&](int64_t segments) { return std::min(all, align_up(quotient_up(all, segments), unit)); };
-  if (target.device != DeviceKind::kCuda) return tokens_of(quotient_up(all, kCpuSegmentTokens));
+  if (target.device != DeviceKind::kCuda)
+    return tokens_of(std::min(kMostSegments, quotient_up(all, kCpuSegmentTokens)));
 
   const auto needed_bytes = [&](int64_t segments) {
     Config cut = config;
@@ -128,45 +130,66 @@ Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_r
 
 namespace {
 
-// Rows of the stream that one rank puts into collectives over tp in a forward: the two parts of a layer each gather
-// their input and reduce their output, the embedding's output is reduced, and the head's input gathered.
-int64_t tp_forward_rows(const Dimensions& dims) {
-  return (2 * dims.model.layers + 1) * (dims.own_rows() + dims.padded_rows());
-}
+// Gathers and reductions of the stream's rows over tp in a forward: the two parts of a layer each gather their input
+// and reduce their output, the embedding's output is reduced, and the head's input gathered.
+int64_t tp_forward_exchanges(const Dimensions& dims) { return 2 * (2 * dims.model.layers + 1); }
 
 // … in a forward and a backward, which gathers the gradients of the outputs and reduces those of the inputs, and in
 // what this repeats.
-int64_t tp_rows(const Dimensions& dims) {
+int64_t tp_exchanges(const Dimensions& dims) {
   const bool full = dims.recompute == Recompute::kFull, repeats = full || dims.recompute == Recompute::kSelective;
   const int64_t layers = dims.model.layers;
-  const int64_t gathers = (repeats ? 2 * layers : 0) + (dims.model.embedding_norm ? 1 : 0);
-  return 2 * tp_forward_rows(dims) + gathers * dims.own_rows() + (full ? layers : 0) * dims.padded_rows();
+  return 2 * tp_forward_exchanges(dims) + (repeats ? 2 * layers : 0) + (full ? layers : 0) +
+         (dims.model.embedding_norm ? 1 : 0);
 }
 
-// Bytes that one rank puts into collectives in one step.
-std::vector<PlanPart> exchanges(const RunPlan& plan, const Config& config, const Dimensions& dims,
+std::vector<Traffic> traffic_of(const RunPlan& plan, const Config& config, const Dimensions& dims,
                                 const ParameterLayout& layout, const ReplicaShare& updated) {
-  std::vector<PlanPart> exchanged;
+  std::vector<Traffic> traffic;
   const int64_t wide = dtype_bytes(dims.accumulate()), narrow = dtype_bytes(dims.compute);
-  const int64_t layers = config.model.layers, segments = dims.batch.segment_count;
-  const int64_t micro_batches = plan.dealing.rounds(), passes = micro_batches * segments;
+  const int64_t segments = dims.batch.segment_count;
   if (plan.mesh.tp > 1) {
-    const int64_t rows = passes * tp_rows(dims) + (passes - micro_batches) * tp_forward_rows(dims);
-    exchanged.push_back({"tp activations", rows * config.model.hidden_size * narrow});
+    const int64_t exchanges = segments * tp_exchanges(dims) + (segments - 1) * tp_forward_exchanges(dims);
+    const int64_t rows_of_others = dims.padded_rows() - dims.own_rows();
+    traffic.push_back({.name = "tp activations",
+                       .axis = MeshAxis::kTp,
+                       .bytes_a_pass = checked_product({exchanges, rows_of_others, config.model.hidden_size, narrow})});
   }
   if (plan.mesh.cp > 1) {
-    const int64_t state = dims.batch.sequences * dims.heads * dims.key_dim * dims.value_dim * wide;
-    exchanged.push_back({"cp states", passes * 2 * layers * state});
+    const int64_t state =
+        checked_product({dims.batch.sequences, dims.heads, dims.key_dim, dims.value_dim, wide, plan.mesh.cp - 1});
+    traffic.push_back({.name = "cp states",
+                       .axis = MeshAxis::kCp,
+                       .bytes_a_pass = checked_product({segments, 2 * config.model.layers, state})});
   }
   const int replicas = plan.mesh.dp * plan.mesh.cp;
   if (replicas > 1) {
-    const int64_t times = gradients_kept(replicas, config.parallel.zero) == GradientsKept::kAll ? 1 : passes;
+    const int64_t of_others = layout.flat_elements / replicas * (replicas - 1);
     const int64_t element =
         config.parallel.gradient_dtype == GradientType::kBf16 ? dtype_bytes(DType::kBfloat16) : wide;
-    exchanged.push_back({"gradients", times * layout.flat_elements * element});
-    if (updated.size() < layout.flat_elements) exchanged.push_back({"weights", updated.size() * narrow});
+    Traffic gradients{.name = "gradients"};
+    if (gradients_kept(replicas, config.parallel.zero) == GradientsKept::kUpdated) {
+      gradients.bytes_a_round = checked_product({segments, of_others, element});
+    } else {
+      gradients.bytes_a_step = (config.parallel.zero == 0 ? 2 : 1) * of_others * element;
+    }
+    traffic.push_back(gradients);
+    if (updated.size() < layout.flat_elements)
+      traffic.push_back({.name = "weights", .bytes_a_step = of_others * narrow});
   }
-  return exchanged;
+  return traffic;
+}
+
+// Of a dataset of a shard, with its part of the view and of the manifest; and of these files themselves.
+constexpr int64_t kDatasetBytes = 1024, kFilesBytes = 32 << 10;
+
+// Master weights and both moments, once however the mesh is cut, and what describes them: a tensor is a dataset on each
+// rank of tp, and a bucket that is cut over the replicas breaks three of them on each.
+int64_t checkpoint_bytes(const RunPlan& plan, const ParameterLayout& layout, DType accumulate) {
+  const int64_t replicas = int64_t{plan.mesh.dp} * plan.mesh.cp, cuts = 3 * std::ssize(layout.buckets) * replicas;
+  const int64_t datasets =
+      int64_t{kStates} * plan.mesh.tp * (std::ssize(layout.parameters) + (replicas > 1 ? cuts : 0));
+  return int64_t{kStates} * plan.parameters.all * dtype_bytes(accumulate) + datasets * kDatasetBytes + kFilesBytes;
 }
 
 }  // namespace
@@ -197,8 +220,8 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
       {"master weights", store.master_bytes},
       {"optimizer moments", store.moments_bytes},
       {"activations", RetNet::memory_bytes(dims, Residency::kTraining)},
-      {"batch", Trainer::step_memory_bytes(dims.batch, plan.dealing.rounds(), fingerprints)},
       {"fingerprints", Trainer::fingerprint_bytes(config.numerics, layout)},
+      {"batch", Trainer::step_memory_bytes(dims.batch, plan.dealing.rounds(), fingerprints)},
       {"workspace", target.device == DeviceKind::kCuda ? cuda_workspace_bytes(workspace)
                                                        : cpu_workspace_bytes(workspace, target.threads)},
   };
@@ -213,13 +236,9 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
     if (plan.nccl_bytes > 0) plan.libraries.push_back({"NCCL", plan.nccl_bytes});
   }
 
-  plan.exchanged = exchanges(plan, config, dims, layout, updated);
+  plan.checkpoint_bytes = checkpoint_bytes(plan, layout, dims.accumulate());
+  plan.traffic = traffic_of(plan, config, dims, layout, updated);
   return plan;
-}
-
-double peak_flops(const Target& target) {
-  if (target.device != DeviceKind::kCuda) return 0;
-  return target.compute == DType::kBfloat16 ? 989e12 : 67e12;
 }
 
 }  // namespace retain

@@ -7,6 +7,7 @@
 
 #include "trainer/data/dealing.h"
 #include "trainer/model/retnet.h"
+#include "trainer/plan/exchange.h"
 
 namespace retain {
 
@@ -44,7 +45,8 @@ struct RunPlan {
   int64_t nccl_bytes = 0;           ///< NCCL's of them, which differ most between its versions and machines
   int64_t save_bytes = 0;           ///< of the host, which one rank's checkpoints are written from and read to
   int64_t staging_bytes = 0;        ///< of the host, through which one rank's batches travel
-  std::vector<PlanPart> exchanged;  ///< bytes that one rank puts into collectives in one step, by axis and purpose
+  int64_t checkpoint_bytes = 0;  ///< of one checkpoint on disk, about: its tensors to the byte, and what describes them
+  std::vector<Traffic> traffic;  ///< what the ranks exchange in one step
 
   int64_t memory_bytes() const;
   int64_t libraries_bytes() const;
@@ -68,11 +70,8 @@ int64_t segment_tokens(const Config& config, const MeshShape& mesh, const Target
 /// train.chunk.
 Dimensions make_dimensions(const Config& config, const MeshShape& mesh, int tp_rank, const Target& target);
 
-/// The plan of the rank with coordinate 0 (all ranks allocate alike).
+/// The plan of every rank: all allocate alike, however unevenly micro-batches, heads or the vocabulary are cut, because
+/// each has room for the most that one of them has.
 RunPlan make_plan(const Config& config, int ranks, const Target& target);
-
-/// Peak FLOP/s that MFU is measured against: an H200's dense bf16 (989e12) or fp32 (67e12) on GPUs; on CPUs there is
-/// none and MFU is 0.
-double peak_flops(const Target& target);
 
 }  // namespace retain

@@ -13,6 +13,7 @@
 
 #include "trainer/numerics/naming.h"
 #include "trainer/numerics/replay.h"
+#include "trainer/plan/peak_flops.h"
 #include "trainer/tp_chunks.h"
 
 namespace retain {
@@ -47,11 +48,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       directory_(config.run.dir),
       trainer_(backend, mesh, config, target),
       host_state_(backend, trainer_.parameters(), trainer_.reducer().share()),
-      writer_(mesh.host(), directory_.path(),
-              Retention{.keep = config.checkpoint.keep,
-                        .keep_every = config.checkpoint.keep_every,
-                        .keep_best = config.checkpoint.keep_best},
-              lock, &backend.activity()),
+      writer_(mesh.host(), directory_.path(), retention_of(config.checkpoint), lock, &backend.activity()),
       lock_(lock),
       clock_(mesh.shape().ranks() > 1 ? clock : nullptr),
       start_(start),
@@ -91,6 +88,7 @@ void TrainingRun::begin() {
   }
   if (finished()) return tell_finished();
   check_can_save(mesh_.host(), directory_.path(), host_state_.bytes());
+  check_disk();
   std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
   if (checkpoint) {
     log_.info("resumed from ", checkpoint->path().string(), ": ", step_, " of ", steps(), " steps done");
@@ -104,6 +102,18 @@ void TrainingRun::begin() {
   if (mesh_.world_rank() == 0) metrics_.emplace(log_, step_);
   event(checkpoint ? "resume" : "start", about);
   log_.files().flush(kPatienceWithReports);
+}
+
+void TrainingRun::check_disk() {
+  do_on_rank_0(mesh_.host(), [&] {
+    const DiskPlan disk = plan_disk(config_, plan_, step_, steps(), look_at_checkpoints(directory_.path()));
+    const std::string warning = disk.warning(retention_of(config_.checkpoint));
+    if (warning.empty()) return;
+    // Where space cannot be taken beforehand, check_can_save() has found out nothing.
+    if (disk.lacks_at_first)
+      throw Error(ErrorKind::kIo, concat("cannot save to ", directory_.checkpoints(), ": ", warning));
+    log_.warn(warning);
+  });
 }
 
 void TrainingRun::tell_finished() {
@@ -461,7 +471,7 @@ void TrainingRun::report(const StepResult& result, double seconds, const std::op
                       .memory_bytes = plan_.memory_bytes(),
                       .step_seconds = seconds,
                       .slowest = slowest};
-  if (const double peak = peak_flops(plan_.target); peak > 0) {
+  if (const double peak = peak_flops(plan_.target, trainer_.backend().device_description()); peak > 0) {
     metrics.mfu = metrics.tokens_per_second * plan_.flops_per_token / (peak * plan_.mesh.ranks());
   }
   metrics_->record(metrics);

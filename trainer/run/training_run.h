@@ -83,6 +83,9 @@ class TrainingRun {
   /// `path` is of this run itself, which is told to go back.
   bool went_on_from(const std::string& path);
   void set_origin(const RunState& saved);
+  /// Warns of the first save to come that the disk will not hold beside what is kept then. Throws Error(kIo) when that
+  /// is the next one. Collective.
+  void check_disk();
   /// Why nothing is left to train, and what would make the run go on.
   void tell_finished();
   /// Newer steps than the origin are set aside: a run that goes on from an older step, or from the start, makes its own

@@ -74,7 +74,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
   }
   EXPECT_EQ(all,
             "train: --allow-changed --init-from --profile --resume --set\n"
-            "plan: --json --ranks --set\n"
+            "plan: --json --ranks --ranks-per-node --set\n"
             "eval: --data --json --mode --tokens\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
             "data prepare: --encoding --holdout --out --skip-bad --text-key --tokenizer\n"
@@ -87,6 +87,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "launch: --account --dry-run --gpus-per-node --hostfile --json --name --nodes --notice --partition "
             "--ranks-per-node --restarts --scheduler --set --site --supervise --time\n"
             "selftest: --device --full --json --ranks\n"
+            "doctor: --device --full --json --set\n"
             "bench gemm: --json --repeats --set --tokens\n"
             "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
             "bench collectives: --device --json --max-bytes --precision --repeats\n"
@@ -118,6 +119,7 @@ TEST(CommandLine, Plan) {
   EXPECT_TRUE(o.json);
   EXPECT_THAT(o.sets, ElementsAre("a=b"));
   EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml"}).ranks, 0);
+  EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml", "--ranks-per-node", "4"}).ranks_per_node, 4);
 }
 
 TEST(CommandLine, Launch) {
@@ -140,7 +142,8 @@ TEST(CommandLine, Launch) {
   EXPECT_THAT(refused({"--gpus-per-node", "1", "--ranks-per-node", "1"}), HasSubstr("one of --gpus-per-node"));
   for (const char* const time : {"24", "24x", "h", "", "-1h", "0s", "99999999d"})
     EXPECT_THAT(refused({"--gpus-per-node", "1", "--time", time}), HasSubstr("expected a time such as 24h"));
-  EXPECT_THAT(refused({"--gpus-per-node", "1", "--time", "4m"}), HasSubstr("longer than the 180 s of --notice and 60 s"));
+  EXPECT_THAT(refused({"--gpus-per-node", "1", "--time", "4m"}),
+              HasSubstr("longer than the 180 s of --notice and 60 s"));
   EXPECT_THAT(refused({"--gpus-per-node", "1", "--name", "a\nb"}), HasSubstr("one line of text"));
   EXPECT_THAT(refused({"--gpus-per-node", "1", "--supervise", "--scheduler", "lsf"}),
               HasSubstr("--supervise starts mpirun"));
@@ -245,6 +248,12 @@ TEST(CommandLine, Bench) {
   EXPECT_EQ(selftest.ranks, 8);
   EXPECT_EQ(selftest.device, DeviceKind::kCpu);
   EXPECT_TRUE(selftest.full && selftest.json);
+  const auto doctor = parse<DoctorOptions>({"doctor", "a.yaml", "--set", "a=b", "--device", "cpu", "--full", "--json"});
+  EXPECT_EQ(doctor.config, "a.yaml");
+  EXPECT_THAT(doctor.sets, ElementsAre("a=b"));
+  EXPECT_EQ(doctor.device, DeviceKind::kCpu);
+  EXPECT_TRUE(doctor.full && doctor.json);
+  EXPECT_EQ(parse<DoctorOptions>({"doctor"}).config, "");
 }
 
 TEST(CommandLine, AnEmptyValueOfAnOptionWithoutADefaultOfItsOwnIsNotGiven) {
@@ -282,7 +291,7 @@ TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
 }
 
 TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {
-  for (const char* verb : {"doctor", "study", "launch", "top", "plot", "serve"})
+  for (const char* verb : {"study", "top", "plot", "serve"})
     EXPECT_THAT(complaint({verb}), HasSubstr("no verb '" + std::string(verb)));
 }
 
@@ -291,6 +300,7 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"train", "p", "--init-from", "p"}, {"CONFIG", "--init-from"}},
       {{"train", "p", "--resume", "p"}, {"CONFIG", "--init-from", "--resume"}},
       {{"plan", "p"}, {"CONFIG"}},
+      {{"launch", "p", "--ranks-per-node", "1", "--site", "p"}, {"CONFIG", "--site", "--hostfile"}},
       {{"eval", "p", "--data", "a=p", "--data", "b=p"}, {"CHECKPOINT", "--data a", "--data b"}},
       {{"generate", "p", "--prompt-file", "p"}, {"CHECKPOINT", "--prompt-file"}},
       {{"data", "prepare", "p", "p", "--out", "p"}, {"--out", "INPUT", "INPUT"}},
@@ -302,6 +312,7 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"checkpoint", "check", "p"}, {"DIR"}},
       {{"bench", "gemm", "p"}, {"CONFIG"}},
       {{"bench", "step", "p"}, {"CONFIG"}},
+      {{"doctor", "p"}, {"CONFIG"}},
   };
   std::string known;  // "train CONFIG", "eval --data"
   for (const auto& [arguments, options] : cases) {

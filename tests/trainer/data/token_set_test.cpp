@@ -286,5 +286,42 @@ TEST(TokenSet, FingerprintFollowsTheContentsNotTheName) {
   EXPECT_NE(original, TokenSet(folder.file("b")).fingerprint());
 }
 
+/// A number as little-endian bytes.
+template <class T>
+std::string bytes_of(T value) {
+  std::string bytes(sizeof value, '\0');
+  std::memcpy(bytes.data(), &value, sizeof value);
+  return bytes;
+}
+
+// 16 GiB of which the disk holds a few KiB.
+TEST(TokenSet, OpensMoreTokensThan32BitsCount) {
+  constexpr int64_t kSequences = 8, kLength = int64_t{1} << 30, kTokens = kSequences * kLength;
+  const TestFolder folder;
+  std::string lengths, offsets;
+  for (int64_t i = 0; i < kSequences; ++i) {
+    lengths += bytes_of(static_cast<int32_t>(kLength));
+    offsets += bytes_of(2 * i * kLength);
+  }
+  write_file(folder.file("a.idx"), std::string(TokenIndexHeader::kMagic, 9) + bytes_of(TokenIndexHeader::kVersion) +
+                                       bytes_of(TokenType::kUint16) + bytes_of(kSequences) + bytes_of(int64_t{2}) +
+                                       lengths + offsets + bytes_of(int64_t{0}) + bytes_of(kSequences));
+  write_file(folder.file("a.bin"), "");
+  std::error_code error;
+  std::filesystem::resize_file(folder.file("a.bin"), 2 * kTokens, error);
+  if (error) GTEST_SKIP() << "no file of 16 GiB here: " << error.message();
+  {
+    std::fstream bin(folder.file("a.bin"), std::ios::in | std::ios::out | std::ios::binary);
+    bin.seekp(2 * kTokens - 6);
+    bin << bytes_of(uint16_t{5}) << bytes_of(uint16_t{6}) << bytes_of(uint16_t{7});
+  }
+  const TokenSet set(folder.file("a"), 257);
+  EXPECT_EQ(set.tokens(), kTokens);
+  EXPECT_EQ(set.documents(), 1);
+  std::vector<int32_t> last(4);
+  set.read(kTokens - 4, last);
+  EXPECT_EQ(last, (std::vector<int32_t>{0, 5, 6, 7}));
+}
+
 }  // namespace
 }  // namespace retain

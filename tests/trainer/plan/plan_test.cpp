@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 
+#include "parallel/threads/run_ranks.h"
 #include "tests/support/tiny_run.h"
 #include "tests/support/wrapped_backend.h"
 #include "trainer/checkpoint/trainer_state.h"
@@ -169,25 +170,93 @@ TEST(Plan, ListsEveryByteOnAGpu) {
   }
 }
 
-TEST(Plan, CountsExchangesByAxis) {
-  const TemporaryDirectory directory;
-  Config config = tiny_config(directory.path());
+TEST(Plan, CountsWhatARankSendsByAxis) {
+  Config config = tiny_config("");
   const Target target{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
-  EXPECT_TRUE(make_plan(config, 1, target).exchanged.empty());
+  const auto traffic = [&](int ranks) { return make_plan(config, ranks, target).traffic; };
+  EXPECT_TRUE(traffic(1).empty());
   config.parallel.cp = 2;
-  const RunPlan plan = make_plan(config, 2, target);
-  ASSERT_EQ(plan.exchanged.size(), 3U);
-  // 4 micro-batches, 2 layers, both directions, 2 sequences of 4 heads 8 x 16 float32.
-  EXPECT_EQ(plan.exchanged[0].bytes, 4 * 2 * 2 * (2 * 4 * 8 * 16 * 4));
+  ASSERT_EQ(traffic(2).size(), 3U);
+  // 2 layers, both directions, 2 sequences of 4 heads 8 x 16 float32, to one other rank.
+  EXPECT_EQ(traffic(2)[0].bytes_a_pass, 2 * 2 * (2 * 4 * 8 * 16 * 4));
+  const int64_t flat = ParameterLayout(config.model, 0, 1, 2).flat_elements;
+  EXPECT_EQ(traffic(2)[1].bytes_a_step, flat / 2 * 4) << "a reduce-scatter sends the other's half";
+  EXPECT_EQ(traffic(2)[2].bytes_a_step, flat / 2 * 4) << "an all-gather sends its own";
+  config.parallel.zero = 0;
+  ASSERT_EQ(traffic(2).size(), 2U);
+  EXPECT_EQ(traffic(2)[1].bytes_a_step, flat * 4) << "an all-reduce is both";
+  config.parallel.zero = 2;
+  EXPECT_EQ(traffic(2)[1].bytes_a_step, 0);
+  EXPECT_EQ(traffic(2)[1].bytes_a_round, flat / 2 * 4);
 
   config.parallel = {.tp = 2};
-  const RunPlan cut = make_plan(config, 2, target);
-  ASSERT_EQ(cut.exchanged.size(), 1U);
-  // 4 micro-batches, 2 layers of which each reduces and gathers 4 times, and the model's ends: 64 rows and half of
-  // them.
-  EXPECT_EQ(cut.exchanged[0].bytes, 4 * (4 * 2 + 2) * (64 + 32) * 32 * 4);
+  ASSERT_EQ(traffic(2).size(), 1U);
+  // 2 layers of which each reduces and gathers 4 times, and the model's ends: of 64 rows those of the other rank.
+  const int64_t bytes = traffic(2)[0].bytes_a_pass;
+  EXPECT_EQ(bytes, 2 * (4 * 2 + 2) * 32 * 32 * 4);
   config.train.recompute = Recompute::kFull;  // a layer reduces once more and gathers twice
-  EXPECT_EQ(make_plan(config, 2, target).exchanged[0].bytes - cut.exchanged[0].bytes, 4 * 2 * (64 + 2 * 32) * 32 * 4);
+  EXPECT_EQ(traffic(2)[0].bytes_a_pass - bytes, 2 * 3 * 32 * 32 * 4);
+}
+
+// Ranks that have fewer micro-batches, padding of the vocabulary or a smaller part of a sequence take as much.
+TEST(Plan, EveryRankOfAnUnevenCutAllocatesWhatIsPlanned) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  Config config = tiny_config(directory.path());
+  const Target target{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
+  for (const MeshShape& mesh : {MeshShape{3, 1, 1}, MeshShape{3, 1, 2}, MeshShape{1, 2, 2}}) {
+    config.parallel.dp = mesh.dp;
+    config.parallel.cp = mesh.cp;
+    config.parallel.tp = mesh.tp;
+    const RunPlan plan = make_plan(config, mesh.ranks(), target);
+    run_ranks(mesh.ranks(), [&](Communicator& world) {
+      const auto backend = make_cpu_backend(1);
+      Mesh ranks(mesh, world.split(0, world.rank()));
+      Trainer trainer(*backend, ranks, config, target);
+      trainer.step(0, {}, [] {});
+      EXPECT_EQ(backend->allocated_bytes(), plan.memory_bytes()) << mesh.describe() << " rank " << world.rank();
+    });
+  }
+}
+
+TEST(Plan, SizesThatNobodyCanCountAreRefusedWithAReason) {
+  Config config = tiny_config("");
+  config.data.train = {{"text"}};
+  config.data.seq_len = config.train.micro_batch_tokens = config.train.batch_tokens = int64_t{1} << 40;
+  config.train.tokens = int64_t{1'000'000'000'000'000'000};
+  config.train.chunk = 0;
+  const Target cpu{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1}, gpu = kH200;
+  const auto problems = [&] {
+    std::string text;
+    for (const ConfigProblem& problem : validate(config, 1)) text += problem.key + " " + problem.message + "\n";
+    return text;
+  };
+  // A tiny model on 2^40 tokens is planned, at every level of recompute.
+  ASSERT_EQ(problems(), "");
+  for (const Target& target : {cpu, gpu}) {
+    for (const LevelPlan& level : plan_levels(config, 1, target)) EXPECT_GT(level.needed_bytes, int64_t{1} << 40);
+    const RunPlan plan = make_plan(config, 1, target);
+    for (const PlanPart& part : plan.memory) EXPECT_GE(part.bytes, 0) << part.name;
+  }
+  // A model of 10^12 parameters on as many is not.
+  config.model = {.layers = 100, .hidden_size = 32768, .heads = 64, .ffn_size = 65536, .vocab_size = 1'000'000};
+  EXPECT_EQ(problems().find("train.batch_tokens = 1099511627776 tokens of this model move up to"), 0U) << problems();
+  // On 2^20 it is, with every size as it is in exact arithmetic.
+  config.data.seq_len = config.train.micro_batch_tokens = config.train.batch_tokens = int64_t{1} << 20;
+  ASSERT_EQ(problems(), "");
+  const RunPlan plan = make_plan(config, 1, gpu);
+  EXPECT_EQ(plan.parameters.all, 1'568'781'242'368);
+  EXPECT_GT(plan.checkpoint_bytes, 12 * plan.parameters.all);
+  EXPECT_GT(plan.memory_bytes(), 18 * plan.parameters.all);
+  // Other counts that no plan gets through.
+  config.data.seq_len = config.train.micro_batch_tokens = 1;
+  config.train.batch_tokens = 100'000'000;
+  EXPECT_NE(problems().find("micro-batches of train.micro_batch_tokens = 1 for each of 1 replicas"), std::string::npos);
+  config.data.seq_len = config.train.micro_batch_tokens = config.train.batch_tokens = int64_t{1} << 20;
+  config.train.recompute = Recompute::kSegment;
+  config.train.segment_tokens = 8;
+  EXPECT_NE(problems().find("train.segment_tokens = 8 cuts data.seq_len = 1048576 into 131072 segments"),
+            std::string::npos);
 }
 
 // Of what lies between the parts of a block a rank holds its own rows; whole are the two inputs of the parts alone.

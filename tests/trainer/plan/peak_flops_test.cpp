@@ -1,0 +1,24 @@
+#include "trainer/plan/peak_flops.h"
+
+#include <gtest/gtest.h>
+
+namespace retain::test {
+namespace {
+
+TEST(PeakFlops, IsThatOfTheGpu) {
+  const Target bf16{.device = DeviceKind::kCuda, .compute = DType::kBfloat16};
+  const Target fp32{.device = DeviceKind::kCuda, .compute = DType::kFloat32};
+  EXPECT_EQ(peak_flops(bf16, "NVIDIA H200, 132 SMs, 139.8 GiB"), 989e12);
+  EXPECT_EQ(peak_flops(fp32, "NVIDIA H200, 132 SMs, 139.8 GiB"), 67e12);
+  EXPECT_EQ(peak_flops(bf16, "NVIDIA H100 80GB HBM3"), 989e12);
+  EXPECT_EQ(peak_flops(bf16, "NVIDIA H100 PCIe"), 756e12);
+  EXPECT_EQ(peak_flops(bf16, "NVIDIA A100-SXM4-80GB"), 312e12);
+  EXPECT_EQ(peak_flops(bf16, "NVIDIA A10"), 125e12);
+  EXPECT_EQ(peak_flops(bf16, "NVIDIA L40S"), 362e12);
+  EXPECT_EQ(peak_flops(bf16, "NVIDIA GB200"), 2500e12);
+  EXPECT_EQ(peak_flops(bf16, "NVIDIA X9000"), 0) << "no share of a peak that nobody knows";
+  EXPECT_EQ(peak_flops({.device = DeviceKind::kCpu}, "CPU, 2 threads"), 0);
+}
+
+}  // namespace
+}  // namespace retain::test
