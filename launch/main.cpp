@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "launch/program.h"
+#include "launch/signals.h"
 #include "launch/verbs/verbs.h"
 
 namespace retain {
@@ -21,9 +22,11 @@ void keep_standard_streams() {
 }  // namespace retain
 
 int main(int argc, char** argv) {
+  retain::SignalWishes signals;  // first of all: what is wished before the run is there is granted when it is
   retain::keep_standard_streams();
   return retain::run_program({argv + 1, argv + argc},
-                             [](const retain::Command& command, const retain::MpiEnvironment* mpi) {
-                               return std::visit(retain::VerbCalls{mpi}, command);
+                             [&](const retain::Command& command, const retain::MpiEnvironment* mpi) {
+                               if (!std::holds_alternative<retain::TrainOptions>(command)) signals.give_up();
+                               return std::visit(retain::VerbCalls{mpi, signals}, command);
                              });
 }

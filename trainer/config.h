@@ -125,6 +125,7 @@ struct CheckpointConfig {
   int keep_best = 0;       ///< kept besides: those with the lowest validation loss, of steps that were validated
   bool async = true;       ///< write while training goes on
   OnSaveError on_error = OnSaveError::kContinue;  ///< whether a save that fails ends the run
+  bool free_before_save = false;  ///< delete what a save will supersede before it is written, but never the last one
 };
 
 struct NumericsConfig {
@@ -146,6 +147,7 @@ inline constexpr int64_t kHangTimeoutAuto = -1, kHangTimeoutNone = -2;
 
 struct LimitsConfig {
   int64_t hang_timeout = kHangTimeoutAuto;  ///< seconds without progress after which a run ends (parallel/health)
+  int64_t wall_time_seconds = 0;            ///< of one start; 0 = none
 };
 
 struct Config {

@@ -16,7 +16,7 @@ class OpenFiles {
  public:
   using Open = File (*)(const Path&);
   /// At most `most` files stay open when nobody reads them. `open_file` is one of File's.
-  explicit OpenFiles(size_t most = default_most(), Open open_file = File::open_input);
+  explicit OpenFiles(size_t most = default_most(), Open open_file = File::open_given);
   /// A part of what this process may open, so that there is room for several of these and for all else.
   static size_t default_most();
 

@@ -71,7 +71,8 @@ NextStep Trainer::prepare(const Progress& done, const Wishes& mine) {
   std::array<double, kTotals> totals = {static_cast<double>(valid_targets), mine.stop ? 1.0 : 0.0,
                                         mine.save ? 1.0 : 0.0, step.failure ? 1.0 : 0.0};
   mesh_.host().all_reduce(TensorView(totals.data(), DType::kFloat64, {kTotals}), ReduceOp::kSum).wait();
-  const NextStep next{.wishes = {.stop = totals[kStop] > 0, .save = totals[kSave] > 0}, .failed = totals[kFailed] > 0};
+  const NextStep next{.wishes = {.stop = totals[kStop] > 0, .save = totals[kSave] > 0, .reason = {}},
+                      .failed = totals[kFailed] > 0};
   if (next.failed) {
     if (!step.failure)
       step.failure = std::make_exception_ptr(CommunicationError("another rank could not load its batches"));

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "parallel/context_parallel.h"
 #include "parallel/gradient_reducer.h"
@@ -24,8 +25,9 @@ namespace retain {
 
 /// Wishes from outside (signals, the file STOP), polled once a step on every rank.
 struct Wishes {
-  bool stop = false;  ///< checkpoint and end
-  bool save = false;  ///< checkpoint and go on
+  bool stop = false;        ///< checkpoint and end
+  bool save = false;        ///< checkpoint and go on
+  std::string reason = {};  ///< who asks ("SIGUSR1"), where this rank does
 };
 
 /// What a run has done so far.

@@ -1,6 +1,9 @@
 #include "launch/config/fields.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
 
 #include "kernels/core/text.h"
 #include "launch/config/suggest.h"
@@ -161,6 +164,22 @@ std::string Sources::print(const std::vector<DataSource>& sources) {
   return "[" + out + "]";
 }
 
+std::optional<int64_t> Duration::read(const ConfigNode& node, const ReportProblem& report) {
+  constexpr std::string_view kUnits = "smhd";
+  constexpr std::array<int64_t, 4> kSeconds = {1, 60, 3600, 86'400};
+  constexpr double kLongest = 1e12;
+  const auto text = read_plain(node, "a length of time", report);
+  if (!text) return std::nullopt;
+  if (*text == "none") return 0;
+  const size_t unit = text->empty() ? kUnits.npos : kUnits.find(text->back());
+  std::string problem;
+  const auto number = parse_real(text->substr(0, text->size() - (unit == kUnits.npos ? 0 : 1)), problem);
+  const double seconds = number.value_or(0) * static_cast<double>(unit == kUnits.npos ? 1 : kSeconds.at(unit));
+  if (seconds >= 1 && seconds < kLongest) return std::llround(seconds);
+  return refuse(node, "expected none or a time of at least a second such as 3600, 90s, 30m, 1.5h or 2d", describe(node),
+                report);
+}
+
 std::optional<int64_t> EndOfDocument::read(const ConfigNode& node, const ReportProblem& report) {
   constexpr int64_t kLargestToken = 2'147'483'646;
   const auto text = read_plain(node, range(), report);
@@ -185,9 +204,9 @@ std::optional<int64_t> HangTimeout::read(const ConfigNode& node, const ReportPro
   if (*text == "none") return kHangTimeoutNone;
   std::string problem;
   const auto value = parse_whole(*text, problem);
-  if (!value || *value < kSeconds.low || *value > kSeconds.high)
-    return refuse(node, "expected " + range(), *text, report);
-  return value;
+  if (value && *value >= 1 && *value <= kMostSeconds) return value;
+  return refuse(node, "expected " + range(), describe(node), report,
+                did_you_mean(nearest_word(*text, {"auto", "none"})));
 }
 
 std::string HangTimeout::print(int64_t x) {

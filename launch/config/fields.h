@@ -84,8 +84,8 @@ struct EndOfDocument {
 
 /// limits.hang_timeout: seconds, or one of two words.
 struct HangTimeout {
-  static constexpr Whole kSeconds{1, 86'400};
-  static std::string range() { return concat("auto, none or ", kSeconds.range()); }
+  static constexpr int64_t kMostSeconds = 86'400;
+  static std::string range() { return concat("auto, none or 1 to ", kMostSeconds); }
   static std::optional<int64_t> read(const ConfigNode& node, const ReportProblem& report);
   static std::string print(int64_t x);
 };
@@ -121,6 +121,13 @@ struct OnOff {
     return index ? std::optional(*index == 0) : std::nullopt;
   }
   static std::string print(bool x) { return x ? "true" : "false"; }
+};
+
+/// A length of time of at least a second, in whole seconds: 3600, 90s, 30m, 1.5h, 2d; 0 is written "none".
+struct Duration {
+  static std::string range() { return "none or at least 1s; 1.5h"; }
+  static std::optional<int64_t> read(const ConfigNode& node, const ReportProblem& report);
+  static std::string print(int64_t x) { return x == 0 ? "none" : std::to_string(x); }
 };
 
 /// Puts a value that was read into its place.

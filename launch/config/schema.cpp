@@ -172,6 +172,7 @@ void add_parallel_and_checkpoint(Table& table) {
   table.add(RETAIN_KEY(checkpoint.on_error),
             Choice<OnSaveError>{{{"continue", OnSaveError::kContinue}, {"stop", OnSaveError::kStop}}}, "",
             "when a save fails, the run goes on or ends");
+  table.add(RETAIN_KEY(checkpoint.free_before_save), OnOff{}, "", "delete what a save supersedes before it is written");
 }
 
 void add_numerics(Table& table) {
@@ -187,8 +188,7 @@ void add_numerics(Table& table) {
   table.add(RETAIN_KEY(numerics.spike_window), Whole{32, 100'000}, "steps", "that median and deviation are taken of");
   table.add(RETAIN_KEY(numerics.check_replicas_every), Whole{}, "steps",
             "between comparisons of replicas' weights; 0 = never");
-  table.add(RETAIN_KEY(numerics.replay_every), Whole{}, "steps",
-            "between replays of a micro-batch; 0 = never");
+  table.add(RETAIN_KEY(numerics.replay_every), Whole{}, "steps", "between replays of a micro-batch; 0 = never");
 }
 
 }  // namespace
@@ -224,8 +224,10 @@ std::vector<Field> config_fields() {
   add_numerics(table);
   table.add(RETAIN_KEY(log.every), Whole{1, kMostTokens}, "steps", "between lines of the log",
             {"interval", "log_interval"});
-  table.add(RETAIN_KEY(limits.hang_timeout), HangTimeout{}, "seconds", "without progress, then a run ends with 70",
+  table.add(RETAIN_KEY(limits.hang_timeout), HangTimeout{}, "seconds", "without progress, then exit code 70",
             {"watchdog_timeout", "timeout", "nccl_timeout"});
+  table.add("limits.wall_time", RETAIN_PLACE(limits.wall_time_seconds), Duration{}, "seconds",
+            "of one start; none = until its job ends", {"max_time", "time_limit"});
   table.add(RETAIN_KEY(device), Choice<DeviceKind>{named_devices()}, "", "auto = cuda when there is one");
   table.add(RETAIN_KEY(precision), Choice<Precision>{named_precisions()}, "", "auto = bf16 on cuda, fp32 on cpu",
             {"dtype"});

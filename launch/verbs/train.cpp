@@ -11,6 +11,7 @@
 #include "launch/config/saved.h"
 #include "launch/config/schema.h"
 #include "launch/failure.h"
+#include "launch/job_time.h"
 #include "launch/preflight.h"
 #include "launch/session.h"
 #include "launch/signals.h"
@@ -20,13 +21,13 @@
 #include "parallel/health/watchdog.h"
 #include "parallel/host_name.h"
 #include "parallel/placement.h"
+#include "trainer/run/run_summary.h"
 #include "trainer/run/training_run.h"
 
 namespace retain {
 
 namespace {
 
-constexpr int kStoppedOnRequest = 75;
 // For what is still to be written when a run ends well, or by an error that must not wait for a sick disk.
 constexpr std::chrono::seconds kPatienceAtTheEnd{60}, kPatienceAfterAnError{1};
 
@@ -116,20 +117,58 @@ std::unique_ptr<Watchdog> make_watchdog(Communicator& host, Activity& activity, 
   return std::make_unique<Watchdog>(host, activity, options);
 }
 
-/// Why a run that had begun failed stays where its other files are. Whoever lost the directory to another run leaves
-/// nothing there.
-void leave_marks(Log& log, const RunDirectory& directory, int64_t step, const Failure& failure,
-                 const std::string& line) {
+/// Why a run that had begun failed stays where its other files are, whichever rank it was that did. Whoever lost the
+/// directory to another run leaves nothing there.
+void leave_marks(Log& log, const RunDirectory& directory, const RunSummary& summary, const MpiEnvironment* mpi,
+                 const Failure& failure, const std::string& line) {
   if (failure.exit_code == static_cast<int>(ErrorKind::kCannotCreate)) return;
-  log.event(step, "error", {{"code", std::to_string(failure.exit_code)}, {"reason", failure.message}});
   log.record_end(line);
+  tell_end(log, summary,
+           {.kind = "error",
+            .reason = failure.message,
+            .exit_code = failure.exit_code,
+            .world_rank = mpi ? mpi->world_rank() : 0,
+            .host = host_name()});
   log.flush(kPatienceAfterAnError);
   directory.write("FAILED", line + "\n");
 }
 
+/// A file STOP that lay there before the start was laid for this run: taking it away and training would disregard it,
+/// and ending with 75 as often as a job script starts again would do so for ever. So it takes somebody to remove it. In
+/// a run that is finished it stops nothing.
+void refuse_stop_file(const RunDirectory& directory) {
+  if (!directory.has("STOP") || directory.has("DONE")) return;
+  throw Error(ErrorKind::kCannotCreate,
+              concat(directory.file("STOP"), " says that this run is not to go on: remove it and start again"));
+}
+
+/// Was any rank told to stop before there is a run that could be? Collective.
+bool ends_before_it_begins(Communicator& host, const SignalWishes& signals) {
+  const bool asked = signals.stop_requested();
+  if (on_every_rank(host, !asked)) return false;
+  const std::string by = describe_requests(gather_texts(host, asked ? signals.name_of_request() : ""));
+  if (host.rank() == 0)
+    fmt::print(stderr, "retain: asked to stop: {}; exit code {} before the first step, nothing was changed\n", by,
+               kStoppedOnRequest);
+  return true;
+}
+
+/// What somebody wishes of this rank.
+Wishes poll_wishes(SignalWishes& signals, const RunDirectory* stop_file) {
+  signals.progressed();  // it is asked where something is done
+  Wishes wishes{.stop = signals.stop_requested(), .save = false, .reason = signals.name_of_request()};
+  if (!wishes.stop && stop_file && stop_file->has("STOP")) {
+    wishes.stop = true;
+    wishes.reason = "the file " + stop_file->file("STOP");
+  }
+  wishes.save = signals.take_save_request();
+  return wishes;
+}
+
 int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi,
                  const ParsedConfig& parsed, const Target& target, std::unique_ptr<Communicator> host,
-                 const RunDirectory& directory, const RunLock* lock, Log& log, Activity& activity, Watchdog* watchdog) {
+                 const RunDirectory& directory, const RunLock* lock, const std::optional<TimeLimit>& limit, Log& log,
+                 Activity& activity, Watchdog* watchdog) {
   std::optional<LongWork> start_up(std::in_place, activity, "start-up"), ending;
   const bool first = host->rank() == 0;
   const int ranks = host->size();
@@ -145,12 +184,11 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
                              .read_config = read_saved_config};
 
   const RunStart start{
-      .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed};
+      .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed, .limit = limit};
   std::optional<TrainingRun> made;  // in the reach of let_go: making it waits for devices and ranks too
-  const auto poll_wishes = [&] {
+  const auto wishes = [&] {
     const LongWork looks(activity, "looking for STOP");  // on a disk that may be slow
-    return Wishes{.stop = signals.stop_requested() || (first && directory.has("STOP")),
-                  .save = signals.take_save_request()};
+    return poll_wishes(signals, first ? &directory : nullptr);
   };
   bool begun = false;
   const auto train = [&]() -> int {
@@ -161,7 +199,10 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
     log.release();
     if (!bad_end.empty()) log.warn(bad_end);
     if (first) directory.remove("FAILED");
-    if (was_to_stop) directory.remove("STOP");
+    if (was_to_stop) {
+      log.info(directory.file("STOP"), ", laid when this run was finished, is removed");
+      directory.remove("STOP");
+    }
     if (first && !training.finished()) {
       keep_older_values(directory, identity, training.older_values_held_until());
       directory.write("config.yaml", parsed.source);
@@ -171,7 +212,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
     }
     start_up.reset();
     const RunOutcome outcome =
-        training.run(poll_wishes, {.first = options.profile.first, .last = options.profile.last});
+        training.run(wishes, {.first = options.profile.first, .last = options.profile.last});
     if (first) {
       directory.remove("STOP");
       if (outcome == RunOutcome::kFinished && !directory.has("DONE")) directory.write("DONE", "");
@@ -181,7 +222,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   Farewell farewell = farewell_of(log);
   farewell.let_go = [&] { session.mesh().abort(); };
   farewell.record = [&](const Failure& failure, const std::string& line) {
-    if (begun) leave_marks(log, directory, made->step(), failure, line);
+    if (begun) leave_marks(log, directory, made->summary(), mpi, failure, line);
   };
   const Watchdog::AtEnd at_end(
       watchdog, {.record = [&](const std::string& line,
@@ -189,6 +230,16 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
                  .let_go = farewell.let_go});
   return run_to_exit_code(
       mpi, [&] { return with_end(activity, ending, train); }, farewell);
+}
+
+TimeSources time_sources(std::chrono::steady_clock::time_point start) {
+  using std::chrono::system_clock;
+  const auto now = system_clock::now().time_since_epoch();
+  return {.variables = environment_variable,
+          .scontrol = ask_scontrol,
+          .unix_seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
+          .now = std::chrono::steady_clock::now(),
+          .start = start};
 }
 
 /// Which ranks share a machine.
@@ -207,11 +258,12 @@ int code_after_reports(Log& log, int code) {
 
 }  // namespace
 
-int train(const TrainOptions& options, const MpiEnvironment* mpi) {
-  SignalWishes signals;
+int train(const TrainOptions& options, const MpiEnvironment* mpi, SignalWishes& signals) {
+  const auto start = std::chrono::steady_clock::now();
   Activity activity;
   std::unique_ptr<Communicator> host = make_host_communicator(mpi, &activity);
   const bool first = host->rank() == 0;
+  if (ends_before_it_begins(*host, signals)) return kStoppedOnRequest;
   const LocalPlace place = local_place(mpi);
   const ParsedConfig parsed = read_config_once(*host, options.config, options.sets);
   const std::unique_ptr<Watchdog> watchdog = make_watchdog(*host, activity, parsed.config.limits);
@@ -228,14 +280,19 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
   std::error_code error;  // a path that cannot be looked at is create()'s to report
   if (first && std::filesystem::exists(directory.file("LOCK"), error))
     lock.emplace(directory.path(), LockTiming{}, say);
+  do_on_rank_0(*host, [&] { refuse_stop_file(directory); });
   agree_on_memory(*host, parsed.config, target, place);
   check_all_memory(*host, parsed.config, target, place);
   if (first) {
     directory.create();
     if (!lock) lock.emplace(directory.path(), LockTiming{}, say);
   }
+  if (ends_before_it_begins(*host, signals)) return kStoppedOnRequest;
   Log log({.world_rank = host->rank(), .host = mpi ? mpi->host() : "", .directory = directory.path(), .held = true});
-  for (const std::string& doubt : parsed.doubts) log.warn(doubt);
+  std::vector<std::string> doubts = parsed.doubts;
+  const std::optional<TimeLimit> limit =
+      first ? find_time_limit(parsed.config.limits.wall_time_seconds, time_sources(start), doubts) : std::nullopt;
+  for (const std::string& doubt : doubts) log.warn(doubt);
   for (const SetNote& note : notes) {
     const std::string text = concat(note.sets, ": ", note.text);
     note.warning ? log.warn(text) : log.info(text);
@@ -245,8 +302,8 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi) {
     tell_placement(log, place_ranks(parsed.config.mesh(host->size()), hosts), parsed.config.model);
   looking.reset();
   const auto run = [&]() -> int {
-    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr, log,
-                        activity, watchdog.get());
+    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr,
+                        limit, log, activity, watchdog.get());
   };
   return code_after_reports(log, run_to_exit_code(
                                      mpi, [&] { return with_end(activity, looking, run); }, farewell_of(log)));

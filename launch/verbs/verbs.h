@@ -6,13 +6,14 @@
 namespace retain {
 
 class MpiEnvironment;
+class SignalWishes;
 
 // `mpi` is null when no launcher started this process.
-int train(const TrainOptions& options, const MpiEnvironment* mpi);  // train.cpp
-int plan(const PlanOptions& options, const MpiEnvironment* mpi);    // plan.cpp
-int eval(const EvalOptions& options);                               // eval.cpp
-int generate(const GenerateOptions& options);                       // generate.cpp
-int data_prepare(const DataPrepareOptions& options);                // data.cpp
+int train(const TrainOptions& options, const MpiEnvironment* mpi, SignalWishes& signals);  // train.cpp
+int plan(const PlanOptions& options, const MpiEnvironment* mpi);                           // plan.cpp
+int eval(const EvalOptions& options);                                                      // eval.cpp
+int generate(const GenerateOptions& options);                                              // generate.cpp
+int data_prepare(const DataPrepareOptions& options);                                       // data.cpp
 int data_info(const DataInfoOptions& options);
 int checkpoint_list(const CheckpointListOptions& options);  // checkpoint.cpp
 int checkpoint_verify(const CheckpointVerifyOptions& options);
@@ -31,8 +32,9 @@ int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi);  // 
 /// Calls the verb of a command.
 struct VerbCalls {
   const MpiEnvironment* mpi;
+  SignalWishes& signals;
   int operator()(const ShowText&) const { return 0; }
-  int operator()(const TrainOptions& o) const { return train(o, mpi); }
+  int operator()(const TrainOptions& o) const { return train(o, mpi, signals); }
   int operator()(const PlanOptions& o) const { return plan(o, mpi); }
   int operator()(const EvalOptions& o) const { return eval(o); }
   int operator()(const GenerateOptions& o) const { return generate(o); }

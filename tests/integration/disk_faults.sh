@@ -70,4 +70,20 @@ expect_code 73 "$retain" train tiny.yaml --set run.dir=small/run
 grep -q 'small/run' out.txt || fail "the path is not named: $(cat out.txt)"
 expect_code 0 "$retain" checkpoint verify small/run
 umount small
+# ---- room for two checkpoints and keep: 2, which needs room for three while it saves; unless it may free before ----
+for free in false true; do
+  mounted $((2 * one + one / 2 + 64))k
+  code=0
+  "$retain" train tiny.yaml --set run.dir=small/run --set checkpoint.keep=2 --set checkpoint.free_before_save=$free >out.txt 2>&1 || code=$?
+  [ $free = true ] || [ $code = 74 ] || fail "the test is wrong: three checkpoints fit, exit $code"
+  [ $free = false ] || [ $code = 0 ] || { cat out.txt; fail "exit $code although room could be made"; }
+  if [ $free = true ]; then
+    [ "$(ls small/run/checkpoints)" = "$(printf 'latest\nstep-00000015\nstep-00000020')" ] || fail "left: $(ls small/run/checkpoints)"
+    grep -q 'deleted step-00000005: 1 newer step is whole' small/run/log.txt || fail "not said: $(cat small/run/log.txt)"
+    # The next start needs room too, before its first step.
+    expect_code 0 "$retain" train tiny.yaml --set run.dir=small/run --set checkpoint.keep=2 --set checkpoint.free_before_save=true --set train.tokens=1920
+  fi
+  check_whole small/run
+  umount small
+done
 echo passed

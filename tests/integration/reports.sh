@@ -13,7 +13,7 @@ for name in metrics.jsonl log.txt; do
 done
 grep -q 'error: metrics.jsonl: 42 records are lost' out.txt || fail "$(cat out.txt)"
 [ -e unheard/DONE ] && [ -d unheard/checkpoints/step-00000040 ] || fail "the run did not go on to its end"
-expect_code 74 bash -c '"$1" train tiny.yaml --set run.dir=mute >/dev/full' - "$retain"
+expect_code 0 bash -c '"$1" train tiny.yaml --set run.dir=mute >/dev/full' - "$retain"
 grep -q 'stdout cannot be written: write stdout: No space left on device' out.txt || fail "$(cat out.txt)"
 [ -e mute/DONE ] || fail "a run without stdout did not finish"
 
@@ -32,8 +32,24 @@ expect_code 65 ranks 4 train tiny.yaml --set run.dir=runs/demo --set run.seed=4
 cp -r runs/demo failed
 rm failed/environment.json && mkdir failed/environment.json
 expect_code 74 ranks 2 train tiny.yaml --set run.dir=failed --set train.tokens=20480
-grep -q 'environment.json' failed/FAILED && tail -n 1 failed/log.txt | grep -q 'error: .*environment.json' || fail "not written down"
-tail -n 1 failed/events.jsonl | grep -q '"step":40,"event":"error","code":"74"' || fail "no event: $(tail -n 1 failed/events.jsonl)"
+grep -q 'environment.json' failed/FAILED && tail -n 2 failed/log.txt | grep -q 'error: retain: rank 0 .*environment.json' || fail "not written down"
+tail -n 1 failed/log.txt | grep -q 'error: ended with exit code 74: .*; 40 of 80 steps, 10240 tokens; 0 steps in .*; newest checkpoint failed/checkpoints/step-00000040$' || fail "no closing line: $(tail -n 1 failed/log.txt)"
+tail -n 1 failed/events.jsonl | grep -q '"step":40,"event":"error".*"code":"74".*"host":"'"$(hostname)"'","rank":"0"' || fail "no event: $(tail -n 1 failed/events.jsonl)"
+# What a run that ended well came to.
+tail -n 1 runs/demo/log.txt | grep -qE 'info: ended with exit code 0: finished; 40 of 40 steps, 10240 tokens; 40 steps in [0-9.]+ s by this start; best loss [0-9.]+ at step [0-9]+; best validation loss [0-9.]+ at step [0-9]+; newest checkpoint runs/demo/checkpoints/step-00000040$' || fail "$(cat runs/demo/log.txt)"
+
+# By the rank that failed, where that is not the first: here the tokens of one rank alone are damaged while it trains.
+cp text_train.bin whole.bin
+(code=0; ranks 2 train tiny.yaml --set run.dir=damaged --set train.tokens=2560000 >/dev/null 2>damaged.log || code=$?; echo $code >damaged.code) &
+until [ "$(lines damaged/metrics.jsonl)" -gt 3 ]; do [ ! -e damaged.code ] || fail "$(cat damaged.log)"; sleep 0.01; done
+python3 -c 'import os; f = os.open("text_train.bin", os.O_RDWR); os.pwrite(f, b"\xff" * os.fstat(f).st_size, 0)'
+wait
+cp whole.bin text_train.bin
+[ "$(cat damaged.code)" = 65 ] || fail "exit $(cat damaged.code): $(cat damaged.log)"
+rank=$(sed -nE 's/^retain: rank ([01]) .*/\1/p' damaged/FAILED)
+[ "$rank" ] || fail "$(cat damaged/FAILED)"
+tail -n 1 damaged/log.txt | grep -qE 'error: ended with exit code 65: .*token' || fail "$(tail -n 3 damaged/log.txt)"
+tail -n 1 damaged/events.jsonl | grep -q '"event":"error".*"code":"65".*"rank":"'$rank'"' || fail "$(tail -n 2 damaged/events.jsonl)"
 
 # The next start tells how this one ended; and where one ended without a word, that.
 rmdir failed/environment.json

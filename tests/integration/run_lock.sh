@@ -70,4 +70,41 @@ kill -USR1 $original
 code=0
 wait $original || code=$?
 [ $code = 75 ] || fail "the original ended with $code: $(cat original.log)"
+# ---- the same job on another machine: a later life takes over at once, the same one waits as anybody does ----
+held_by() { printf 'host: elsewhere\npid: 42\njob: %s\nrestarts: %s\nspace: x y\nstarted: 1\nnonce: 0\n' "$1" "$2" >killed/LOCK; }
+restart() { env SLURM_JOB_ID=7 SLURM_RESTART_COUNT=$1 "$retain" train tiny.yaml --set run.dir=killed; }
+held_by 7 0
+begin=$SECONDS
+expect_code 0 restart 1
+! grep -q 'was taken by' out.txt && [ $((SECONDS - begin)) -lt 5 ] || fail "a later life of the job waits: $(cat out.txt)"
+held_by 7 1
+begin=$SECONDS
+expect_code 0 restart 1
+grep -q 'was taken by process 42 on elsewhere, job 7' out.txt || fail "taken from the same life: $(cat out.txt)"
+[ $((SECONDS - begin)) -le 20 ] || fail "a dead holder is waited for for $((SECONDS - begin)) s"
+
+# ---- pairs that start at once: one of them trains, the other one is refused and names it ----
+for pair in $(seq 20); do
+  for member in 1 2; do
+    "$retain" train tiny.yaml --set run.dir=pair --set train.tokens=6400000 --set checkpoint.every=0 >/dev/null 2>pair$member.log &
+    pids[$member]=$!
+  done
+  loser=
+  until [ "$loser" ]; do
+    for member in 1 2; do kill -0 ${pids[$member]} 2>/dev/null || loser=$member; done
+    sleep 0.01
+  done
+  code=0
+  wait ${pids[$loser]} || code=$?
+  winner=$((3 - loser))
+  [ $code = 73 ] || fail "pair $pair: the loser ended with $code: $(cat pair$loser.log)"
+  grep -q "in use by process ${pids[$winner]} on " pair$loser.log || fail "pair $pair: $(cat pair$loser.log)"
+  # Half of them are followed by a pair that finds a dead holder.
+  [ $((pair % 2)) = 0 ] && end=KILL want=137 || end=USR1 want=75
+  until grep -q 'info: training' pair$winner.log; do kill -0 ${pids[$winner]} || fail "$(cat pair$winner.log)"; sleep 0.01; done
+  kill -$end ${pids[$winner]}
+  code=0
+  wait ${pids[$winner]} 2>/dev/null || code=$?
+  [ $code = $want ] || fail "pair $pair: the winner ended with $code: $(cat pair$winner.log)"
+done
 echo passed

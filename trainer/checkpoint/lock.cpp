@@ -82,10 +82,26 @@ std::string identity_of(const Path& directory) {
   return concat(info.st_dev, ":", info.st_ino);
 }
 
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value ? value : "";
+}
+
+// The job of this process, whatever scheduler started it; "none". Slurm's clusters number their jobs each for itself.
+std::string own_job() {
+  for (const char* const name : {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"}) {
+    const std::string job = variable(name), cluster = variable("SLURM_CLUSTER_NAME");
+    if (job.empty()) continue;
+    return name == std::string_view("SLURM_JOB_ID") && !cluster.empty() ? concat(job, " of ", cluster) : job;
+  }
+  return "none";
+}
+
 std::string own_text(const Path& directory) {
-  const char* job = std::getenv("SLURM_JOB_ID");  // only named in messages
   const int64_t pid = ::getpid();
-  return concat("host: ", host_name(), "\npid: ", pid, "\njob: ", job ? job : "none", "\nspace: ", process_space(),
+  const std::string restarts = variable("SLURM_RESTART_COUNT");  // not set in the first life of a job
+  return concat("host: ", host_name(), "\npid: ", pid, "\njob: ", own_job(),
+                "\nrestarts: ", restarts.empty() ? "0" : restarts, "\nspace: ", process_space(),
                 "\nstarted: ", start_time_of(pid), "\ndirectory: ", identity_of(directory), "\nnonce: ", make_nonce(),
                 "\n");
 }
@@ -115,13 +131,21 @@ Sighting look_at(const Path& path) {
 std::string read_lock(const Path& path) { return look_at(path).text; }
 
 enum class Holder : uint8_t {
-  kGone,   // it was a process of this machine
+  kGone,   // it was a process of this machine, or an earlier life of this job
   kHere,   // it is one, and this is the folder that it took
   kUnseen  // only its stamp can tell
 };
 
-Holder find_holder(const std::string& text, const Path& directory) {
+// A scheduler starts a job again when it has ended the life before, on whatever machine that was.
+bool is_earlier_life(const std::map<std::string, std::string>& holder, const std::map<std::string, std::string>& mine) {
+  if (!holder.contains("job") || !holder.contains("restarts") || mine.at("job") == "none") return false;
+  return holder.at("job") == mine.at("job") &&
+         std::atoll(holder.at("restarts").c_str()) < std::atoll(mine.at("restarts").c_str());
+}
+
+Holder find_holder(const std::string& text, const std::string& own_text, const Path& directory) {
   const auto fields = fields_of(text);
+  if (is_earlier_life(fields, fields_of(own_text))) return Holder::kGone;
   for (const char* key : {"host", "space", "pid", "started"}) {
     if (!fields.contains(key)) return Holder::kUnseen;
   }
@@ -160,12 +184,13 @@ bool link_new(const Path& from, const Path& to) {
 
 // Takes over the lock `old_text`, whose holder is gone. Only the holder of the takeover file may replace that lock, so
 // one of several newcomers wins.
-bool take_over(const Path& lock, const std::string& old_text, const Path& own_file, double quiet_seconds) {
+bool take_over(const Path& lock, const std::string& old_text, const Path& own_file, const std::string& own_text,
+               double quiet_seconds) {
   Path takeover = lock;
   takeover += ".takeover";
   if (!link_new(own_file, takeover)) {
     const Sighting other = look_at(takeover);
-    const bool gone = find_holder(other.text, lock.parent_path()) == Holder::kGone;
+    const bool gone = find_holder(other.text, own_text, lock.parent_path()) == Holder::kGone;
     if (!other.text.empty() && (gone || age_seconds(other, own_file) > quiet_seconds) &&
         ::unlink(takeover.c_str()) != 0 && errno != ENOENT) {
       throw_errno(ErrorKind::kIo, "delete", takeover, errno);
@@ -203,7 +228,7 @@ void RunLock::take(const Path& claim, const Say& say) {
   while (!link_new(claim, path_)) {
     const Sighting now = look_at(path_);
     if (!now.text.empty()) {  // else it has gone since
-      const Holder holder = find_holder(now.text, path_.parent_path());
+      const Holder holder = find_holder(now.text, text_, path_.parent_path());
       const double age = age_seconds(now, claim);
       const Clock::time_point this_look = Clock::now();
       const bool begins = !first.has_value();
@@ -219,7 +244,7 @@ void RunLock::take(const Path& claim, const Say& say) {
       const bool moved = now != *first, silent = !moved && quiet > limit;
       // An old stamp alone may be that of a holder that stood still for a while and lives.
       if (holder == Holder::kGone || (silent && watched >= timing_.watch_seconds)) {
-        if (take_over(path_, now.text, claim, timing_.quiet_seconds)) return;
+        if (take_over(path_, now.text, claim, text_, timing_.quiet_seconds)) return;
       } else if (moved || (holder == Holder::kHere && !silent)) {
         throw Error(
             ErrorKind::kCannotCreate,

@@ -1,7 +1,7 @@
 // The lock of a run directory: one job at a time writes there. run/LOCK names its holder; a thread renews its time
-// stamp. A newcomer takes over the lock of a process of this machine that is gone at once; of one that it cannot see,
-// on another host or of the folder that this one was copied from, when the stamp does not move. The old holder finds
-// out before its next commit (check_held) and stops.
+// stamp. A newcomer takes over at once the lock of a process of this machine that is gone, and that of an earlier life
+// of its own job, as Slurm counts them; of one that it cannot see, on another host or of the folder that this one was
+// copied from, when the stamp does not move. The old holder finds out before its next commit (check_held) and stops.
 #pragma once
 
 #include <atomic>

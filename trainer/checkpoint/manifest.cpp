@@ -144,6 +144,7 @@ RunState run_state(const JsonReader& json) {
   const JsonReader extra = json.at("extra");
   if (extra.exists() && extra.at("resumed_from").exists()) state.resumed_from = extra.at("resumed_from").text();
   if (extra.exists() && extra.at("numerics").exists()) state.numerics = extra.at("numerics").text();
+  state.validation_due = extra.exists() && extra.at("validation").exists() && extra.at("validation").text() == "due";
   return state;
 }
 
@@ -229,6 +230,7 @@ std::string to_text(const Manifest& manifest) {
   std::map<std::string, std::string> extra;
   if (!state.resumed_from.empty()) extra["resumed_from"] = state.resumed_from;
   if (!state.numerics.empty()) extra["numerics"] = state.numerics;
+  if (state.validation_due) extra["validation"] = "due";
   const std::vector<std::pair<const char*, std::string>> members = {
       {"format", "\"retain-checkpoint\""},
       {"version", std::to_string(Manifest::kVersion)},

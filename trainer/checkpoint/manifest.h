@@ -38,8 +38,9 @@ struct RunState {
   /// What must agree for a resume, beside what only the configuration says (see run/resume.h): "model.layers" -> "24",
   /// "data.contents" -> …
   std::map<std::string, std::string> identity;
-  std::string numerics;      ///< NumericsGuard::to_text(): statistics of spikes, counts; "" in older checkpoints
-  std::string resumed_from;  ///< the checkpoint, outside of the run or older, that --resume named; or empty
+  std::string numerics;         ///< NumericsGuard::to_text(): statistics of spikes, counts; "" in older checkpoints
+  std::string resumed_from;     ///< the checkpoint, outside of the run or older, that --resume named; or empty
+  bool validation_due = false;  ///< after this step; the run was asked to stop before it was done
 };
 
 struct TensorRecord {

@@ -35,14 +35,20 @@ std::set<int64_t> best_steps(int count, const std::vector<int64_t>& newest_first
 
 }  // namespace
 
-RetentionPlan plan_retention(const Retention& retention, const std::vector<int64_t>& newest_first,
-                             const JudgeStep& judge) {
+Retention Retention::while_saving() const {
+  Retention retention = *this;
+  retention.keep = std::max(1, keep - 1);
+  return retention;
+}
+
+RetentionRound plan_retention(const Retention& retention, const std::vector<int64_t>& newest_first,
+                              const JudgeStep& judge) {
   const auto known = [&](int64_t step, Depth depth) {
     const StepVerdict verdict = judge(step, depth);
     if (verdict.condition == StepCondition::kUnknown) throw Unknown{verdict.reason};
     return verdict;
   };
-  RetentionPlan plan;
+  RetentionRound plan;
   if (std::ssize(newest_first) < retention.keep) return plan;
   try {
     int whole = 0;
@@ -82,7 +88,7 @@ StepVerdict StepJudge::judge(const Path& step_directory, Depth depth) {
     return known->second.verdict;
   StepVerdict verdict = judge_step(step_directory, depth);
   if (verdict.condition == StepCondition::kWhole) {
-    whole_[step_directory] = {stamp, depth, verdict};
+    whole_[step_directory] = {stamp, depth, verdict, false};
   } else {
     forget(step_directory);
   }
@@ -90,13 +96,18 @@ StepVerdict StepJudge::judge(const Path& step_directory, Depth depth) {
 }
 
 void StepJudge::remember(const Path& step_directory, double valid_loss) {
-  whole_[step_directory] = {stamp_of(step_directory), Depth::kFiles, {.valid_loss = valid_loss}};
+  whole_[step_directory] = {stamp_of(step_directory), Depth::kFiles, {.valid_loss = valid_loss}, true};
+}
+
+bool StepJudge::is_verified(const Path& step_directory) const {
+  const auto known = whole_.find(step_directory);
+  return known != whole_.end() && known->second.verified && known->second.stamp == stamp_of(step_directory);
 }
 
 void apply_retention(const Path& checkpoints, const Retention& retention, StepJudge& judge, const LogLine& log) {
   std::vector<int64_t> newest_first;
   for (const StepEntry& entry : list_steps(checkpoints)) newest_first.push_back(entry.step);
-  const RetentionPlan plan = plan_retention(retention, newest_first, [&](int64_t step, Depth depth) {
+  const RetentionRound plan = plan_retention(retention, newest_first, [&](int64_t step, Depth depth) {
     return judge.judge(checkpoints / step_name(step), depth);
   });
   if (!plan.unknown.empty()) {
@@ -113,6 +124,12 @@ void apply_retention(const Path& checkpoints, const Retention& retention, StepJu
     if (aside.step <= plan.oldest_kept)
       give_up(aside.path, concat("it was set aside, and ", retention.keep, " steps from there on are whole"));
   }
+}
+
+void free_before_save(const Path& checkpoints, const Retention& retention, StepJudge& judge, const LogLine& log) {
+  const std::vector<StepEntry> newest_first = list_steps(checkpoints);
+  if (!retention.before_save || newest_first.empty() || !judge.is_verified(newest_first.front().path)) return;
+  apply_retention(checkpoints, retention.while_saving(), judge, log);
 }
 
 }  // namespace retain

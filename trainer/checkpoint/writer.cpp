@@ -14,6 +14,8 @@ namespace retain {
 
 namespace {
 
+constexpr double kWaitingIsTold = 1;  // seconds
+
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -98,17 +100,39 @@ void CheckpointWriter::start(void (CheckpointWriter::*work)()) {
   }
 }
 
-void CheckpointWriter::join() {
+void CheckpointWriter::join(const std::function<void(double seconds)>& waiting) {
   if (!thread_.joinable()) return;
   if (!done_) {
     const LongWork waits(main_, "finishing a checkpoint");
     int64_t written = 0;
+    double told = now_seconds();
     main_.wait(WaitsFor::kDisk, "the writer of checkpoints", [&] {
       if (const int64_t now = writing_.view().signs; std::exchange(written, now) != now) main_.progress();
+      if (const double now = now_seconds(); now - told > kWaitingIsTold) {
+        told = now;
+        waiting(now - begin_seconds_);
+      }
       return done_.load();
     });
   }
   thread_.join();
+}
+
+void CheckpointWriter::make_room() {
+  if (!retention_.before_save) return;
+  const Path checkpoints = checkpoints_directory(run_directory_);
+  const auto log = [this](const std::string& line) { result_.deleted.push_back(line); };
+  const Outcome made = attempt([&] {
+    delete_all_debris(checkpoints);
+    free_before_save(checkpoints, retention_, judge_, log);
+  });
+  if (!made.ok) log(concat("no room was made for step ", result_.step, ": ", made.message));
+}
+
+std::vector<std::string> CheckpointWriter::make_room_for_first() {
+  if (host_.rank() == 0) make_room();
+  host_.barrier();
+  return std::exchange(result_.deleted, {});
 }
 
 void CheckpointWriter::begin(const RunState& run, const std::vector<TensorPlacement>& placements,
@@ -126,6 +150,7 @@ void CheckpointWriter::begin(const RunState& run, const std::vector<TensorPlacem
   if (host_.rank() == 0) {
     outcome_ = attempt([&] {
       if (lock_) lock_->check_held();
+      make_room();
       temporary_ = create_temporary(checkpoints_directory(run_directory_), run_.step);
     });
   }
@@ -216,10 +241,10 @@ std::optional<SaveResult> CheckpointWriter::poll() {
   return std::nullopt;
 }
 
-std::optional<SaveResult> CheckpointWriter::finish() {
+std::optional<SaveResult> CheckpointWriter::finish(const std::function<void(double seconds)>& waiting) {
   std::optional<SaveResult> result;
   while (in_flight() && !result) {
-    join();
+    join(waiting);
     result = poll();
   }
   return result;

@@ -24,7 +24,7 @@ struct SaveResult {
   bool committed = false;
   ErrorKind kind = ErrorKind::kIo;   ///< of the failure
   std::string message;               ///< why it failed; or, though committed, why old ones could not be removed
-  std::vector<std::string> deleted;  ///< what retention removed and why, a line each (rank 0)
+  std::vector<std::string> deleted;  ///< what retention removed, before too, and why, a line each (rank 0)
   Path path;                         ///< of the committed step
   int64_t bytes = 0;                 ///< of all files (rank 0; 0 elsewhere)
   double seconds = 0;                ///< from begin to the outcome
@@ -50,10 +50,14 @@ class CheckpointWriter {
   bool in_flight() const { return phase_ != Phase::kIdle; }
   /// The outcome of the save in flight, once; nothing while it goes on or when there is none. Does not wait for disks.
   std::optional<SaveResult> poll();
-  /// Waits for the save in flight; nothing when there is none.
-  std::optional<SaveResult> finish();
+  /// Waits for the save in flight; nothing when there is none. `waiting` is called every now and then with the seconds
+  /// since it began.
+  std::optional<SaveResult> finish(const std::function<void(double seconds)>& waiting = [](double) {});
   /// begin and finish.
   SaveResult save(const RunState& run, const std::vector<TensorPlacement>& placements, const FlatState& state);
+  /// Before check_can_save(): the room that Retention::before_save allows is made now. What was deleted and why, on
+  /// rank 0. No save in flight.
+  std::vector<std::string> make_room_for_first();
   /// A step that a load has verified: retention need not look at it. Any rank, no save in flight.
   void remember_whole(const Path& step_directory, double valid_loss) { judge_.remember(step_directory, valid_loss); }
   /// Throws Error(kCannotCreate) on every rank if somebody took the lock over. Collective.
@@ -64,9 +68,10 @@ class CheckpointWriter {
 
   void start(void (CheckpointWriter::*work)());
   /// Waits for the thread, without end for a disk that hangs: the watchdog sees to that.
-  void join();
-  void write();   // on every rank, in the thread
-  void commit();  // on rank 0, in the thread
+  void join(const std::function<void(double seconds)>& waiting = [](double) {});
+  void make_room();  // on rank 0; a save that finds none fails by itself
+  void write();      // on every rank, in the thread
+  void commit();     // on rank 0, in the thread
   SaveResult end(const Outcome& outcome);
 
   Communicator& host_;

@@ -12,7 +12,7 @@ namespace retain {
 double EvalResult::perplexity() const { return std::exp(loss); }
 
 EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, const DeviceBatch& memory,
-                    RetentionForm form) {
+                    RetentionForm form, const std::function<bool()>& go_on) {
   const BatchShape shape = model.dims().batch;
   const auto bucket_of = [](int64_t position) {
     return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(position)));
@@ -24,6 +24,7 @@ EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindo
   std::vector<double> sums(2 * buckets + 2, 0.0);
   double &text_bytes = sums[2 * buckets], &without_text = sums[2 * buckets + 1];
   for (int64_t i = 0; i < windows.count(); ++i) {
+    if (!go_on()) return {.complete = false};
     const HostBatch host = windows.load(i);
     const DeviceBatch batch = upload_batch(backend, host, memory);
     for (int64_t s = 0; s < shape.segment_count; ++s) {

@@ -2,6 +2,7 @@
 // data-parallel ranks.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -15,10 +16,11 @@ struct EvalResult {
   double loss = 0;     ///< nats per predicted token; NaN where nothing was predicted
   int64_t tokens = 0;  ///< predicted tokens
   /// All nats, over ln 2 and the bytes of the predicted tokens' text; nothing when a token has none that is known.
-  std::optional<double> bits_per_byte;
+  std::optional<double> bits_per_byte = {};
   /// Mean loss of the positions [2^(i−1), 2^i) of a window (bucket 0: the first position); NaN where nothing was
   /// predicted.
-  std::vector<double> loss_by_position;
+  std::vector<double> loss_by_position = {};
+  bool complete = true;  ///< else it was told not to go on, and nothing here is of worth
 
   double perplexity() const;
 };
@@ -26,7 +28,9 @@ struct EvalResult {
 /// Runs `model`, whose batch shape the windows have, over all windows in the given form of retention. `memory` holds
 /// one batch (take_batch) and nothing else is allocated on the device. Collective over the mesh; every rank gets the
 /// same result.
-EvalResult evaluate(Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, const DeviceBatch& memory,
-                    RetentionForm form);
+/// `go_on` is asked before each batch, on every rank, and answers alike on all.
+EvalResult evaluate(
+    Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, const DeviceBatch& memory,
+    RetentionForm form, const std::function<bool()>& go_on = [] { return true; });
 
 }  // namespace retain

@@ -76,7 +76,7 @@ std::vector<float> ImportedModel::read(std::string_view name) const { return rea
 ImportedModel read_model_folder(const std::string& folder) {
   const std::string config_path = folder + "/config.json";
   const ForeignConfig config =
-      parse_foreign_config(read_text(File::open_input(config_path), kMaxConfigBytes), config_path);
+      parse_foreign_config(read_text(File::open_given(config_path), kMaxConfigBytes), config_path);
   SafetensorsFile weights(folder + "/model.safetensors");
 
   // Before the list is made: a configuration with 2^31 layers must cost nothing.

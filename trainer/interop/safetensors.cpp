@@ -51,7 +51,7 @@ std::string SafetensorsEntry::describe() const {
   return text + "]";
 }
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : file_(File::open_input(path)) {
+SafetensorsFile::SafetensorsFile(const std::string& path) : file_(File::open_given(path)) {
   uint64_t header_bytes = 0;
   if (file_.bytes() < 8) {
     throw Error(ErrorKind::kData,

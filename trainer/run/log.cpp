@@ -24,12 +24,13 @@ const char* name_of(LogLevel level) {
   return "error";
 }
 
-/// "2026-01-31 23:59:59.999 info: text"
+/// "2026-01-31 23:59:59.999 +0100 info: text"
 std::string stamped(LogLevel level, const std::string& text) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:03} {}: {}\n", fmt::localtime(static_cast<std::time_t>(ms / 1000)),
-                     ms % 1000, name_of(level), escape_lines(text));
+  const std::tm local = fmt::localtime(static_cast<std::time_t>(ms / 1000));
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:03} {:%z} {}: {}\n", local, ms % 1000, local, name_of(level),
+                     escape_lines(text));
 }
 
 /// Is there one terminal, file or pipe for both, which takes either or neither?
@@ -96,7 +97,12 @@ void Log::say_end(const std::string& line, std::chrono::milliseconds patience) {
 }
 
 void Log::record_end(const std::string& line) {
-  if (log_) files_.write(*log_, stamped(LogLevel::kError, line));
+  if (directory_.empty()) return;
+  if (!log_) {
+    log_ = &append_to("log.txt");
+    events_ = &append_to("events.jsonl");
+  }
+  files_.write(*log_, stamped(LogLevel::kError, line));
 }
 
 void Log::print(const std::string& line) { out_.write(stdout_, line + "\n"); }
@@ -135,11 +141,15 @@ bool Log::flush(std::chrono::milliseconds patience) {
 }
 
 bool Log::all_written() {
-  std::vector<std::pair<const ReportSink*, std::string>> lost = {{&stdout_, out_.losses(stdout_)}};
-  for (const auto& [name, sink] : sinks_) lost.emplace_back(sink, files_.losses(*sink));
-  std::erase_if(lost, [](const auto& entry) { return entry.second.empty(); });
-  for (const auto& [sink, losses] : lost) say(LogLevel::kError, concat(sink->name(), ": ", losses), sink);
-  return lost.empty();
+  const std::string unread = out_.losses(stdout_);
+  if (!unread.empty()) say(LogLevel::kWarn, concat(stdout_.name(), ": ", unread), &stdout_);
+  bool all = true;
+  for (const auto& [name, sink] : sinks_) {
+    const std::string losses = files_.losses(*sink);
+    if (!losses.empty()) say(LogLevel::kError, concat(sink->name(), ": ", losses), sink);
+    all = all && losses.empty();
+  }
+  return all;
 }
 
 }  // namespace retain

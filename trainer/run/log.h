@@ -56,9 +56,9 @@ class Log {
   /// Why the program ends: the line as it is on stderr, any rank. Waits until it is there, though not longer than
   /// given, nor for any disk …
   void say_end(const std::string& line, std::chrono::milliseconds patience);
-  /// … and in log.txt, where rank 0 says it.
+  /// … and in log.txt, on any rank: one that ends the job writes there and into events.jsonl from here on.
   void record_end(const std::string& line);
-  /// Appends {"time", "step", "event", values…} to events.jsonl, on rank 0.
+  /// Appends {"time", "step", "event", values…} to events.jsonl, on rank 0 (and after record_end() on any).
   void event(int64_t step, const std::string& kind, const std::map<std::string, std::string>& values);
 
   /// A file of the run directory, to which files() writes (AppendedFile).
@@ -72,7 +72,8 @@ class Log {
   /// Waits until all that was said is written and durable, or has failed; false when that is not so in time. Any
   /// thread.
   bool flush(std::chrono::milliseconds patience);
-  /// Says what could not be written of all that was said; false when there was something. After flush().
+  /// Says what could not be written of all that was said; false when files of the run lack something. What stdout got
+  /// is in metrics.jsonl too. After flush().
   bool all_written();
 
  private:
@@ -90,7 +91,7 @@ class Log {
   ReportWriter& errors_;  ///< writes to stderr: out_ where both are one terminal, which keeps their order
   ReportSink &stdout_, &stderr_;
   std::map<std::string, ReportSink*> sinks_;       ///< the files, by their names
-  ReportSink *log_ = nullptr, *events_ = nullptr;  ///< rank 0's
+  ReportSink *log_ = nullptr, *events_ = nullptr;  ///< rank 0's, or whose end it is
 };
 
 }  // namespace retain

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "trainer/run/run_directory.h"
@@ -31,7 +32,7 @@ int64_t last_start(const RunDirectory& directory) {
 Scalars scalars(const Json& json) {
   Scalars result;
   for (const auto& [name, value] : json.items()) {
-    if (name != "step" && name != "start") result.emplace_back(name, value.get<double>());
+    if (name != "step") result.emplace_back(name, value.get<double>());
   }
   return result;
 }
@@ -40,8 +41,16 @@ std::string resume_line(int64_t step, int64_t start) {
   return Json{{"step", step}, {"resume", true}, {"start", start}}.dump() + "\n";
 }
 
+/// Unix seconds.
 double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+/// When, to the millisecond, and by which start.
+std::string signed_line(Json json, int64_t start) {
+  json["time"] = std::round(wall_time() * 1000) / 1000;
+  json["start"] = start;
+  return json.dump();
 }
 
 /// What earlier files hold of steps after `step` is void.
@@ -70,15 +79,13 @@ void Metrics::record(const StepMetrics& m) {
     json["slowest_rank"] = m.slowest->rank;
     json["slowest_ratio"] = m.slowest->ratio;
   }
-  json["start"] = start_;
-  write(m.step, json.dump(), scalars(json));
+  write(m.step, signed_line(json, start_), scalars(json));
 }
 
 void Metrics::record(int64_t step, const std::map<std::string, double>& values) {
   Json json = {{"step", step}};
   for (const auto& [name, value] : values) json[name] = value;
-  json["start"] = start_;
-  write(step, json.dump(), scalars(json));
+  write(step, signed_line(json, start_), scalars(json));
 }
 
 void Metrics::go_back(int64_t step) {

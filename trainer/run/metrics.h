@@ -27,8 +27,8 @@ struct StepMetrics {
 class Metrics {
  public:
   /// Of a run that goes on after `step`, through the log, which outlives it, into the log's directory. Each line
-  /// carries "start", the number of this start of the run. Where there are lines of earlier starts, the first one
-  /// written is
+  /// carries "time", in Unix seconds, and "start", the number of this start of the run. Where there are lines of
+  /// earlier starts, the first one written is
   /// {"step": step, "resume": true, "start": n}: lines before it of later steps are void.
   Metrics(Log& log, int64_t step);
 

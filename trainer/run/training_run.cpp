@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "parallel/host_name.h"
 #include "trainer/numerics/naming.h"
 #include "trainer/numerics/replay.h"
 #include "trainer/plan/peak_flops.h"
@@ -24,6 +25,13 @@ using Clock = std::chrono::steady_clock;
 
 // So long is waited for reports that a sick disk does not take.
 constexpr std::chrono::seconds kPatienceWithReports{10};
+
+// A save for which the run waits longer is told of, and again whenever that has doubled.
+constexpr double kSlowSaveSeconds = 10;
+
+// What a save may take before one was measured.
+constexpr double kSlowDiskBytesPerSecond = 1e8;
+double save_guess_seconds(int64_t bytes) { return 1 + static_cast<double>(bytes) / kSlowDiskBytesPerSecond; }
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -71,6 +79,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
     validation_.emplace(names[i], EvalWindows(std::move(sets[i]), config.data, config.model.vocab_size, batch.sequences,
                                               mesh.shape(), mesh.at(), config.eval.tokens, batch.segment_tokens()));
   }
+  if (start.limit && mesh.world_rank() == 0) wall_time_.emplace(*start.limit, save_guess_seconds(host_state_.bytes()));
   load_tuning();
   if (config.checkpoint.keep == 1)
     log_.warn("checkpoint.keep is 1: a run whose newest checkpoint is damaged has no older one to go back to");
@@ -81,12 +90,15 @@ void TrainingRun::begin() {
   const std::optional<Checkpoint> checkpoint = open_checkpoint();
   if (checkpoint) {
     set_origin(checkpoint->state());
+    newest_checkpoint_ = checkpoint->path().string();
+    validation_due_ = checkpoint->state().validation_due && !validation_.empty();
     if (mesh_.world_rank() == 0) writer_.remember_whole(checkpoint->path(), checkpoint->state().valid_loss);
     if (!start_.init_from.empty())
       log_.warn("--init-from ", start_.init_from, " is not used: ", directory_.path(),
                 " holds this run already, which goes on (--resume never would begin it anew)");
   }
   if (finished()) return tell_finished();
+  for (const std::string& line : writer_.make_room_for_first()) log_.info(line);
   check_can_save(mesh_.host(), directory_.path(), host_state_.bytes());
   check_disk();
   std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
@@ -255,11 +267,17 @@ void TrainingRun::take_weights_from(const std::string& path) {
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
   if (finished()) return RunOutcome::kFinished;
   first_steps_.emplace(trainer_.backend().activity(), "first step");
+  poll_wishes_ = poll_wishes;
+  began_ = Clock::now();
   choose_tp_chunks();
   log_.info("training ", plan_.parameters.all, " parameters for ", steps(), " steps of ", config_.train.batch_tokens,
             " tokens on ", trainer_.backend().device_description(), ", ", plan_.mesh.describe(), ", ",
             fmt::format("{:.1f}", static_cast<double>(plan_.memory_bytes()) / (1 << 20)), " MiB a rank");
   if (plan_.dealing.idle() > 0) log_.info(plan_.dealing.describe());
+  if (wall_time_) log_.info("wall time: ", wall_time_->describe(Clock::now()));
+  if (validation_due_ && rest({.stop = stop_is_wished()}, false)) {
+    return finished() ? RunOutcome::kFinished : RunOutcome::kStopped;
+  }
   // A device that works while the host does something else is given a step before the one before it has ended.
   const int64_t ahead = trainer_.backend().runs_ahead() ? 1 : 0;
   first_step_ = step_ + 1;
@@ -268,11 +286,14 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
   NextStep next;
   Wishes wishes;
   const auto prepare_next = [&] {
-    next = trainer_.prepare(progress(queued_), poll_wishes());
-    wishes = {.stop = wishes.stop || next.wishes.stop, .save = wishes.save || next.wishes.save};
+    next = trainer_.prepare(progress(queued_), own_wishes());
+    wishes.stop = wishes.stop || next.wishes.stop;
+    wishes.save = wishes.save || next.wishes.save;
   };
   prepare_next();
-  for (bool over = false; !over;) {
+  const bool at_once = wishes.stop;  // what there is to be saved was saved before this start
+  if (at_once) close(true);
+  for (bool over = at_once; !over;) {
     queue_step(profiled);
     if (queued_ - step_ > ahead) end_step();
     if (!trouble_ && queued_ < steps()) prepare_next();
@@ -308,12 +329,16 @@ void TrainingRun::end_step() {
   const StepResult result = trainer_.finish();
   ++step_;
   first_steps_.reset();
+  ++trained_;
   const auto end = Clock::now();
+  validation_due_ = validates_after(step_);
   valid_loss_ = std::numeric_limits<double>::quiet_NaN();
   store_tuning();
   if (step_ == first_step_) report_memory();
-  report(result, std::chrono::duration<double>(end - step_begin_).count(),
-         is_measured(step_) ? find_slowest() : std::nullopt);
+  const double seconds = std::chrono::duration<double>(end - step_begin_).count();
+  if (wall_time_) wall_time_->step_took(seconds);
+  if (std::isfinite(result.loss) && (!best_ || result.loss < best_->loss)) best_ = {result.loss, step_};
+  report(result, seconds, is_measured(step_) ? find_slowest() : std::nullopt);
   step_begin_ = end;
   settle_save(false, false);
   judge(result);
@@ -380,6 +405,7 @@ void TrainingRun::go_back() {
   do_on_rank_0(mesh_.host(), [&] { set_aside_newer(checkpoints_directory(directory_.path()), step_); });
   if (metrics_) metrics_->go_back(step_);
   valid_loss_ = saved.valid_loss;
+  validation_due_ = saved.validation_due;
   saved_step_ = -1;
   begin_save(false);  // so that a start that follows skips the same data
   step_begin_ = Clock::now();
@@ -424,19 +450,73 @@ bool TrainingRun::rests_after(int64_t step, const NextStep& next, const Wishes& 
          is_due(config_.checkpoint.every, step) || is_due(config_.numerics.check_replicas_every, step);
 }
 
-bool TrainingRun::rest(const Wishes& wishes, bool next_failed) {
-  const bool last = finished(), ends = last || wishes.stop;
-  const bool saves = is_due(config_.checkpoint.every, step_) || ends || wishes.save || next_failed;
-  if (saves || is_due(config_.numerics.check_replicas_every, step_)) trainer_.check_replicas(step_);
-  if (validates_after(step_)) validate();
-  if (saves) begin_save(ends);
+bool TrainingRun::rest(Wishes wishes, bool next_failed) {
+  bool due = is_due(config_.checkpoint.every, step_) || wishes.save || next_failed;
+  if (due || wishes.stop || step_ >= steps() || is_due(config_.numerics.check_replicas_every, step_))
+    trainer_.check_replicas(step_);
+  if (validation_due_ && !wishes.stop) {
+    validation_due_ = !validate();
+    wishes.stop = validation_due_;
+    if (saved_step_ == step_) {  // by a start that was asked to stop before this was known
+      saved_step_ = -1;
+      due = true;
+    }
+  }
+  if (wishes.save && !wishes.stop) log_.info("saving as asked: ", describe_request());
+  if (due || finished() || wishes.stop) begin_save(finished() || wishes.stop);
+  const bool in_foreground = !config_.checkpoint.async && saved_step_ == step_;
+  wishes.stop = wishes.stop || (in_foreground && !finished() && !next_failed && stop_is_wished());
+  const bool ends = finished() || wishes.stop;
   if (!ends && !next_failed) return false;
   finish_last_save();
-  if (!ends) return false;  // what was trained is saved before the error ends the run
-  event(last ? "done" : "stop", {});
-  if (!last)
-    log_.info("stopped on request after ", step_, " of ", steps(), " steps; the same command goes on from here");
-  return true;
+  if (ends) close(!finished());  // else what was trained is saved before the error ends the run
+  return ends;
+}
+
+Wishes TrainingRun::own_wishes() {
+  Wishes mine = poll_wishes_();
+  mine.save = std::exchange(save_is_wished_, false) || mine.save;
+  const auto now = Clock::now();
+  if (wall_time_ && wall_time_->is_due(now, writer_.in_flight())) {
+    mine.stop = true;
+    mine.reason = "the limit of wall time: " + wall_time_->describe(now);
+  }
+  if (!mine.reason.empty()) own_reason_ = mine.reason;
+  return mine;
+}
+
+bool TrainingRun::stop_is_wished() {
+  const Wishes mine = own_wishes();
+  save_is_wished_ = mine.save;
+  int32_t wished = mine.stop ? 1 : 0;
+  mesh_.host().all_reduce(TensorView(&wished, DType::kInt32, {1}), ReduceOp::kMax).wait();
+  return wished != 0;
+}
+
+std::string TrainingRun::describe_request() {
+  return describe_requests(gather_texts(mesh_.host(), std::exchange(own_reason_, {})));
+}
+
+void TrainingRun::close(bool stopped) {
+  const std::string reason = stopped ? "asked to stop: " + describe_request() : "finished";
+  if (mesh_.world_rank() != 0) return;
+  tell_end(log_, summary(),
+           {.kind = stopped ? "stop" : "done",
+            .reason = reason,
+            .exit_code = stopped ? kStoppedOnRequest : 0,
+            .world_rank = 0,
+            .host = host_name()});
+}
+
+RunSummary TrainingRun::summary() const {
+  return {.step = step_,
+          .steps = steps(),
+          .tokens = progress(step_).tokens,
+          .steps_of_start = trained_,
+          .seconds = began_ == Clock::time_point() ? 0 : seconds_since(began_),
+          .best = best_,
+          .best_valid = best_valid_,
+          .checkpoint = newest_checkpoint_};
 }
 
 bool TrainingRun::is_measured(int64_t step) const { return clock_ && is_due(config_.log.every, step); }
@@ -491,12 +571,13 @@ void TrainingRun::report_memory() {
             mebibytes(gpu->free_bytes), " free");
 }
 
-void TrainingRun::validate() {
+bool TrainingRun::validate() {
   std::map<std::string, double> values;
   double sum = 0;
   for (const auto& [name, windows] : validation_) {
-    const EvalResult result =
-        evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(), RetentionForm::kChunkwise);
+    const EvalResult result = evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(),
+                                       RetentionForm::kChunkwise, [this] { return !stop_is_wished(); });
+    if (!result.complete) return false;
     if (result.tokens == 0) {
       log_.warn("valid/", name, " has no loss: nothing of it is predicted");
       continue;
@@ -505,11 +586,13 @@ void TrainingRun::validate() {
     sum += result.loss;
   }
   if (!values.empty()) valid_loss_ = sum / static_cast<double>(values.size());
-  if (mesh_.world_rank() != 0 || values.empty()) return;
+  if (!values.empty() && (!best_valid_ || valid_loss_ < best_valid_->loss)) best_valid_ = {valid_loss_, step_};
+  if (mesh_.world_rank() != 0 || values.empty()) return true;
   metrics_->record(step_, values);
   std::string line = fmt::format("step={}/{}", step_, steps());
   for (const auto& [name, value] : values) line += fmt::format(" {}={:.4f}", name, value);
   log_.print(line);
+  return true;
 }
 
 void TrainingRun::begin_save(bool needed) {
@@ -527,6 +610,7 @@ void TrainingRun::begin_save(bool needed) {
   state.zero = config_.parallel.zero;
   state.numerics = guard_.to_text();
   state.valid_loss = valid_loss_;
+  state.validation_due = validation_due_;
   state.build = identity_.build;
   state.config_text = identity_.resolved_config;
   state.identity = kept_values(identity_.keys);
@@ -550,9 +634,16 @@ void TrainingRun::finish_last_save() {
 
 void TrainingRun::settle_save(bool wait, bool needed) {
   const auto begin = Clock::now();
-  const std::optional<SaveResult> result = wait ? writer_.finish() : writer_.poll();
+  double next_word = kSlowSaveSeconds;
+  const auto tell_slow = [&](double seconds) {
+    if (seconds < next_word) return;
+    log_.warn("a save has taken ", std::lround(seconds), " s so far, and the run waits for it");
+    next_word = 2 * seconds;
+  };
+  const std::optional<SaveResult> result = wait ? writer_.finish(tell_slow) : writer_.poll();
   stall_seconds_ += seconds_since(begin);
   if (!result) return;
+  for (const std::string& line : result->deleted) log_.info(line);
   if (!result->committed) {
     event("save_failed", {{"reason", result->message}}, result->step);
     writer_.check_lock();  // whoever lost the run to another job has no business going on
@@ -567,8 +658,9 @@ void TrainingRun::settle_save(bool wait, bool needed) {
     return;
   }
   guard_.committed(result->step);
+  newest_checkpoint_ = result->path.string();
+  if (wall_time_) wall_time_->save_took(result->seconds);
   if (!result->message.empty()) log_.warn(result->message);
-  for (const std::string& line : result->deleted) log_.info(line);
   log_.info("committed step ", result->step, " (", result->bytes, " bytes in ", fmt::format("{:.2f}", result->seconds),
             " s)");
   event("checkpoint",

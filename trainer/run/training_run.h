@@ -20,6 +20,8 @@
 #include "trainer/run/resume.h"
 #include "trainer/run/run_directory.h"
 #include "trainer/run/slow_ranks.h"
+#include "trainer/run/run_summary.h"
+#include "trainer/run/time_limit.h"
 #include "trainer/trainer.h"
 
 namespace retain {
@@ -31,6 +33,7 @@ struct RunStart {
   std::string resume = "auto";
   std::string init_from = {};  ///< "", or where the weights of a new run come from: a checkpoint or a run
   std::vector<std::string> allow_changed = {};  ///< keys that may differ from the checkpoint's
+  std::optional<TimeLimit> limit = {};          ///< of this start; rank 0's alone counts
 };
 
 /// Steps [first, last] that a waiting profiler records (1-based, as the step lines count); none when last is 0.
@@ -39,6 +42,8 @@ struct ProfiledSteps {
 };
 
 enum class RunOutcome : uint8_t { kFinished, kStopped };
+/// The exit code of a run that was asked to stop.
+inline constexpr int kStoppedOnRequest = 75;
 
 class TrainingRun {
  public:
@@ -52,16 +57,20 @@ class TrainingRun {
   /// so and writes nothing. Collective.
   void begin();
   /// Trains to the end, after begin(). Collective. `poll_wishes` is called before each step, from the second on while
-  /// the one before is computed. A wish is granted after that one, the first call's after the first step. Where
-  /// numerics.max_skips updates in a row were skipped it goes back to a checkpoint and on with other data. Throws
-  /// Error(kDiverged) when that does not help, Error(kData) when a device computes other bits than it did or than
-  /// another one, Error(kCannotCreate) when another job
-  /// took the run over, Error(kDevice) when the device fails, under a save too, and the error of a save (Error(kIo)
-  /// when the disk is full) that the run cannot end without or that checkpoint.on_error ends it for.
+  /// the one before is computed, and in between where that takes long: in an evaluation, after a save. A wish is
+  /// granted after that step; one for the end before the first step, or in a save, without another one. An evaluation
+  /// that it ends is made up for by the next start. Where numerics.max_skips updates in a row were skipped it goes back
+  /// to a checkpoint and on with other data. Throws Error(kDiverged) when that does not help, Error(kData) when a device
+  /// computes other bits than it did or than another one, Error(kCannotCreate) when another job took the run over,
+  /// Error(kDevice) when the device fails, under a save too, and the error of a save (Error(kIo) when the disk is full)
+  /// that the run cannot end without or that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
-  int64_t step() const { return step_; }              ///< finished updates
-  bool finished() const { return step_ >= steps(); }  ///< nothing is left to train
+  int64_t step() const { return step_; }  ///< finished updates
+  /// Nothing is left to train, or to validate.
+  bool finished() const { return step_ >= steps() && !validation_due_; }
+  /// What this start came to so far. Any rank.
+  RunSummary summary() const;
   /// After begin(): the step until which the run had the values that it had before this start. Rank 0's.
   int64_t older_values_held_until() const { return older_values_held_until_; }
 
@@ -105,7 +114,15 @@ class TrainingRun {
   /// Whether something is to be done after this step that the next one must not have begun before.
   bool rests_after(int64_t step, const NextStep& next, const Wishes& wishes) const;
   /// Validates and saves after a step. Whether the run is over.
-  bool rest(const Wishes& wishes, bool next_failed);
+  bool rest(Wishes wishes, bool next_failed);
+  /// What this rank is asked for, by somebody or by the clock.
+  Wishes own_wishes();
+  /// Does any rank wish the end? Collective.
+  bool stop_is_wished();
+  /// Which ranks were asked, and by what; on rank 0. Collective.
+  std::string describe_request();
+  /// The run ends well, or on request. Collective.
+  void close(bool stopped);
   bool is_measured(int64_t step) const;
   /// After a step that was measured: which rank was the slowest; a warning of one that has been slow for long.
   std::optional<SlowestRank> find_slowest();
@@ -120,7 +137,8 @@ class TrainingRun {
   [[noreturn]] void end_diverged(const Trouble& trouble);
   /// What is taken of a GPU after the first step, beside what was planned.
   void report_memory();
-  void validate();
+  /// False where it was ended by a wish for the end of the run.
+  bool validate();
   /// `needed`: a failure that is known before this returns ends the run.
   void begin_save(bool needed);
   /// The run may not end well without the checkpoint of its last step, which was begun.
@@ -152,19 +170,28 @@ class TrainingRun {
   ComputeClock* clock_;
   SlowRanks slow_ranks_;
   RunStart start_;
-  std::string resumed_from_;  ///< RunState::resumed_from
-  Progress origin_;           ///< where this life of the run began
-  int64_t step_ = 0;          ///< finished updates
-  int64_t queued_ = 0;        ///< those that the device was given
-  int64_t first_step_ = 0;    ///< of this start
-  std::optional<LongWork> first_steps_;  ///< measures, loads libraries, until the first has ended
+  std::function<Wishes()> poll_wishes_;     ///< of run()
+  std::string own_reason_;                  ///< of the newest wish of this rank
+  bool save_is_wished_ = false;             ///< by this rank, and not known to the others yet
+  std::optional<WallTimeGuard> wall_time_;  ///< rank 0's
+  std::string resumed_from_;                ///< RunState::resumed_from
+  Progress origin_;                         ///< where this life of the run began
+  int64_t step_ = 0;                        ///< finished updates
+  int64_t queued_ = 0;                      ///< those that the device was given
+  int64_t first_step_ = 0;                  ///< of this start
+  std::optional<LongWork> first_steps_;     ///< measures, loads libraries, until the first has ended
   NumericsGuard guard_;
   std::optional<Trouble> trouble_;
   std::chrono::steady_clock::time_point step_begin_;  ///< of the oldest that is not finished
   int64_t older_values_held_until_ = 0;               ///< a step
   int64_t saved_step_ = -1;                           ///< of the newest save begun, or resumed from
-  double stall_seconds_ = 0;  ///< of the host alone, which queued no step because of the newest save
-  double valid_loss_;         ///< after this step, the mean of all sets; NaN when it was not validated
+  double stall_seconds_ = 0;     ///< of the host alone, which queued no step because of the newest save
+  double valid_loss_;            ///< after this step, the mean of all sets; NaN when it was not validated
+  bool validation_due_ = false;  ///< after this step, and not done
+  std::chrono::steady_clock::time_point began_ = {};   ///< run()
+  int64_t trained_ = 0;                                ///< steps, by this start
+  std::optional<RunSummary::Best> best_, best_valid_;  ///< of this start
+  std::string newest_checkpoint_;                      ///< its path
 };
 
 }  // namespace retain

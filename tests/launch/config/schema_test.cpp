@@ -61,10 +61,10 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "schedule.kind schedule.warmup schedule.final schedule.decay_fraction "
       "parallel.dp parallel.cp parallel.tp parallel.tp_chunks parallel.zero parallel.gradient_dtype "
       "checkpoint.every checkpoint.keep checkpoint.keep_every checkpoint.keep_best checkpoint.async "
-      "checkpoint.on_error "
+      "checkpoint.on_error checkpoint.free_before_save "
       "numerics.max_skips numerics.max_rollbacks numerics.on_spike numerics.spike_score numerics.spike_window "
       "numerics.check_replicas_every numerics.replay_every "
-      "log.every limits.hang_timeout device precision ");
+      "log.every limits.hang_timeout limits.wall_time device precision ");
 }
 
 TEST(ConfigSchema, NamesOfOthersAreNoneOfOurs) {
@@ -80,7 +80,7 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
       "model.layers",    "model.heads", "model.hidden_size",    "model.ffn_size",     "model.vocab_size",
       "data.seq_len",    "parallel.dp", "parallel.cp",          "parallel.tp",        "parallel.tp_chunks",
       "train.tokens",    "train.chunk", "train.segment_tokens", "train.batch_tokens", "train.micro_batch_tokens",
-      "checkpoint.keep", "log.every",   "eval.tokens",          "numerics.max_skips",  "numerics.spike_window"};
+      "checkpoint.keep", "log.every",   "eval.tokens",          "numerics.max_skips", "numerics.spike_window"};
   const std::vector<const char*> whole = {"run.seed",
                                           "eval.every",
                                           "schedule.warmup",
@@ -94,7 +94,8 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
   const std::vector<const char*> above_zero = {
       "optimizer.lr",          "optimizer.eps",         "schedule.decay_fraction", "model.key_expansion",
       "model.value_expansion", "model.embedding_scale", "model.norm_eps",          "model.init_std"};
-  const std::vector<const char*> real = {"optimizer.clip", "optimizer.weight_decay", "schedule.final", "numerics.spike_score"};
+  const std::vector<const char*> real = {"optimizer.clip", "optimizer.weight_decay", "schedule.final",
+                                         "numerics.spike_score"};
   const auto expect_refused = [](const std::string& key, const std::string& value) {
     const std::string said = test::complaint("base: [good.yaml]\n", {key + "=" + value});
     EXPECT_EQ(said.find("--set 1: " + key + ": expected "), 0u) << said;

@@ -5,6 +5,9 @@
 #include <sys/wait.h>
 
 #include <array>
+#include <cstdlib>
+#include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -144,6 +147,64 @@ TEST(RunLock, IsRenewedWhileHeld) {
   age(run.path() / "LOCK", 1000);
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   error_of(ErrorKind::kCannotCreate, [&] { const RunLock second(run.path()); });
+}
+
+// Sets a variable of the environment as long as it lives.
+class Variable {
+ public:
+  Variable(std::string name, const std::string& value) : name_(std::move(name)) {
+    if (const char* before = std::getenv(name_.c_str())) before_ = before;
+    ::setenv(name_.c_str(), value.c_str(), 1);
+  }
+  ~Variable() { before_ ? ::setenv(name_.c_str(), before_->c_str(), 1) : ::unsetenv(name_.c_str()); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  std::string name_;
+  std::optional<std::string> before_;
+};
+
+std::string held_elsewhere(const std::string& job, int restarts) {
+  return concat("host: elsewhere\npid: 42\njob: ", job, "\nrestarts: ", restarts,
+                "\nspace: x y\nstarted: 1\nnonce: 0\n");
+}
+
+TEST(RunLock, IsTakenFromAnEarlierLifeOfItsJobOnAnotherHostAtOnce) {
+  const TemporaryDirectory run;
+  const Variable cluster("SLURM_CLUSTER_NAME", "ours"), job("SLURM_JOB_ID", "7"), count("SLURM_RESTART_COUNT", "2");
+  write_all(run.path() / "LOCK", held_elsewhere("7 of ours", 1));
+  bool waits = false;
+  const RunLock lock(run.path(), {}, [&](const std::string&) { waits = true; });
+  lock.check_held();
+  EXPECT_FALSE(waits);
+}
+
+TEST(RunLock, IsLeftToTheSameLifeALaterOneAndAnotherJobOrCluster) {
+  const Variable cluster("SLURM_CLUSTER_NAME", "ours"), job("SLURM_JOB_ID", "7"), count("SLURM_RESTART_COUNT", "2");
+  for (const std::string& holder :
+       {held_elsewhere("7 of ours", 2), held_elsewhere("7 of ours", 3), held_elsewhere("8 of ours", 1),
+        held_elsewhere("7", 1), held_elsewhere("none", 0)}) {
+    const TemporaryDirectory run;
+    write_all(run.path() / "LOCK", holder);
+    std::string said;  // and then the holder gives a sign of life
+    const auto wake_the_holder = [&](const std::string& line) {
+      said = line;
+      age(run.path() / "LOCK", -1);
+    };
+    error_of(ErrorKind::kCannotCreate, [&] { const RunLock lock(run.path(), {}, wake_the_holder); });
+    EXPECT_THAT(said, HasSubstr("was taken by process 42 on elsewhere")) << holder;
+  }
+}
+
+TEST(RunLock, NamesTheJobOfAnyScheduler) {
+  const Variable none("SLURM_JOB_ID", "");
+  for (const char* const name : {"PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"}) {
+    const TemporaryDirectory run;
+    const Variable job(name, "f23");
+    const RunLock lock(run.path());
+    EXPECT_THAT(error_of(ErrorKind::kCannotCreate, [&] { const RunLock second(run.path()); }), HasSubstr("job f23,"));
+  }
 }
 
 TEST(RunLock, ExactlyOneOfManyNewcomersTakesAStaleLock) {

@@ -68,6 +68,64 @@ TEST(CheckpointWriter, FailureOfOneRankFailsTheSaveOnAllNamingIt) {
             (std::vector<std::string>{"latest", "step-00000001", "step-00000003"}));
 }
 
+TEST(CheckpointWriter, MakesRoomBeforeASaveWhereThatIsAllowedAndOneThatIsKnownToBeGoodStays) {
+  for (const int keep : {1, 2, 3}) {
+    const TemporaryDirectory run;
+    run_ranks(2, [&](Communicator& host) {
+      const MeshShape mesh{2, 1, 1};
+      const TestLayout layout(mesh, 0);
+      TestState<float> state(layout.share(mesh, host.rank()), 0);
+      CheckpointWriter writer(host, run.path(), {.keep = keep, .before_save = true});
+      for (int64_t step = 1; step <= 4; ++step) {
+        writer.begin(test_run_state(step, mesh), layout.placements, state.view(), [&] {
+          const std::vector<StepEntry> steps = list_steps(run.path() / "checkpoints");
+          EXPECT_EQ(std::ssize(steps), std::min<int64_t>(step - 1, std::max(1, keep - 1)));
+        });
+        const SaveResult result = *writer.finish();
+        EXPECT_TRUE(result.committed) << result.message;
+        EXPECT_EQ(result.deleted.size(), host.rank() == 0 && step > keep ? 1U : 0U);
+      }
+      EXPECT_EQ(std::ssize(list_steps(run.path() / "checkpoints")), keep);
+    });
+  }
+}
+
+// A step that nobody has read yet may be damaged: the ones before it stay until it is superseded.
+TEST(CheckpointWriter, MakesNoRoomForWhatComesAfterAStepThatItDoesNotKnow) {
+  const TemporaryDirectory run;
+  run_ranks(1, [&](Communicator& host) {
+    const MeshShape mesh{1, 1, 1};
+    for (int64_t step = 1; step <= 2; ++step) EXPECT_EQ(save_on<float>(host, mesh, run.path(), step).message, "");
+    CheckpointWriter writer(host, run.path(), {.keep = 2, .before_save = true});
+    EXPECT_THAT(writer.make_room_for_first(), ::testing::IsEmpty());
+    EXPECT_EQ(list_steps(run.path() / "checkpoints").size(), 2U);
+    writer.remember_whole(run.path() / "checkpoints/step-00000002", 0);
+    EXPECT_THAT(writer.make_room_for_first(), ::testing::ElementsAre(HasSubstr("deleted step-00000001")));
+    EXPECT_EQ(list_steps(run.path() / "checkpoints").size(), 1U);
+  });
+}
+
+TEST(CheckpointWriter, TellsHowLongItIsWaitedFor) {
+  const TemporaryDirectory run;
+  run_ranks(1, [&](Communicator& host) {
+    const MeshShape mesh{1, 1, 1};
+    const TestLayout layout(mesh, 0);
+    TestState<float> state(layout.share(mesh, 0), 0);
+    CheckpointWriter writer(host, run.path(), {});
+    std::atomic<bool> enough = false;
+    writer.begin(test_run_state(1, mesh), layout.placements, state.view(), [&] {
+      while (!enough) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+    double waited = 0;
+    const auto result = writer.finish([&](double seconds) {
+      waited = seconds;
+      enough = true;
+    });
+    EXPECT_TRUE(result->committed);
+    EXPECT_GE(waited, 1);
+  });
+}
+
 TEST(CheckpointWriter, ReadsTheStateWhenItHasCome) {
   const TemporaryDirectory run;
   run_ranks(2, [&](Communicator& host) {

@@ -1,5 +1,6 @@
 #include "trainer/open_files.h"
 
+#include <sys/fsuid.h>
 #include <sys/resource.h>
 
 #include <gmock/gmock.h>
@@ -95,6 +96,16 @@ TEST(TrainLoader, ReadsFromMoreSetsThanAProcessMayHaveFilesOpen) {
     for (const int32_t token : batch.token_ids) ++seen[static_cast<size_t>(token)];
     EXPECT_THAT(seen, testing::Each(4));
   }
+}
+
+TEST(OpenFiles, OneThatMayNotBeReadIsMissing) {
+  const TestFolder folder;
+  write_file(folder.file("a"), "a");
+  std::filesystem::permissions(folder.file("a"), std::filesystem::perms::none);
+  const int before = ::setfsuid(65534);  // root may read everything
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { OpenFiles().open(folder.file("a")); }),
+              HasSubstr("Permission denied"));
+  ::setfsuid(static_cast<uid_t>(before));
 }
 
 TEST(OpenFiles, ATooLowLimitIsNamedWithItsRemedy) {

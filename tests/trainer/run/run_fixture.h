@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +18,11 @@ namespace retain::test {
 
 inline constexpr int64_t kSteps = 5;
 inline constexpr Target kTarget{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
+
+/// Nothing before the first step, and then these: they are granted after it.
+inline std::function<Wishes()> after_first_step(const Wishes& wishes) {
+  return [wishes, polls = 0]() mutable { return polls++ > 0 ? wishes : Wishes{}; };
+}
 
 /// A run of kSteps updates with a save after each.
 class Run : public ::testing::Test {
@@ -35,14 +41,15 @@ class Run : public ::testing::Test {
     return config;
   }
 
-  static RunOutcome train(Backend& backend, const Config& config, const RunStart& start = {},
-                          const Wishes& wishes = {}) {
+  static RunOutcome train(
+      Backend& backend, const Config& config, const RunStart& start = {},
+      const std::function<Wishes()>& poll_wishes = [] { return Wishes{}; }) {
     RunDirectory(config.run.dir).create();
     const auto mesh = make_single_mesh();
     Log log({.directory = config.run.dir});
     TrainingRun run(backend, *mesh, log, config, kTarget, identity_of(config), start, nullptr);
     run.begin();
-    return run.run([&] { return wishes; });
+    return run.run(poll_wishes);
   }
 
   /// Of what a save is written from.

@@ -200,8 +200,8 @@ TEST_F(Run, NeitherFinishesNorStopsWithoutTheCheckpointOfItsLastStep) {
       config.checkpoint.every = 0;
       config.checkpoint.async = async;
       FailingBackend fails(state_bytes(config), ErrorKind::kIo, kAlways);
-      EXPECT_EQ(kind_of([&] { train(fails, config, {}, {.stop = stop}); }), ErrorKind::kIo);
-      EXPECT_EQ(train(*make_cpu_backend(1), config, {}, {.stop = stop}),
+      EXPECT_EQ(kind_of([&] { train(fails, config, {}, after_first_step({.stop = stop})); }), ErrorKind::kIo);
+      EXPECT_EQ(train(*make_cpu_backend(1), config, {}, after_first_step({.stop = stop})),
                 stop ? RunOutcome::kStopped : RunOutcome::kFinished);
       EXPECT_EQ(digests(config).size(), 1U);
     }
