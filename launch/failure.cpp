@@ -119,8 +119,8 @@ int run_to_exit_code(const MpiEnvironment* mpi, const std::function<int()>& work
   }
 }
 
-int run_alike_before_mpi(const std::function<int()>& work) {
-  if (MpiEnvironment::first_of_launch()) return run_to_exit_code(nullptr, work);
+int run_alike_before_mpi(const Launch& launch, const std::function<int()>& work) {
+  if (launch.rank == 0) return run_to_exit_code(nullptr, work);
   // The launcher ends all where one ends with an error: that the first has said why.
   return run_to_exit_code(nullptr, work, {.say = [](const std::string&) { ended_by_another(kPatience); }});
 }

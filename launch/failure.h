@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "parallel/mpi/launch.h"
 #include "parallel/mpi/mpi_environment.h"
 
 namespace retain {
@@ -39,6 +40,6 @@ struct Farewell {
 /// while everything that surrounds the call is alive, and does not return.
 int run_to_exit_code(const MpiEnvironment* mpi, const std::function<int()>& work, const Farewell& farewell = {});
 /// The same for what every process of a launch does alike before MPI is there: of an error only the first speaks.
-int run_alike_before_mpi(const std::function<int()>& work);
+int run_alike_before_mpi(const Launch& launch, const std::function<int()>& work);
 
 }  // namespace retain

@@ -7,6 +7,7 @@
 #include "launch/program.h"
 #include "launch/signals.h"
 #include "launch/verbs/verbs.h"
+#include "parallel/mpi/launch.h"
 
 namespace retain {
 namespace {
@@ -24,9 +25,14 @@ void keep_standard_streams() {
 int main(int argc, char** argv) {
   retain::SignalWishes signals;  // first of all: what is wished before the run is there is granted when it is
   retain::keep_standard_streams();
-  return retain::run_program({argv + 1, argv + argc},
-                             [&](const retain::Command& command, const retain::MpiEnvironment* mpi) {
-                               if (!std::holds_alternative<retain::TrainOptions>(command)) signals.give_up();
-                               return std::visit(retain::VerbCalls{mpi, signals}, command);
-                             });
+  const int code = retain::run_program(
+      {argv + 1, argv + argc},
+      [&](const retain::Command& command, const retain::MpiEnvironment* mpi) {
+        if (!std::holds_alternative<retain::TrainOptions>(command)) signals.give_up();
+        return std::visit(retain::VerbCalls{mpi, signals}, command);
+      },
+      retain::find_launch(std::getenv, retain::mpi_family()));
+  // After an error nothing is left to be said, and what libraries do at an exit may hang where memory has run out.
+  if (code != 0) std::_Exit(code);
+  return code;
 }

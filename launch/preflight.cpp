@@ -37,13 +37,15 @@ void throw_if_failed(const Outcome& outcome) {
   if (!outcome.ok) throw ConfigError(outcome.kind, outcome.message);
 }
 
-// The first rank of each machine looks at it for all that are there.
+// The first rank of each machine looks at it for all that are there; its own limits each rank has for itself.
 void check_machines(Communicator& host, const Config& config, const Target& target, const LocalPlace& place) {
   const auto look = [&] {
-    const std::optional<int64_t> available = available_memory_bytes();
+    const std::optional<int64_t> available = place.rank == 0 ? available_memory_bytes() : std::nullopt;
     if (available) check_host_memory(config, host.size(), target, place.ranks, *available);
+    if (target.device == DeviceKind::kCpu)
+      check_address_limit(make_plan(config, host.size(), target).needed_bytes(), target.threads);
   };
-  throw_if_failed(agree(host, place.rank == 0 ? attempt(look) : Outcome{}));
+  throw_if_failed(agree(host, attempt(look)));
 }
 
 }  // namespace

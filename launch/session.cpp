@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
+#include <sstream>
 
 #include "kernels/core/processors.h"
 #include "kernels/core/text.h"
+#include "launch/host_memory.h"
 #include "parallel/agreement.h"
 #include "parallel/mpi/mpi_communicator.h"
 #include "parallel/nccl/nccl_communicator.h"
@@ -51,6 +54,17 @@ int device_of(int local_rank) {
   return local_rank;
 }
 
+int gpu_number(int device, const char* visible_devices) {
+  if (!visible_devices || *visible_devices == '\0') return device;
+  std::istringstream names(visible_devices);
+  std::string name;
+  for (int i = 0; i <= device; ++i) {
+    if (!std::getline(names, name, ',')) return -1;
+  }
+  const bool number = !name.empty() && std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; });
+  return number ? std::atoi(name.c_str()) : -1;
+}
+
 void expand_paths_once(Communicator& host, Command& command, const Variables& variables) {
   const std::vector<GivenPath> paths = given_paths(command);
   std::string all;  // each ended by a zero, which no path holds
@@ -87,8 +101,9 @@ ParsedConfig read_config_once(Communicator& host, const std::string& path, const
 }
 
 std::unique_ptr<Backend> make_backend(const Target& target, int local_rank, Activity* activity) {
-  return target.device == DeviceKind::kCuda ? make_cuda_backend(device_of(local_rank), activity)
-                                            : make_cpu_backend(target.threads, activity);
+  if (target.device == DeviceKind::kCuda) return make_cuda_backend(device_of(local_rank), activity);
+  check_address_limit(0, target.threads);
+  return make_cpu_backend(target.threads, activity);
 }
 
 Session::Session(const Target& target, const MeshShape& shape, const MpiEnvironment* mpi,

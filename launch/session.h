@@ -36,6 +36,10 @@ Target agree_on_target(Communicator& host, const Config& config, bool gpu_availa
 /// each rank just its own). Throws Error(kDevice) when there are more ranks than GPUs.
 int device_of(int local_rank);
 
+/// The number that the host gives the GPU which is `device` among the visible ones, by what CUDA_VISIBLE_DEVICES says
+/// (null: all are visible); -1 where that has no number (a UUID).
+int gpu_number(int device, const char* visible_devices);
+
 /// Expands the command's paths (launch/config/path) as the variables of rank 0 say; they are the same on every rank
 /// after. Throws ConfigError(kUsage) on every rank when that cannot be done.
 void expand_paths_once(Communicator& host, Command& command, const Variables& variables);
@@ -43,6 +47,7 @@ void expand_paths_once(Communicator& host, Command& command, const Variables& va
 /// load_config() on rank 0; the others get its resolved text (their `source` is empty) or, as ConfigError, its error.
 ParsedConfig read_config_once(Communicator& host, const std::string& path, const std::vector<std::string>& sets);
 
+/// Throws Error(kDevice), Error(kOutOfMemory) where this process's limits are too tight for a CPU's.
 std::unique_ptr<Backend> make_backend(const Target& target, int local_rank, Activity* activity = nullptr);
 
 class Session {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <ctime>
 
-#include "parallel/mpi/mpi_environment.h"
+#include "parallel/mpi/launch.h"
 
 namespace retain {
 
@@ -116,7 +116,7 @@ SignalWishes::SignalWishes() {
   stop = 0;
   save = interrupted = false;
   hung_up_at = nothing_done_since = 0;
-  speaks = MpiEnvironment::first_of_launch();
+  speaks = find_launch(std::getenv, mpi_family()).rank == 0;
   handle(SIGUSR1, on_stop);
   handle(SIGTERM, on_terminate);
   handle(SIGUSR2, on_save);

@@ -54,6 +54,84 @@ void unpack(const std::string& all, std::vector<std::string>& texts) {
   }
 }
 
+/// FNV-1a, which is the same in every build.
+uint64_t hash_of(const Facts& facts) {
+  uint64_t hash = 0xcbf29ce484222325;
+  const auto add = [&](const std::string& text) {
+    for (const char byte : text + '\0') hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+  };
+  for (const auto& [name, value] : facts) {
+    add(name);
+    add(value);
+  }
+  return hash;
+}
+
+bool same_on_every_rank(Communicator& host, uint64_t hash) {
+  const auto low = static_cast<int32_t>(hash), high = static_cast<int32_t>(hash >> 32);
+  std::array<int32_t, 4> least = {low, high, ~low, ~high};  // ~x falls as x rises
+  host.all_reduce(TensorView(least.data(), DType::kInt32, {4}), ReduceOp::kMin).wait();
+  return least[0] == ~least[2] && least[1] == ~least[3];
+}
+
+/// A rank's facts, behind the name of its host.
+std::string packed(const Facts& facts, const std::string& host_name) {
+  std::vector<std::string> texts = {host_name};
+  for (const auto& [name, value] : facts) texts.insert(texts.end(), {name, value});
+  return packed(texts);
+}
+
+struct RankFacts {
+  std::string host;
+  Facts facts;
+
+  std::string value(const std::string& name) const {
+    const auto found = facts.find(name);
+    return found == facts.end() ? "not given" : found->second;
+  }
+};
+
+RankFacts unpacked(const std::string& all) {
+  std::vector<std::string> texts;
+  unpack(all, texts);
+  RankFacts rank{.host = texts.front(), .facts = {}};
+  for (size_t i = 1; i + 1 < texts.size(); i += 2) rank.facts[texts[i]] = texts[i + 1];
+  return rank;
+}
+
+/// The value that most ranks have of a fact; rank 0's where several are as frequent.
+std::string usual_value(const std::vector<RankFacts>& ranks, const std::string& name) {
+  std::map<std::string, int64_t> counts;
+  for (const RankFacts& rank : ranks) ++counts[rank.value(name)];
+  std::string usual = ranks.front().value(name);
+  for (const auto& [value, count] : counts) {
+    if (count > counts[usual]) usual = value;
+  }
+  return usual;
+}
+
+/// "rank 3 on gpu2 has optimizer.lr = 0.5, and rank 0 on gpu1 has 0.001"; empty where all agree.
+std::string first_difference(const std::vector<RankFacts>& ranks) {
+  Facts usual;
+  for (const RankFacts& rank : ranks) {
+    for (const auto& [name, value] : rank.facts) {
+      if (!usual.contains(name)) usual[name] = usual_value(ranks, name);
+    }
+  }
+  for (size_t odd = 0; odd < ranks.size(); ++odd) {
+    std::string differences;
+    for (const auto& [name, value] : usual) {
+      if (ranks[odd].value(name) == value) continue;
+      size_t other = 0;
+      while (ranks[other].value(name) != value) ++other;
+      differences += concat(differences.empty() ? "" : "; ", name, " = ", ranks[odd].value(name), ", and rank ", other,
+                            " on ", ranks[other].host, " has ", value);
+    }
+    if (!differences.empty()) return concat("rank ", odd, " on ", ranks[odd].host, " has ", differences);
+  }
+  return "";
+}
+
 }  // namespace
 
 void send_text(Communicator& host, std::string text, int peer) {
@@ -91,6 +169,17 @@ std::vector<std::string> gather_texts(Communicator& host, const std::string& min
     if (rank + distance < size) unpack(receive_text(host, rank + distance), texts);
   }
   return texts;
+}
+
+void agree_on_facts(Communicator& host, const Facts& mine, const std::string& host_name) {
+  if (same_on_every_rank(host, hash_of(mine))) return;
+  const std::vector<std::string> all = gather_texts(host, packed(mine, host_name));
+  do_on_rank_0(host, [&] {
+    std::vector<RankFacts> ranks;
+    for (const std::string& rank : all) ranks.push_back(unpacked(rank));
+    throw Error(ErrorKind::kConfig, concat("the ranks were not started alike: ", first_difference(ranks),
+                                           "; every rank needs the same program and the same arguments"));
+  });
 }
 
 Outcome broadcast_outcome(Communicator& host, const Outcome& mine, int root) {

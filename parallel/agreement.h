@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <map>
 #include <new>
 #include <string>
 #include <system_error>
@@ -77,6 +78,12 @@ std::vector<std::string> gather_texts(Communicator& host, const std::string& min
 Outcome agree(Communicator& host, const Outcome& mine);
 /// root's outcome on every rank.
 Outcome broadcast_outcome(Communicator& host, const Outcome& mine, int root);
+/// What must be the same on every rank of a run: names and values.
+using Facts = std::map<std::string, std::string>;
+/// Throws SharedError(kConfig) when a rank's facts are not those of the others: names the first rank that is not as
+/// most are (as rank 0 is where no value is most ranks'), its host, and what differs with both values. Where all agree,
+/// a reduction of 16 bytes.
+void agree_on_facts(Communicator& host, const Facts& mine, const std::string& host_name);
 /// Work that rank 0 does for all: what it throws there, every rank throws as a SharedError.
 template <std::invocable Work>
 void do_on_rank_0(Communicator& host, Work&& work) {

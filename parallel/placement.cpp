@@ -11,19 +11,6 @@ namespace {
 
 constexpr size_t kMostListed = 16;  // machines
 
-/// "0-3, 8"
-std::string ranges(std::vector<int> numbers) {
-  std::sort(numbers.begin(), numbers.end());
-  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
-  std::string text;
-  for (size_t begin = 0, end = 0; begin < numbers.size(); begin = end) {
-    for (end = begin + 1; end < numbers.size() && numbers[end] == numbers[end - 1] + 1;) ++end;
-    text += concat(begin == 0 ? "" : ", ", numbers[begin]);
-    if (end - begin > 1) text += concat("-", numbers[end - 1]);
-  }
-  return text;
-}
-
 std::string describe(const MeshShape& shape, const Machine& machine) {
   std::vector<int> dp, cp, tp;
   for (const int rank : machine.ranks) {
@@ -35,6 +22,8 @@ std::string describe(const MeshShape& shape, const Machine& machine) {
   std::string text = concat(machine.host, ": ranks ", ranges(machine.ranks), ": dp ", ranges(dp));
   if (shape.cp > 1) text += concat(", cp ", ranges(cp));
   if (shape.tp > 1) text += concat(", tp ", ranges(tp));
+  if (!machine.gpus.empty() && std::ranges::min(machine.gpus) >= 0)
+    text += concat(machine.gpus.size() == 1 ? ", GPU " : ", GPUs ", ranges(machine.gpus));
   return text;
 }
 
@@ -47,7 +36,19 @@ std::string joined(const std::vector<std::string>& words) {
 
 }  // namespace
 
-Placement place_ranks(const MeshShape& shape, const std::vector<std::string>& hosts) {
+std::string ranges(std::vector<int> numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+  std::string text;
+  for (size_t begin = 0, end = 0; begin < numbers.size(); begin = end) {
+    for (end = begin + 1; end < numbers.size() && numbers[end] == numbers[end - 1] + 1;) ++end;
+    text += concat(begin == 0 ? "" : ", ", numbers[begin]);
+    if (end - begin > 1) text += concat("-", numbers[end - 1]);
+  }
+  return text;
+}
+
+Placement place_ranks(const MeshShape& shape, const std::vector<std::string>& hosts, const std::vector<int>& gpus) {
   RETAIN_CHECK(std::ssize(hosts) == shape.ranks(), hosts.size(), " hosts for ", shape.describe());
   Placement placement{.shape = shape};
   for (int rank = 0; rank < shape.ranks(); ++rank) {
@@ -56,6 +57,7 @@ Placement place_ranks(const MeshShape& shape, const std::vector<std::string>& ho
                               [&](const Machine& machine) { return machine.host == host; });
     if (known == placement.machines.end()) known = placement.machines.insert(known, {.host = host, .ranks = {}});
     known->ranks.push_back(rank);
+    if (!gpus.empty()) known->gpus.push_back(gpus[static_cast<size_t>(rank)]);
     // Of each group of an axis, its first rank has coordinate 0 there.
     const MeshCoordinate at = coordinate_of(shape, rank);
     const auto differs = [&](int steps) { return hosts[static_cast<size_t>(rank - steps)] != host; };
@@ -91,7 +93,6 @@ std::string Placement::warning(int64_t tp_divides) const {
   for (int64_t tp = 2; tp < shape.tp; ++tp) {
     if (fits % tp == 0) best = tp;
   }
-  if (best == 1) return "";
   return concat("groups of parallel.tp = ", shape.tp, " ranks are cut between machines, and exchange activations ",
                 "several times a layer over what joins these; parallel.tp: ", best, " would keep each on one machine, ",
                 "as would a multiple of ", shape.tp, " ranks on every machine");

@@ -70,10 +70,11 @@ File File::open(const Path& path) {
   return file;
 }
 
-File File::open_input(const Path& path) {
+File File::open_input(const Path& path, ErrorKind forbidden) {
   const int descriptor = ::open(path.c_str(), kRead), error = errno;
   if (descriptor < 0) {
-    throw Error(kind_of_open(error), concat(path.string(), ": cannot open: ", reason_of(error)));
+    throw Error(error == EACCES ? forbidden : kind_of_open(error),
+                concat(path.string(), ": cannot open: ", reason_of(error)));
   }
   File file(descriptor, path);
   if (!file.look()) throw Error(ErrorKind::kData, concat(path.string(), ": not a regular file"));

@@ -40,8 +40,11 @@ class File {
   /// A file of ours for reading; regular files only, symbolic links are refused. Throws Error(kMissingInput) when there
   /// is none, Error(kData) when it is something else than a regular file, Error(kIo) else.
   static File open(const Path& path);
-  /// The same for a file that people name: links are followed.
-  static File open_input(const Path& path);
+  /// The same for a file that people may have made: links are followed. One that this process may not read is
+  /// Error(forbidden).
+  static File open_input(const Path& path, ErrorKind forbidden = ErrorKind::kIo);
+  /// The same for a file that people name as an input: one that may not be read is missing.
+  static File open_given(const Path& path) { return open_input(path, ErrorKind::kMissingInput); }
 
   int descriptor() const { return descriptor_; }
   const Path& path() const { return path_; }

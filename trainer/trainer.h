@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -124,6 +125,7 @@ class Trainer {
   const GradientReducer& reducer() const { return reducer_; }
   RetNet& model() { return model_; }
   TrainLoader& loader() { return loader_; }
+  double opening_seconds() const { return opening_seconds_; }  ///< that the training data took to be opened
   StateDigest& state_digest() { return state_digest_; }
   /// With all steps finished, where numerics.check_replicas_every asks for it. Throws Error(kData). Collective.
   void check_replicas(int64_t step) {
@@ -196,7 +198,9 @@ class Trainer {
   ParameterStore parameters_;
   GradientExchange exchange_;
   RetNet model_;
+  std::chrono::steady_clock::time_point opening_begin_ = std::chrono::steady_clock::now();
   TrainLoader loader_;
+  double opening_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - opening_begin_).count();
   StateDigest state_digest_;
   std::optional<ReplicaCheck> replica_check_;
   Buffer buffer_;

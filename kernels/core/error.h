@@ -13,7 +13,7 @@ namespace retain {
 enum class ErrorKind : int {
   kUsage = 64,         ///< the command line
   kData = 65,          ///< token data or a checkpoint is damaged or of another kind
-  kMissingInput = 66,  ///< a file that was named does not exist
+  kMissingInput = 66,  ///< a file that was named does not exist or may not be read
   kDevice = 69,        ///< GPU, NCCL or MPI unusable
   kInternal = 70,      ///< a broken invariant, or a hang seen by the watchdog
   kOutOfMemory = 71,

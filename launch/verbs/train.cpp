@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -31,12 +32,32 @@ namespace {
 // For what is still to be written when a run ends well, or by an error that must not wait for a sick disk.
 constexpr std::chrono::seconds kPatienceAtTheEnd{60}, kPatienceAfterAnError{1};
 
-std::string environment_json(const MpiEnvironment* mpi, const Backend& backend) {
+/// What the scheduler calls this job; null without one.
+nlohmann::ordered_json job_json() {
+  nlohmann::ordered_json job;
+  for (const char* const name : {"SLURM_JOB_ID", "SLURM_RESTART_COUNT", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"}) {
+    if (const char* const value = std::getenv(name)) job[name] = value;
+  }
+  return job;
+}
+
+std::string environment_json(const MpiEnvironment* mpi, const Backend& backend, const Placement& placement) {
+  nlohmann::ordered_json machines = nlohmann::ordered_json::array();
+  for (const Machine& machine : placement.machines) {
+    machines.push_back({{"host", machine.host}, {"ranks", ranges(machine.ranks)}});
+    if (std::ranges::min(machine.gpus) >= 0) machines.back()["gpus"] = ranges(machine.gpus);
+  }
   const nlohmann::ordered_json json = {{"version", version()},
+                                       {"commit", commit()},
+                                       {"build", build_id()},
                                        {"compiler", compiler()},
-                                       {"ranks", mpi ? mpi->world_size() : 1},
+                                       {"mpi", mpi ? MpiEnvironment::library() : ""},
+                                       {"ranks", placement.shape.ranks()},
+                                       {"mesh", placement.shape.describe()},
                                        {"host", host_name()},
-                                       {"device", backend.device_description()}};
+                                       {"device", backend.device_description()},
+                                       {"machines", machines},
+                                       {"job", job_json()}};
   return json.dump(2) + "\n";
 }
 
@@ -110,9 +131,10 @@ Farewell farewell_of(Log& log) {
 }
 
 /// None where the configuration wants none. Collective over `host`.
-std::unique_ptr<Watchdog> make_watchdog(Communicator& host, Activity& activity, const LimitsConfig& limits) {
+std::unique_ptr<Watchdog> make_watchdog(Communicator& host, Activity& activity, const LimitsConfig& limits,
+                                        bool launched) {
   if (limits.hang_timeout == kHangTimeoutNone) return nullptr;
-  WatchdogOptions options{.launched = MpiEnvironment::launched()};
+  WatchdogOptions options{.launched = launched};
   if (limits.hang_timeout != kHangTimeoutAuto) options.timeout = std::chrono::seconds(limits.hang_timeout);
   return std::make_unique<Watchdog>(host, activity, options);
 }
@@ -167,8 +189,9 @@ Wishes poll_wishes(SignalWishes& signals, const RunDirectory* stop_file) {
 
 int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEnvironment* mpi,
                  const ParsedConfig& parsed, const Target& target, std::unique_ptr<Communicator> host,
-                 const RunDirectory& directory, const RunLock* lock, const std::optional<TimeLimit>& limit, Log& log,
-                 Activity& activity, Watchdog* watchdog) {
+                 const Placement& placement, const RunDirectory& directory, const RunLock* lock,
+                 const std::optional<TimeLimit>& limit, Log& log, StartClock clock, Activity& activity,
+                 Watchdog* watchdog) {
   std::optional<LongWork> start_up(std::in_place, activity, "start-up"), ending;
   const bool first = host->rank() == 0;
   const int ranks = host->size();
@@ -183,8 +206,12 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
                              .build = version() + " " + compiler(),
                              .read_config = read_saved_config};
 
-  const RunStart start{
-      .resume = options.resume, .init_from = options.init_from, .allow_changed = options.allow_changed, .limit = limit};
+  clock.end_part("devices");
+  const RunStart start{.resume = options.resume,
+                       .init_from = options.init_from,
+                       .allow_changed = options.allow_changed,
+                       .limit = limit,
+                       .clock = clock};
   std::optional<TrainingRun> made;  // in the reach of let_go: making it waits for devices and ranks too
   const auto wishes = [&] {
     const LongWork looks(activity, "looking for STOP");  // on a disk that may be slow
@@ -207,12 +234,11 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
       keep_older_values(directory, identity, training.older_values_held_until());
       directory.write("config.yaml", parsed.source);
       directory.write("resolved.yaml", identity.resolved_config);
-      directory.write("environment.json", environment_json(mpi, session.backend()));
+      directory.write("environment.json", environment_json(mpi, session.backend(), placement));
       directory.remove("DONE");  // until here a record of what the run was
     }
     start_up.reset();
-    const RunOutcome outcome =
-        training.run(wishes, {.first = options.profile.first, .last = options.profile.last});
+    const RunOutcome outcome = training.run(wishes, {.first = options.profile.first, .last = options.profile.last});
     if (first) {
       directory.remove("STOP");
       if (outcome == RunOutcome::kFinished && !directory.has("DONE")) directory.write("DONE", "");
@@ -242,6 +268,20 @@ TimeSources time_sources(std::chrono::steady_clock::time_point start) {
           .start = start};
 }
 
+/// Where every rank is, on rank 0; nothing elsewhere. Collective.
+Placement find_placement(Communicator& host, const MeshShape& shape, const Target& target, const LocalPlace& place) {
+  const bool cuda = target.device == DeviceKind::kCuda;
+  const int gpu = cuda ? gpu_number(device_of(place.rank), std::getenv("CUDA_VISIBLE_DEVICES")) : -1;
+  std::vector<std::string> hosts;
+  std::vector<int> gpus;
+  for (const std::string& rank : gather_texts(host, concat(gpu, " ", host_name()))) {
+    const size_t blank = rank.find(' ');
+    gpus.push_back(std::stoi(rank.substr(0, blank)));
+    hosts.push_back(rank.substr(blank + 1));
+  }
+  return host.rank() == 0 ? place_ranks(shape, hosts, gpus) : Placement{.shape = shape};
+}
+
 /// Which ranks share a machine.
 void tell_placement(Log& log, const Placement& placement, const ModelConfig& model) {
   for (const std::string& line : placement.describe()) log.info(line);
@@ -249,7 +289,8 @@ void tell_placement(Log& log, const Placement& placement, const ModelConfig& mod
   if (!warning.empty()) log.warn(warning);
 }
 
-/// What could not be written of all that the run said changes the code of a run that ended well.
+/// What could not be written of all that the run recorded changes the code of a run that ended well. (That a console
+/// was gone does not: log.txt says so.)
 int code_after_reports(Log& log, int code) {
   log.flush(code == 0 || code == kStoppedOnRequest ? kPatienceAtTheEnd : kPatienceAfterAnError);
   const bool all = log.all_written();
@@ -260,17 +301,22 @@ int code_after_reports(Log& log, int code) {
 
 int train(const TrainOptions& options, const MpiEnvironment* mpi, SignalWishes& signals) {
   const auto start = std::chrono::steady_clock::now();
+  StartClock clock(process_seconds());
+  clock.end_part("program", mpi ? mpi->begun() : StartClock::Clock::now());
+  if (mpi) clock.end_part("MPI", mpi->ready());
   Activity activity;
   std::unique_ptr<Communicator> host = make_host_communicator(mpi, &activity);
   const bool first = host->rank() == 0;
   if (ends_before_it_begins(*host, signals)) return kStoppedOnRequest;
   const LocalPlace place = local_place(mpi);
   const ParsedConfig parsed = read_config_once(*host, options.config, options.sets);
-  const std::unique_ptr<Watchdog> watchdog = make_watchdog(*host, activity, parsed.config.limits);
-  std::optional<LongWork> looking(std::in_place, activity, "looking at inputs, memory and the run's directory");
+  const std::unique_ptr<Watchdog> watchdog = make_watchdog(*host, activity, parsed.config.limits, mpi != nullptr);
+  std::optional<LongWork> looking(std::in_place, activity, "looking at inputs");
   Target target = agree_on_target(*host, parsed.config, cuda_device_count() > 0, threads_per_rank(place));
   check_beginning(*host, options, parsed.config.run);
+  clock.end_part("configuration");
   const std::vector<SetNote> notes = check_inputs(*host, parsed.config, target);
+  clock.end_part("data");
 
   const RunDirectory directory(parsed.config.run.dir);
   std::optional<RunLock> lock;
@@ -297,13 +343,13 @@ int train(const TrainOptions& options, const MpiEnvironment* mpi, SignalWishes& 
     const std::string text = concat(note.sets, ": ", note.text);
     note.warning ? log.warn(text) : log.info(text);
   }
-  const std::vector<std::string> hosts = gather_texts(*host, host_name());
-  if (first && hosts.size() > 1)
-    tell_placement(log, place_ranks(parsed.config.mesh(host->size()), hosts), parsed.config.model);
+  const Placement placement = find_placement(*host, parsed.config.mesh(host->size()), target, place);
+  if (first && host->size() > 1) tell_placement(log, placement, parsed.config.model);
+  clock.end_part("memory and directory");
   looking.reset();
   const auto run = [&]() -> int {
-    return run_training(signals, options, mpi, parsed, target, std::move(host), directory, lock ? &*lock : nullptr,
-                        limit, log, activity, watchdog.get());
+    return run_training(signals, options, mpi, parsed, target, std::move(host), placement, directory,
+                        lock ? &*lock : nullptr, limit, log, clock, activity, watchdog.get());
   };
   return code_after_reports(log, run_to_exit_code(
                                      mpi, [&] { return with_end(activity, looking, run); }, farewell_of(log)));

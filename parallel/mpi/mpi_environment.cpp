@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <cstring>
 #include <exception>
 
 #include "kernels/core/error.h"
@@ -36,15 +35,6 @@ MpiEnvironment::MpiEnvironment() : uncaught_(std::uncaught_exceptions()) {
   MPI_CHECK(MPI_Comm_rank(MPI_COMM_WORLD, &world_rank_));
   MPI_CHECK(MPI_Comm_size(MPI_COMM_WORLD, &world_size_));
 
-  // Processes of another MPI's launcher do not see each other: each would be the one rank of a run of its own.
-  if (const char* started = std::getenv("PMI_SIZE"); started && std::strcmp(started, "1") != 0 && world_size_ == 1) {
-    throw Error(
-        ErrorKind::kDevice,
-        concat("the launcher started ", started,
-               " processes, but it is not of the MPI that this program is built with, and each of them is alone; "
-               "start them with launch/mpirun.sh or srun --mpi=pmix"));
-  }
-
   MPI_Comm node = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, world_rank_, MPI_INFO_NULL, &node));
   MPI_CHECK(MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN));
@@ -67,25 +57,20 @@ MpiEnvironment::MpiEnvironment() : uncaught_(std::uncaught_exceptions()) {
   int length = 0;
   MPI_CHECK(MPI_Get_processor_name(name.data(), &length));
   host_.assign(name.data(), static_cast<std::size_t>(length));
+  ready_ = std::chrono::steady_clock::now();
+}
+
+std::string MpiEnvironment::library() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  MPI_CHECK(MPI_Get_library_version(text.data(), &length));
+  const std::string all(text.data(), static_cast<std::size_t>(length));
+  return all.substr(0, all.find('\n'));
 }
 
 MpiEnvironment::~MpiEnvironment() {
   if (std::uncaught_exceptions() > uncaught_) return;
   MPI_Finalize();
-}
-
-bool MpiEnvironment::launched() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"}) {
-    if (std::getenv(name)) return true;
-  }
-  return false;
-}
-
-bool MpiEnvironment::first_of_launch() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
-    if (const char* rank = std::getenv(name)) return std::strcmp(rank, "0") == 0;
-  }
-  return true;
 }
 
 void MpiEnvironment::abort(int exit_code) noexcept {

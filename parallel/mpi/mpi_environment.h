@@ -3,14 +3,14 @@
 // for this one. main then calls abort(), and the launcher ends them.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 namespace retain {
 
 class MpiEnvironment {
  public:
-  /// Initialises MPI (one thread calls it). Throws Error(kDevice), also where another MPI's launcher started this
-  /// process.
+  /// Initialises MPI (one thread calls it). Throws Error(kDevice).
   MpiEnvironment();
   ~MpiEnvironment();
   MpiEnvironment(const MpiEnvironment&) = delete;
@@ -23,15 +23,16 @@ class MpiEnvironment {
   int local_size() const { return local_size_; }
   int host_processors() const { return host_processors_; }  ///< that one or another of those ranks may run on
   const std::string& host() const { return host_; }
+  std::chrono::steady_clock::time_point begun() const { return begun_; }  ///< when this was made …
+  std::chrono::steady_clock::time_point ready() const { return ready_; }  ///< … and when that was done
 
-  /// True when mpirun or srun started this process; without a launcher a run needs no MPI at all.
-  static bool launched();
-  /// False in all but the first of the processes that a launcher started, as far as its variables tell.
-  static bool first_of_launch();
+  /// "Open MPI v4.1.4, package …": the library that this program runs with.
+  static std::string library();
   /// Ends all ranks of the job at once with this exit code; this process too when MPI is not (or no longer) there.
   [[noreturn]] static void abort(int exit_code) noexcept;
 
  private:
+  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now(), ready_;
   int uncaught_;  // exceptions in flight when this was made
   int world_rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1, host_processors_ = 1;
   std::string host_;

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "parallel/mpi/launch.h"
 #include "parallel/mpi/mpi_communicator.h"
 #include "tests/trainer/checkpoint/test_model.h"
 #include "trainer/checkpoint/reader.h"
@@ -93,7 +94,7 @@ int main(int argc, char** argv) {
   using namespace retain;
   if (argc < 3) return static_cast<int>(ErrorKind::kUsage);
   const bool in_place = argc > 3 && std::string_view(argv[3]) == "in-place";
-  const bool launched = MpiEnvironment::launched();
+  const bool launched = find_launch(std::getenv, mpi_family()).in_mpi;
   try {
     std::optional<MpiEnvironment> environment;
     if (launched) environment.emplace();

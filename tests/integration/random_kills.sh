@@ -24,11 +24,12 @@ while [ $kills -lt $want ]; do
   "$source_dir/launch/mpirun.sh" --program "$retain" -n 2 train tiny.yaml >/dev/null 2>log &
   launcher=$!
   alive() { kill -0 $launcher 2>/dev/null; }
-  until [ "$(pgrep -c -P $launcher || true)" = 2 ] || ! alive; do sleep 0.01; done
+  both() { pgrep -x retain -P "$(pgrep -d , -P $launcher)" 2>/dev/null || true; }  # children of mpirun, which is the script's
+  until [ "$(both | wc -l)" = 2 ] || ! alive; do sleep 0.01; done
   until [ "$(lines run/metrics.jsonl)" -ge $((before + steps)) ] || ! alive; do sleep 0.001; done
   sleep 0.$(printf %03d $((RANDOM % (steps < 0 ? 300 : 20))))
   made=$(($(lines run/metrics.jsonl) - before))
-  victims=($(pgrep -P $launcher || true))
+  victims=($(both))
   code=0
   if [ ${#victims[@]} = 2 ]; then
     victim=$((RANDOM % 2))

@@ -28,6 +28,11 @@ sed 's/path: text_train/path: absent/' tiny.yaml >bad.yaml
 refused 66 "absent" "$retain" train bad.yaml
 refused 66 "absent" ranks 2 train bad.yaml
 [ "$(grep -c absent out.txt)" = 1 ] || fail "a missing shard is reported by every rank: $(cat out.txt)"
+# What may not be read is missing, to whoever may not.
+if [ "$(id -u)" = 0 ]; then as_nobody="setpriv --reuid 65534 --regid 65534 --clear-groups"; else as_nobody=; fi
+chmod 755 . && chmod 000 text_valid.bin
+refused 66 "text_valid.bin: cannot open: Permission denied" $as_nobody "$retain" train tiny.yaml --set data.train='[{path: text_valid}]'
+chmod 644 text_valid.bin
 refused 66 "gone" "$retain" train tiny.yaml --set 'data.valid={held: gone}'
 refused 65 "text_valid" "$retain" train tiny.yaml --set 'data.train=[{path: text_valid}]' --set data.seq_len=4Ki \
   --set train.micro_batch_tokens=4Ki --set train.batch_tokens=4Ki --set schedule.warmup=1
@@ -46,14 +51,21 @@ else
   refused 71 "of its GPU.*largest parts" "$retain" train tiny.yaml $gpu $huge
   refused 71 "of its GPU.*largest parts" "$retain" bench step tiny.yaml $gpu $huge
 fi
-# Memory that is there when a run is checked and gone when it is taken. Sanitizers and CUDA's libraries need more
-# addresses than that leaves.
-if (ulimit -v 600000 && "$retain" --version) >/dev/null 2>&1; then
-  limited() (ulimit -v 1200000 && "$retain" train tiny.yaml --set run.dir=late --set model.hidden_size=2048 --set model.ffn_size=2048)
-  expect_code 71 limited
+# Limits of the process that libraries would stumble over: OpenBLAS asks for its memory for ever, HDF5 dies of a small stack.
+# Sanitizers and CUDA's libraries need more addresses than that leaves.
+limited() (ulimit "$1" "$2" && shift 2 && exec timeout -s KILL 10 "$retain" "$@")
+if limited -v 600000 --version >/dev/null 2>&1; then
+  for kibibytes in 150000 200000 300000 500000; do
+    limited -v $kibibytes --version >/dev/null 2>&1 || continue  # nor can it be loaded
+    refused 71 "(ulimit -v|[Oo]ut of memory|cannot allocate)" limited -v $kibibytes train tiny.yaml --set model.hidden_size=512
+  done
+  refused 71 "ulimit -v\).*are planned" limited -v 1200000 train tiny.yaml --set model.hidden_size=2048 --set model.ffn_size=2048
+  # Memory that is there when a run is checked and gone when it is taken.
+  expect_code 71 limited -d 600000 train tiny.yaml --set run.dir=late --set model.hidden_size=2048 --set model.ffn_size=2048
   grep -q "cannot allocate.*retain plan" out.txt || fail "nothing is named that helps: $(cat out.txt)"
   [ ! -e late/FAILED ] || fail "a run that has not begun leaves a mark"
 fi
+for kibibytes in 64 512; do refused 71 "ulimit -s" limited -s $kibibytes train tiny.yaml; done
 # The scripts.
 for script in tests/run.sh tests/gpu.sh .ci/run launch/setup.sh launch/demo.sh launch/mpirun.sh; do
   for option in -h --help; do expect_code 0 timeout 10 "$source_dir/$script" $option; done

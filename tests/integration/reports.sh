@@ -15,6 +15,7 @@ grep -q 'error: metrics.jsonl: 42 records are lost' out.txt || fail "$(cat out.t
 [ -e unheard/DONE ] && [ -d unheard/checkpoints/step-00000040 ] || fail "the run did not go on to its end"
 expect_code 0 bash -c '"$1" train tiny.yaml --set run.dir=mute >/dev/full' - "$retain"
 grep -q 'stdout cannot be written: write stdout: No space left on device' out.txt || fail "$(cat out.txt)"
+grep -q 'warning: stdout: .* records are lost' mute/log.txt || fail "log.txt does not say it: $(cat mute/log.txt)"
 [ -e mute/DONE ] || fail "a run without stdout did not finish"
 
 # ---- lines and their order are those of a run that can say everything; no share of a peak that nobody knows ----
@@ -33,10 +34,10 @@ cp -r runs/demo failed
 rm failed/environment.json && mkdir failed/environment.json
 expect_code 74 ranks 2 train tiny.yaml --set run.dir=failed --set train.tokens=20480
 grep -q 'environment.json' failed/FAILED && tail -n 2 failed/log.txt | grep -q 'error: retain: rank 0 .*environment.json' || fail "not written down"
-tail -n 1 failed/log.txt | grep -q 'error: ended with exit code 74: .*; 40 of 80 steps, 10240 tokens; 0 steps in .*; newest checkpoint failed/checkpoints/step-00000040$' || fail "no closing line: $(tail -n 1 failed/log.txt)"
+tail -n 1 failed/log.txt | grep -q 'error: ended with exit code 74: .*; 40 of 80 steps, 10240 tokens; 0 steps in .*; newest checkpoint .*/failed/checkpoints/step-00000040$' || fail "no closing line: $(tail -n 1 failed/log.txt)"
 tail -n 1 failed/events.jsonl | grep -q '"step":40,"event":"error".*"code":"74".*"host":"'"$(hostname)"'","rank":"0"' || fail "no event: $(tail -n 1 failed/events.jsonl)"
 # What a run that ended well came to.
-tail -n 1 runs/demo/log.txt | grep -qE 'info: ended with exit code 0: finished; 40 of 40 steps, 10240 tokens; 40 steps in [0-9.]+ s by this start; best loss [0-9.]+ at step [0-9]+; best validation loss [0-9.]+ at step [0-9]+; newest checkpoint runs/demo/checkpoints/step-00000040$' || fail "$(cat runs/demo/log.txt)"
+tail -n 1 runs/demo/log.txt | grep -qE 'info: ended with exit code 0: finished; 40 of 40 steps, 10240 tokens; 40 steps in [0-9.]+ s by this start; best loss [0-9.]+ at step [0-9]+; best validation loss [0-9.]+ at step [0-9]+; newest checkpoint .*/runs/demo/checkpoints/step-00000040$' || fail "$(cat runs/demo/log.txt)"
 
 # By the rank that failed, where that is not the first: here the tokens of one rank alone are damaged while it trains.
 cp text_train.bin whole.bin

@@ -2,6 +2,7 @@
 #include "launch/host_memory.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <fstream>
 
@@ -70,6 +71,25 @@ TEST_F(HostMemory, AContainerSeesItsGroupAtTheTop) {
   put("proc/self/cgroup", "0::/docker/0123abcd\n");
   put_group("", std::to_string(8 * kGib), kGib);
   EXPECT_EQ(available(), 7 * kGib);
+}
+
+TEST_F(HostMemory, IsWhatAStrictKernelStillPromises) {
+  put("proc/meminfo", "MemAvailable:  1048576 kB\nCommitLimit:  3000 kB\nCommitted_AS:  1000 kB\n");
+  EXPECT_EQ(available(), kGib);
+  put("proc/sys/vm/overcommit_memory", "0\n");
+  EXPECT_EQ(available(), kGib);
+  put("proc/sys/vm/overcommit_memory", "2\n");
+  EXPECT_EQ(available(), 2000 << 10);
+  put("proc/meminfo", "MemAvailable:  1048576 kB\nCommitLimit:  3000 kB\nCommitted_AS:  4000 kB\n");
+  EXPECT_EQ(available(), 0);
+}
+
+TEST(ProcessLimits, AreNoneWhereNoneIsSet) {
+  EXPECT_NO_THROW(check_stack_limit());
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &limit), 0);
+  if (limit.rlim_cur != RLIM_INFINITY) GTEST_SKIP() << "this process has a limit of addresses";
+  EXPECT_NO_THROW(check_address_limit(int64_t{1} << 60, 1000));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 //   none    none
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "kernels/core/error.h"
@@ -57,13 +58,16 @@ int run_while_saving(const std::string& mode, const MpiEnvironment& mpi) {
 
 int main(int argc, char** argv) {
   using namespace retain;
-  return run_program({argv + 1, argv + argc}, [](const Command& command, const MpiEnvironment* mpi) {
-    const std::string mode = std::get<TrainOptions>(command).config;
-    RETAIN_CHECK(mpi != nullptr, "started without a launcher");
-    if (mode == "sick") {
-      const auto record = [](const Failure&, const std::string&) { test::hang(); };
-      return run_to_exit_code(mpi, [&] { return test::run(mode, *mpi); }, {.record = record});
-    }
-    return mode == "saving" || mode == "all" ? test::run_while_saving(mode, *mpi) : test::run(mode, *mpi);
-  });
+  return run_program(
+      {argv + 1, argv + argc},
+      [](const Command& command, const MpiEnvironment* mpi) {
+        const std::string mode = std::get<TrainOptions>(command).config;
+        RETAIN_CHECK(mpi != nullptr, "started without a launcher");
+        if (mode == "sick") {
+          const auto record = [](const Failure&, const std::string&) { test::hang(); };
+          return run_to_exit_code(mpi, [&] { return test::run(mode, *mpi); }, {.record = record});
+        }
+        return mode == "saving" || mode == "all" ? test::run_while_saving(mode, *mpi) : test::run(mode, *mpi);
+      },
+      find_launch(std::getenv, mpi_family()));
 }

@@ -12,7 +12,7 @@
 
 #include "kernels/core/error.h"
 #include "launch/config/reader.h"
-#include "parallel/mpi/mpi_environment.h"
+#include "parallel/mpi/launch.h"
 
 namespace retain {
 namespace {
@@ -27,11 +27,11 @@ struct Outcome {
   std::string out, err;
 };
 
-Outcome run(const std::vector<std::string>& arguments, const CommandRunner& runner) {
+Outcome run(const std::vector<std::string>& arguments, const CommandRunner& runner, const Launch& launch = {}) {
   ::testing::internal::CaptureStdout();
   ::testing::internal::CaptureStderr();
   Outcome outcome;
-  outcome.code = run_program(arguments, runner);
+  outcome.code = run_program(arguments, runner, launch);
   outcome.out = ::testing::internal::GetCapturedStdout();
   outcome.err = ::testing::internal::GetCapturedStderr();
   return outcome;
@@ -90,6 +90,26 @@ TEST(Program, ConfigurationErrorsBeginTheirLineWithTheFile) {
   const Outcome missing = run(kPlan, thrower(ConfigError(ErrorKind::kMissingInput, "cannot read 'x'")));
   EXPECT_EQ(missing.err, "retain: cannot read 'x'\n");
   EXPECT_EQ(missing.code, 66);
+}
+
+// Whatever a launch of several would do in each process is refused before it begins.
+TEST(Program, CopiesAreRefused) {
+  const Launch split{.launcher = "srun", .ranks = 4, .remedy = "use --mpi=pmix"};
+  const Launch whole{.launcher = "srun", .ranks = 4, .in_mpi = true};
+  for (const std::vector<std::string>& verb : {kPlan, {"train", "a.yaml"}, {"eval", "run", "--data", "a=b"}}) {
+    const Outcome outcome = run(verb, thrower(std::runtime_error("ran")), split);
+    EXPECT_EQ(outcome.code, 69) << verb.front();
+    EXPECT_THAT(outcome.err, StartsWith("retain: srun started 4 processes")) << verb.front();
+    EXPECT_THAT(outcome.err, HasSubstr("use --mpi=pmix"));
+  }
+  const std::vector<std::vector<std::string>> of_one_process = {{"eval", "run", "--data", "a=b"},
+                                                                {"generate", "run", "--prompt", "x"}};
+  for (const std::vector<std::string>& verb : of_one_process) {
+    const Outcome outcome = run(verb, thrower(std::runtime_error("ran")), whole);
+    EXPECT_EQ(outcome.code, 64) << verb.front();
+    EXPECT_THAT(outcome.err, HasSubstr("works in one process, and srun started 4")) << verb.front();
+  }
+  EXPECT_EQ(run({"train", "--help"}, thrower(std::runtime_error("ran")), split).code, 0);
 }
 
 Outcome shell(const std::string& command) {

@@ -94,5 +94,13 @@ TEST(Session, PathsAreExpandedOnceAsTheVariablesOfRankZeroSay) {
   EXPECT_EQ(refusals, 3);
 }
 
+TEST(Session, AGpuHasTheNumberThatItsHostGivesIt) {
+  EXPECT_EQ(gpu_number(3, nullptr), 3);
+  EXPECT_EQ(gpu_number(0, "6"), 6);
+  EXPECT_EQ(gpu_number(1, "4,7"), 7);
+  EXPECT_EQ(gpu_number(2, "4,7"), -1);
+  EXPECT_EQ(gpu_number(0, "GPU-8a1b"), -1);
+}
+
 }  // namespace
 }  // namespace retain

@@ -46,6 +46,42 @@ TEST(Agreement, WhatFailsOnOneRankFailsOnAllWithItsWords) {
   });
 }
 
+// The odd rank is named, whether it is rank 0 or another; of two nobody knows which, and rank 0 is believed.
+TEST(Agreement, TheRankThatWasStartedOtherwiseIsNamedWithBothValues) {
+  on_every_group([](Communicator& host) {
+    const std::string name = concat("gpu", host.rank());
+    const Facts alike = {{"build", "1a2b"}, {"optimizer.lr", "0.001"}, {"argument 1", "train"}};
+    EXPECT_NO_THROW(agree_on_facts(host, alike, name));
+    EXPECT_NO_THROW(agree_on_facts(host, {}, name));
+    if (host.size() == 1) return;
+    const auto refusal = [&](int odd, const Facts& its) {
+      try {
+        agree_on_facts(host, host.rank() == odd ? its : alike, name);
+      } catch (const SharedError& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+        return std::string(error.what());
+      }
+      return std::string();
+    };
+    const int last = host.size() - 1;
+    Facts other = alike;
+    other["optimizer.lr"] = "0.5";
+    EXPECT_NE(
+        refusal(last, other)
+            .find(concat("rank ", last, " on gpu", last, " has optimizer.lr = 0.5, and rank 0 on gpu0 has 0.001;")),
+        std::string::npos);
+    other.erase("optimizer.lr");
+    other["model.layers"] = "3";
+    const std::string two = refusal(last, other);
+    EXPECT_NE(two.find("model.layers = 3, and rank 0 on gpu0 has not given"), std::string::npos) << two;
+    EXPECT_NE(two.find("optimizer.lr = not given, and rank 0 on gpu0 has 0.001"), std::string::npos) << two;
+    if (host.size() > 2) {
+      EXPECT_NE(refusal(0, other).find("rank 0 on gpu0 has model.layers = 3, and rank 1 on gpu1 has not given"),
+                std::string::npos);
+    }
+  });
+}
+
 TEST(Agreement, WhatIsDoneAlikeFailsAlikeUnlessMemoryRanOutHere) {
   EXPECT_THROW(do_alike([] { throw Error(ErrorKind::kData, "x"); }), SharedError);
   try {

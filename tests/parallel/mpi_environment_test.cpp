@@ -50,12 +50,6 @@ TEST(MpiEnvironment, AnExceptionOfOneRankEndsAllWithItsCodeInsteadOfHanging) {
   EXPECT_THAT(outcome.output, HasSubstr("rank 1: shard 7 is damaged"));
 }
 
-TEST(MpiEnvironment, RefusesTheLauncherOfAnotherMpi) {
-  const Outcome outcome = shell("PMI_RANK=0 PMI_SIZE=2 " RETAIN_MPI_EXIT_PROGRAM " place 2>&1");
-  EXPECT_EQ(outcome.exit_code, 69) << outcome.output;
-  EXPECT_THAT(outcome.output, HasSubstr("the launcher started 2 processes"));
-}
-
 TEST(MpiEnvironment, AFailedCallThrowsItsTextAndMpisMessage) {
   const Outcome outcome = mpirun(2, "truncate");
   EXPECT_EQ(outcome.exit_code, 69) << outcome.output;

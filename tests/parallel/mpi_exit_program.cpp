@@ -1,8 +1,10 @@
 // Ends in the way that its argument names; see mpi_environment_test.cpp.
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "parallel/mpi/launch.h"
 #include "parallel/mpi/mpi_communicator.h"
 
 namespace retain {
@@ -13,7 +15,7 @@ void run(const std::string& mode) {
   const auto world = make_mpi_communicator(mpi);
   if (mode == "place") {
     std::printf("world %d/%d local %d/%d on %s launched %d\n", mpi.world_rank(), mpi.world_size(), mpi.local_rank(),
-                mpi.local_size(), mpi.host().c_str(), MpiEnvironment::launched());
+                mpi.local_size(), mpi.host().c_str(), find_launch(std::getenv, mpi_family()).in_mpi);
   } else if (mode == "abort") {
     if (mpi.world_rank() == 1) MpiEnvironment::abort(76);
     world->barrier();

@@ -33,6 +33,10 @@ TEST(Placement, TellsWhichRanksShareAMachine) {
   ASSERT_EQ(many.size(), 18U);
   EXPECT_EQ(many[16], "gpu16: ranks 120-127: dp 15, tp 0-7");
   EXPECT_EQ(many.back(), "and 48 machines more");
+  EXPECT_EQ(place_ranks({3, 1, 1}, hosts_of({2, 1}), {0, 1, 3}).describe(),
+            (Lines{"ranks on 2 machines; between machines: dp", "gpu1: ranks 0-1: dp 0-1, GPUs 0-1",
+                   "gpu2: ranks 2: dp 2, GPU 3"}));
+  EXPECT_EQ(place_ranks({2, 1, 1}, {"a", "a"}, {-1, -1}).describe().back(), "a: ranks 0-1: dp 0-1");
   EXPECT_THROW(place_ranks({2, 1, 1}, {"a"}), Error);
 }
 
@@ -71,8 +75,11 @@ TEST(Placement, WarnsWhereTpIsCutAndNeedNotBe) {
             "every machine");
   EXPECT_EQ(place_ranks({1, 1, 16}, hosts_of({8, 8})).warning(16).find("parallel.tp: 8 would") == std::string::npos,
             false);
-  EXPECT_EQ(place_ranks({3, 1, 2}, hosts_of({3, 3})).warning(8), "") << "machines of 3 ranks hold no whole pairs";
-  EXPECT_EQ(place_ranks({1, 1, 5}, hosts_of({3, 2})).warning(5), "");
+  for (const std::string& none_but_1 :
+       {place_ranks({3, 1, 2}, hosts_of({3, 3})).warning(8),  // no whole pairs of 3
+        place_ranks({1, 1, 5}, hosts_of({3, 2})).warning(5), place_ranks({1, 1, 2}, hosts_of({1, 1})).warning(8)}) {
+    EXPECT_NE(none_but_1.find("parallel.tp: 1 would keep"), std::string::npos) << none_but_1;
+  }
 }
 
 }  // namespace

@@ -120,7 +120,7 @@ std::vector<StepEntry> list_steps(const Path& checkpoints) {
 
 std::optional<int64_t> read_latest(const Path& checkpoints) {
   try {
-    const std::string text = read_text(File::open_input(checkpoints / kLatest), kLatestLimitBytes);
+    const std::string text = read_text(File::open(checkpoints / kLatest), kLatestLimitBytes);
     return parse_step_name(text.substr(0, text.find('\n')));
   } catch (const Error& e) {
     if (!means_damage(e)) throw;

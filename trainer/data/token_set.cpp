@@ -309,7 +309,7 @@ TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<
   const TokenIndexHeader header = read_header(*idx);
   const auto same = [](const File& file, const char* what, const auto& here, const auto& there) {
     if (here == there) return;
-    throw Error(ErrorKind::kData,
+    throw Error(ErrorKind::kConfig,
                 concat(file.path().string(), " is another file than rank 0 reads: ", what, " is ", here, ", there ",
                        there, "; every rank needs the same sets, in a folder that all share or copied alike"));
   };

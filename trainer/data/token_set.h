@@ -51,7 +51,7 @@ class TokenSet {
   explicit TokenSet(const std::string& path, int64_t vocab_size = kAnyVocabulary,
                     std::shared_ptr<OpenFiles> files = nullptr);
   /// The same of a set that rank 0 has opened: of the index the header is read, and of the tokens the sample. Throws
-  /// Error(kData) besides when these are other files than rank 0's.
+  /// Error(kConfig) besides when these are other files than rank 0's.
   TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files, const TokenSetFacts& known);
 
   const std::string& prefix() const { return prefix_; }

@@ -141,15 +141,14 @@ bool Log::flush(std::chrono::milliseconds patience) {
 }
 
 bool Log::all_written() {
+  // What is said here waits to be written too: all are looked at before.
   const std::string unread = out_.losses(stdout_);
+  std::vector<std::pair<const ReportSink*, std::string>> lost;
+  for (const auto& [name, sink] : sinks_) lost.emplace_back(sink, files_.losses(*sink));
+  std::erase_if(lost, [](const auto& entry) { return entry.second.empty(); });
+  for (const auto& [sink, losses] : lost) say(LogLevel::kError, concat(sink->name(), ": ", losses), sink);
   if (!unread.empty()) say(LogLevel::kWarn, concat(stdout_.name(), ": ", unread), &stdout_);
-  bool all = true;
-  for (const auto& [name, sink] : sinks_) {
-    const std::string losses = files_.losses(*sink);
-    if (!losses.empty()) say(LogLevel::kError, concat(sink->name(), ": ", losses), sink);
-    all = all && losses.empty();
-  }
-  return all;
+  return lost.empty();
 }
 
 }  // namespace retain

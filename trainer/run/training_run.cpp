@@ -15,6 +15,7 @@
 #include "trainer/numerics/naming.h"
 #include "trainer/numerics/replay.h"
 #include "trainer/plan/peak_flops.h"
+#include "trainer/plan/run_disk.h"
 #include "trainer/tp_chunks.h"
 
 namespace retain {
@@ -62,6 +63,8 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       start_(start),
       guard_(config.numerics),
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
+  start_.clock.end_part("model");
+  start_.clock.move_last(trainer_.opening_seconds(), "data");
   RETAIN_CHECK(log.directory() == config.run.dir, "a log of ", log.directory(), " for a run in ", config.run.dir);
   identity_.keys[kDataContents] = {fmt::format("{:016x}", trainer_.loader().contents()), Resume::kIfAllowed};
   const std::optional<int32_t> end_token = trainer_.loader().end_token();
@@ -80,6 +83,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
                                               mesh.shape(), mesh.at(), config.eval.tokens, batch.segment_tokens()));
   }
   if (start.limit && mesh.world_rank() == 0) wall_time_.emplace(*start.limit, save_guess_seconds(host_state_.bytes()));
+  start_.clock.end_part("data");
   load_tuning();
   if (config.checkpoint.keep == 1)
     log_.warn("checkpoint.keep is 1: a run whose newest checkpoint is damaged has no older one to go back to");
@@ -121,8 +125,11 @@ void TrainingRun::check_disk() {
     const DiskPlan disk = plan_disk(config_, plan_, step_, steps(), look_at_checkpoints(directory_.path()));
     const std::string warning = disk.warning(retention_of(config_.checkpoint));
     if (warning.empty()) return;
-    // Where space cannot be taken beforehand, check_can_save() has found out nothing.
-    if (disk.lacks_at_first)
+    // Where space cannot be taken beforehand, check_can_save() has found out nothing. The tensors are known to the
+    // byte.
+    const int64_t tensors_bytes =
+        int64_t{kStates} * plan_.parameters.all * dtype_bytes(accumulate_of(plan_.target.compute));
+    if (disk.lacks_at_first && *disk.free_bytes < tensors_bytes)
       throw Error(ErrorKind::kIo, concat("cannot save to ", directory_.checkpoints(), ": ", warning));
     log_.warn(warning);
   });
@@ -267,6 +274,7 @@ void TrainingRun::take_weights_from(const std::string& path) {
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
   if (finished()) return RunOutcome::kFinished;
   first_steps_.emplace(trainer_.backend().activity(), "first step");
+  start_.clock.end_part("checkpoint");
   poll_wishes_ = poll_wishes;
   began_ = Clock::now();
   choose_tp_chunks();
@@ -334,7 +342,10 @@ void TrainingRun::end_step() {
   validation_due_ = validates_after(step_);
   valid_loss_ = std::numeric_limits<double>::quiet_NaN();
   store_tuning();
-  if (step_ == first_step_) report_memory();
+  if (step_ == first_step_) {
+    report_start();
+    report_memory();
+  }
   const double seconds = std::chrono::duration<double>(end - step_begin_).count();
   if (wall_time_) wall_time_->step_took(seconds);
   if (std::isfinite(result.loss) && (!best_ || result.loss < best_->loss)) best_ = {result.loss, step_};
@@ -556,6 +567,14 @@ void TrainingRun::report(const StepResult& result, double seconds, const std::op
   }
   metrics_->record(metrics);
   if (step_ == 1 || step_ % config_.log.every == 0 || step_ == steps()) log_.print(step_line(metrics, steps()));
+}
+
+void TrainingRun::report_start() {
+  start_.clock.end_part("first step");
+  log_.info("the start took ", start_.clock.describe());
+  std::map<std::string, std::string> seconds = {{"seconds", fmt::format("{:.3f}", start_.clock.seconds())}};
+  for (const auto& [part, taken] : start_.clock.parts()) seconds[part] = fmt::format("{:.3f}", taken);
+  event("started", seconds);
 }
 
 void TrainingRun::report_memory() {

@@ -19,8 +19,9 @@
 #include "trainer/run/metrics.h"
 #include "trainer/run/resume.h"
 #include "trainer/run/run_directory.h"
-#include "trainer/run/slow_ranks.h"
 #include "trainer/run/run_summary.h"
+#include "trainer/run/slow_ranks.h"
+#include "trainer/run/start_clock.h"
 #include "trainer/run/time_limit.h"
 #include "trainer/trainer.h"
 
@@ -34,6 +35,7 @@ struct RunStart {
   std::string init_from = {};  ///< "", or where the weights of a new run come from: a checkpoint or a run
   std::vector<std::string> allow_changed = {};  ///< keys that may differ from the checkpoint's
   std::optional<TimeLimit> limit = {};          ///< of this start; rank 0's alone counts
+  StartClock clock = StartClock();              ///< how long the start took so far
 };
 
 /// Steps [first, last] that a waiting profiler records (1-based, as the step lines count); none when last is 0.
@@ -60,10 +62,10 @@ class TrainingRun {
   /// the one before is computed, and in between where that takes long: in an evaluation, after a save. A wish is
   /// granted after that step; one for the end before the first step, or in a save, without another one. An evaluation
   /// that it ends is made up for by the next start. Where numerics.max_skips updates in a row were skipped it goes back
-  /// to a checkpoint and on with other data. Throws Error(kDiverged) when that does not help, Error(kData) when a device
-  /// computes other bits than it did or than another one, Error(kCannotCreate) when another job took the run over,
-  /// Error(kDevice) when the device fails, under a save too, and the error of a save (Error(kIo) when the disk is full)
-  /// that the run cannot end without or that checkpoint.on_error ends it for.
+  /// to a checkpoint and on with other data. Throws Error(kDiverged) when that does not help, Error(kData) when a
+  /// device computes other bits than it did or than another one, Error(kCannotCreate) when another job took the run
+  /// over, Error(kDevice) when the device fails, under a save too, and the error of a save (Error(kIo) when the disk is
+  /// full) that the run cannot end without or that checkpoint.on_error ends it for.
   RunOutcome run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled = {});
 
   int64_t step() const { return step_; }  ///< finished updates
@@ -135,6 +137,8 @@ class TrainingRun {
   /// The first of these checkpoints that is whole; it is loaded.
   std::optional<Checkpoint> reload(const std::vector<std::string>& paths);
   [[noreturn]] void end_diverged(const Trouble& trouble);
+  /// How long the start took, by its parts, when the first step has ended.
+  void report_start();
   /// What is taken of a GPU after the first step, beside what was planned.
   void report_memory();
   /// False where it was ended by a wish for the end of the run.

@@ -20,7 +20,7 @@ class Steps {
  public:
   explicit Steps(std::map<int64_t, StepVerdict> verdicts) : verdicts_(std::move(verdicts)) {}
 
-  RetentionPlan plan(const Retention& retention) {
+  RetentionRound plan(const Retention& retention) {
     judged_.clear();
     std::vector<int64_t> newest_first;
     for (const auto& [step, verdict] : verdicts_) newest_first.insert(newest_first.begin(), step);

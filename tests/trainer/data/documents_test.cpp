@@ -275,7 +275,9 @@ TEST(SetsOnRanks, OfOtherFilesAreNamedWithRankAndHost) {
   std::iota(document.begin(), document.end(), 0);
   write_set(folder.file("a"), {document, {1}}, 60000);
   const auto refusal = [&] {
-    return message_of(ErrorKind::kData, [&] { open_on_ranks({folder.file("a"), folder.file("a"), folder.file("b")}); });
+    return message_of(ErrorKind::kConfig, [&] {
+      open_on_ranks({folder.file("a"), folder.file("a"), folder.file("b")});
+    });
   };
   const std::string named = concat("rank 2: host ", host_name(), ": ", folder.file("b"));
   document.back() = 7;

@@ -110,7 +110,7 @@ TEST(Log, StderrIsToldWhileStdoutTakesNothing) {
     log.print("step=1/2");
     log.say_end("retain: shard 7 is damaged", std::chrono::seconds{60});
     EXPECT_FALSE(log.flush(std::chrono::milliseconds{1}));
-    EXPECT_TRUE(log.all_written());  // what was for stdout is in files too
+    EXPECT_TRUE(log.all_written()) << "no file lacks anything";
     log.say_end("retain: the end", std::chrono::seconds{60});
     text = ::testing::internal::GetCapturedStderr();
     stalled.read();
