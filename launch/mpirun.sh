@@ -82,7 +82,7 @@ if [ -z "$elsewhere" ] && [ "$ranks" -gt "$cores" ]; then
 elif [ -z "$told" ]; then
   # Neighbours share a socket's memory and GPUs. A whole socket: the system moves ranks within it, so that two jobs of one
   # machine do not sit on the same cores. With one socket, or a part of the machine, there is nothing to bind to.
-  sockets=$(lscpu -p=NODE 2>/dev/null | grep -v '^#' | sort -u | wc -l)
+  sockets=$(lscpu -p=NODE 2>/dev/null | grep -v '^#' | sort -u | wc -l || true)
   all=$(lscpu -p=CPU 2>/dev/null | grep -vc '^#' || true)
   if [ -z "$elsewhere" ] && [ "$sockets" -gt 1 ] && [ "$cores" = "$all" ] && [ $((ranks % sockets)) = 0 ]; then
     say "$((ranks / sockets)) ranks on each of $sockets NUMA nodes, bound to them (--bind-to none leaves them free)"
@@ -111,6 +111,7 @@ fi
 
 # mpirun is a group of processes of its own: Ctrl-C reaches this script alone, which passes it on. It ends with the script.
 guard=$(command -v setpriv || true)
+[ -z "$guard" ] || "$guard" --pdeathsig TERM true 2>/dev/null || guard=  # an older one does not know it
 set -m
 ${guard:+"$guard" --pdeathsig TERM} "$mpirun" "${arguments[@]}" ${options[@]+"${options[@]}"} "$program" "$@" <&0 &
 mpirun_pid=$!

@@ -239,6 +239,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
     }
     start_up.reset();
     const RunOutcome outcome = training.run(wishes, {.first = options.profile.first, .last = options.profile.last});
+    const LongWork ends(activity, "ending");
     if (first) {
       directory.remove("STOP");
       if (outcome == RunOutcome::kFinished && !directory.has("DONE")) directory.write("DONE", "");

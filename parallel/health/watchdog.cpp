@@ -323,11 +323,9 @@ void Watchdog::Thread::end(const Verdict& verdict, bool to_all) {
   pass_on(verdict, to_all);
   const std::string who = network_ ? concat("rank ", self_.rank, " ", self_.host.text(), ": ") : "";
   const std::string line = concat("retain: ", who, verdict.text);
-  LastDeeds deeds;
-  {
-    const std::lock_guard lock(deeds_mutex_);
-    deeds = std::move(deeds_);
-  }
+  // To the end: whoever takes the deeds back, because what they use goes, waits.
+  const std::lock_guard lock(deeds_mutex_);
+  const LastDeeds deeds = std::move(deeds_);
   std::atomic<int> at_work{3};
   const auto begin = [&](auto work) {
     const Outcome begun = attempt([&] {
@@ -348,7 +346,7 @@ void Watchdog::Thread::end(const Verdict& verdict, bool to_all) {
     if (deeds.let_go) deeds.let_go();
   });
   begin([&] {
-    if (deeds.record) deeds.record(line, verdict.exit_code);
+    if (deeds.record && to_all) deeds.record(line, verdict.exit_code);  // once: by who found it
   });
   const Clock::time_point until = Clock::now() + kPatienceAtEnd;
   while (at_work > 0 && Clock::now() < until) std::this_thread::sleep_for(milliseconds{2});

@@ -288,7 +288,6 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
   }
   // A device that works while the host does something else is given a step before the one before it has ended.
   const int64_t ahead = trainer_.backend().runs_ahead() ? 1 : 0;
-  first_step_ = step_ + 1;
   queued_ = step_;
   step_begin_ = Clock::now();
   NextStep next;
@@ -316,6 +315,7 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
     if (trouble_) {
       go_back();
       prepare_next();
+      if (next.failed) settle_save(true, true);  // which the error that follows would leave behind
     }
   }
   return finished() ? RunOutcome::kFinished : RunOutcome::kStopped;
@@ -342,7 +342,7 @@ void TrainingRun::end_step() {
   validation_due_ = validates_after(step_);
   valid_loss_ = std::numeric_limits<double>::quiet_NaN();
   store_tuning();
-  if (step_ == first_step_) {
+  if (trained_ == 1) {
     report_start();
     report_memory();
   }
@@ -397,6 +397,7 @@ void TrainingRun::take_trouble(const NumbersVerdict& verdict) {
 }
 
 void TrainingRun::go_back() {
+  const LongWork goes(trainer_.backend().activity(), "going back to a checkpoint");
   for (; queued_ > step_; --queued_) {  // of a future that is given up
     trainer_.finish();
     if (is_measured(queued_)) clock_->own_ms();
@@ -406,6 +407,7 @@ void TrainingRun::go_back() {
   const Progress present = progress(trouble.step);
   const std::optional<Checkpoint> checkpoint = reload(trouble.checkpoints);
   if (!checkpoint) end_diverged(trouble);
+  newest_checkpoint_ = checkpoint->path().string();
   const RunState& saved = checkpoint->state();
   log_.warn(trouble.verdict.trouble, ": going back to step ", saved.step, "; the ",
             present.samples - progress(saved.step).samples, " sequences since then are not trained on again");
@@ -463,18 +465,18 @@ bool TrainingRun::rests_after(int64_t step, const NextStep& next, const Wishes& 
 
 bool TrainingRun::rest(Wishes wishes, bool next_failed) {
   bool due = is_due(config_.checkpoint.every, step_) || wishes.save || next_failed;
-  if (due || wishes.stop || step_ >= steps() || is_due(config_.numerics.check_replicas_every, step_))
+  if (due || wishes.stop || validation_due_ || step_ >= steps() || is_due(config_.numerics.check_replicas_every, step_))
     trainer_.check_replicas(step_);
   if (validation_due_ && !wishes.stop) {
     validation_due_ = !validate();
     wishes.stop = validation_due_;
-    if (saved_step_ == step_) {  // by a start that was asked to stop before this was known
+    if (saved_step_ == step_ && !validation_due_) {  // by a start that was asked to stop before this was known
       saved_step_ = -1;
       due = true;
     }
   }
   if (wishes.save && !wishes.stop) log_.info("saving as asked: ", describe_request());
-  if (due || finished() || wishes.stop) begin_save(finished() || wishes.stop);
+  if (due || finished() || wishes.stop) begin_save(finished() || wishes.stop || next_failed);
   const bool in_foreground = !config_.checkpoint.async && saved_step_ == step_;
   wishes.stop = wishes.stop || (in_foreground && !finished() && !next_failed && stop_is_wished());
   const bool ends = finished() || wishes.stop;

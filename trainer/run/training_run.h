@@ -182,7 +182,6 @@ class TrainingRun {
   Progress origin_;                         ///< where this life of the run began
   int64_t step_ = 0;                        ///< finished updates
   int64_t queued_ = 0;                      ///< those that the device was given
-  int64_t first_step_ = 0;                  ///< of this start
   std::optional<LongWork> first_steps_;     ///< measures, loads libraries, until the first has ended
   NumericsGuard guard_;
   std::optional<Trouble> trouble_;

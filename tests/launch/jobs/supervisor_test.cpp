@@ -85,7 +85,7 @@ TEST(Supervisor, CountsOnlyRestartsWithoutANewCheckpoint) {
 TEST(Supervisor, HandsSignalsOnAndStartsNothingAfterThem) {
   const BashRun run;
   // Each life asks its supervisor to end, once it can be asked itself.
-  EXPECT_EQ(run.supervise_lives("trap 'exit 75' TERM; kill -TERM $PPID; sleep 60 & wait"), 75);
+  EXPECT_EQ(run.supervise_lives("trap 'exit 75' TERM; kill -TERM $PPID; sleep 60 >/dev/null 2>&1 & wait"), 75);
   EXPECT_EQ(run.lives(), 1);
   const BashRun saved;
   EXPECT_EQ(saved.supervise_lives(
