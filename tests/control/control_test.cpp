@@ -90,8 +90,8 @@ class Control : public ::testing::Test {
 };
 
 /// What a part of a run may cost. Messages: so many for each doubling of the ranks, and a few that do not grow, such as
-/// those of the tree along which the records of shards come to rank 0. Opens and bytes: of rank 0, and of any other; a batch that is loaded ahead counts
-/// or does not.
+/// those of the tree along which the records of shards come to rank 0. Opens and bytes: of rank 0, and of any other; a
+/// batch that is loaded ahead counts or does not.
 struct Limit {
   const char* part;
   int64_t messages_a_doubling, opens_of_rank_0, opens, read_bytes;
