@@ -2,41 +2,25 @@
 // program mpi_exit_program, because a process can end only once.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
 #include <cstdio>
 #include <string>
 
 #include "kernels/core/error.h"
+#include "tests/support/shell.h"
 
 namespace retain {
 namespace {
 
 using ::testing::HasSubstr;
 
-struct Outcome {
-  int exit_code = -1;
-  std::string output;
-};
-
-Outcome shell(const std::string& command) {
-  Outcome outcome;
-  std::FILE* pipe = popen(command.c_str(), "r");
-  std::array<char, 512> line{};
-  while (pipe && std::fgets(line.data(), line.size(), pipe)) outcome.output += line.data();
-  const int status = pipe ? pclose(pipe) : -1;
-  if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
-  return outcome;
-}
-
-Outcome mpirun(int ranks, const std::string& mode) {
+ShellResult mpirun(int ranks, const std::string& mode) {
   return shell(concat("timeout 60 " RETAIN_MPIEXEC " -n ", ranks, " --oversubscribe --bind-to none ",
                       RETAIN_MPI_EXIT_PROGRAM " ", mode, " 2>&1"));
 }
 
 TEST(MpiEnvironment, RanksKnowTheirPlace) {
-  const Outcome outcome = mpirun(3, "place");
+  const ShellResult outcome = mpirun(3, "place");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
   for (int r = 0; r < 3; ++r) EXPECT_THAT(outcome.output, HasSubstr(concat("world ", r, "/3 local ", r, "/3 on ")));
   EXPECT_THAT(outcome.output, HasSubstr("launched 1"));
@@ -45,13 +29,13 @@ TEST(MpiEnvironment, RanksKnowTheirPlace) {
 TEST(MpiEnvironment, AbortPassesItsCodeToTheLauncher) { EXPECT_EQ(mpirun(2, "abort").exit_code, 76); }
 
 TEST(MpiEnvironment, AnExceptionOfOneRankEndsAllWithItsCodeInsteadOfHanging) {
-  const Outcome outcome = mpirun(3, "throw");
+  const ShellResult outcome = mpirun(3, "throw");
   EXPECT_EQ(outcome.exit_code, 65) << outcome.output;
   EXPECT_THAT(outcome.output, HasSubstr("rank 1: shard 7 is damaged"));
 }
 
 TEST(MpiEnvironment, AFailedCallThrowsItsTextAndMpisMessage) {
-  const Outcome outcome = mpirun(2, "truncate");
+  const ShellResult outcome = mpirun(2, "truncate");
   EXPECT_EQ(outcome.exit_code, 69) << outcome.output;
   EXPECT_THAT(outcome.output, HasSubstr("MPI_Test("));
   EXPECT_THAT(outcome.output, HasSubstr("MPI_ERR_TRUNCATE"));

@@ -4,10 +4,8 @@
 
 #include <chrono>
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <limits>
-#include <sstream>
 #include <string>
 #include <utility>
 
@@ -23,9 +21,6 @@ namespace retain {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// So long is waited for reports that a sick disk does not take.
-constexpr std::chrono::seconds kPatienceWithReports{10};
 
 // A save for which the run waits longer is told of, and again whenever that has doubled.
 constexpr double kSlowSaveSeconds = 10;
@@ -89,186 +84,9 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
     log_.warn("checkpoint.keep is 1: a run whose newest checkpoint is damaged has no older one to go back to");
 }
 
-void TrainingRun::begin() {
-  do_on_rank_0(mesh_.host(), [&] { refuse_link(checkpoints_directory(directory_.path())); });
-  const std::optional<Checkpoint> checkpoint = open_checkpoint();
-  if (checkpoint) {
-    set_origin(checkpoint->state());
-    newest_checkpoint_ = checkpoint->path().string();
-    validation_due_ = checkpoint->state().validation_due && !validation_.empty();
-    if (mesh_.world_rank() == 0) writer_.remember_whole(checkpoint->path(), checkpoint->state().valid_loss);
-    if (!start_.init_from.empty())
-      log_.warn("--init-from ", start_.init_from, " is not used: ", directory_.path(),
-                " holds this run already, which goes on (--resume never would begin it anew)");
-  }
-  if (finished()) return tell_finished();
-  for (const std::string& line : writer_.make_room_for_first()) log_.info(line);
-  check_can_save(mesh_.host(), directory_.path(), host_state_.bytes());
-  check_disk();
-  std::map<std::string, std::string> about = {{"mesh", plan_.mesh.describe()}};
-  if (checkpoint) {
-    log_.info("resumed from ", checkpoint->path().string(), ": ", step_, " of ", steps(), " steps done");
-    tell_changes(checkpoint->state());
-    about["from"] = checkpoint->path().string();
-  } else if (!start_.init_from.empty()) {
-    take_weights_from(start_.init_from);
-    about["weights"] = start_.init_from;
-  }
-  set_newer_aside(checkpoint.has_value());
-  if (mesh_.world_rank() == 0) metrics_.emplace(log_, step_);
-  event(checkpoint ? "resume" : "start", about);
-  log_.files().flush(kPatienceWithReports);
-}
-
-void TrainingRun::check_disk() {
-  do_on_rank_0(mesh_.host(), [&] {
-    const DiskPlan disk = plan_disk(config_, plan_, step_, steps(), look_at_checkpoints(directory_.path()));
-    const std::string warning = disk.warning(retention_of(config_.checkpoint));
-    if (warning.empty()) return;
-    // Where space cannot be taken beforehand, check_can_save() has found out nothing. The tensors are known to the
-    // byte.
-    const int64_t tensors_bytes =
-        int64_t{kStates} * plan_.parameters.all * dtype_bytes(accumulate_of(plan_.target.compute));
-    if (disk.lacks_at_first && *disk.free_bytes < tensors_bytes)
-      throw Error(ErrorKind::kIo, concat("cannot save to ", directory_.checkpoints(), ": ", warning));
-    log_.warn(warning);
-  });
-}
-
-void TrainingRun::tell_finished() {
-  const std::string done =
-      step_ == steps() ? concat("this run is finished (", step_, " of ", steps(), " steps)")
-                       : concat(step_, " steps are done, more than the ", steps(), " that train.tokens asks for");
-  log_.info(done, ": nothing to train; raise train.tokens, or choose another run.dir for another run");
-}
-
-void TrainingRun::set_newer_aside(bool resumed) {
-  if (mesh_.world_rank() == 0) {
-    const Path checkpoints = checkpoints_directory(directory_.path());
-    const std::vector<StepEntry> steps = list_steps(checkpoints);
-    const int64_t newest = steps.empty() ? 0 : steps.front().step;
-    if (!resumed && !steps.empty()) {
-      log_.warn("starting anew: the checkpoints in ", directory_.checkpoints(), " are set aside");
-    } else if (newest > step_) {
-      log_.warn("going back to step ", step_, ": newer checkpoints in ", directory_.checkpoints(), " are set aside");
-    }
-    older_values_held_until_ = resumed ? step_ : newest;
-    set_aside_newer(checkpoints, step_);
-  }
-  mesh_.host().barrier();
-}
-
-std::optional<Checkpoint> TrainingRun::open_checkpoint() {
-  if (start_.resume == "never") return std::nullopt;
-  const auto say = [this](const std::string& line) {
-    log_.release();  // the directory says what was set aside in it, though the start may yet be refused
-    log_.warn(line);
-  };
-  StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_);
-  const LoadTarget target = load.target([&](const RunState& state) {
-    refuse_changes(changes_since(state, identity_.read_config(state.config_text), identity_.keys, plan_.mesh),
-                   start_.allow_changed);
-  });
-  std::optional<Checkpoint> checkpoint;
-  if (start_.resume == "auto" || resumes_again()) {
-    checkpoint = open_newest(mesh_.host(), directory_.path(), true, say, &target);
-    if (!checkpoint) do_on_rank_0(mesh_.host(), [&] { directory_.refuse_lost_checkpoints(); });
-    if (checkpoint) resumed_from_ = checkpoint->state().resumed_from;
-  } else {
-    checkpoint = open_verified(mesh_.host(), start_.resume, say, &target);
-  }
-  if (!checkpoint) return checkpoint;
-  load.finish(trainer_.backend(), trainer_.reducer());
-  compare_digest(*checkpoint, LoadedPart::kAll);
-  return checkpoint;
-}
-
-void TrainingRun::compare_digest(const Checkpoint& checkpoint, LoadedPart part) {
-  refuse_other_digest(mesh_.host(), checkpoint, trainer_.parameters().accumulate_dtype(),
-                      trainer_.state_digest().compute(part), part);
-}
-
-bool TrainingRun::resumes_again() {
-  int32_t again = 0;
-  do_on_rank_0(mesh_.host(), [&] { again = went_on_from(start_.resume) ? 1 : 0; });
-  resumed_from_ = broadcast_text(mesh_.host(), resumed_from_, 0);
-  mesh_.host().broadcast(TensorView(&again, DType::kInt32, {1}), 0).wait();
-  return again != 0;
-}
-
-bool TrainingRun::went_on_from(const std::string& path) {
-  refuse_dangling_link(path);
-  resumed_from_ = std::filesystem::weakly_canonical(path).string();
-  const std::vector<StepEntry> steps = list_steps(checkpoints_directory(directory_.path()));
-  std::string damage;
-  for (const StepEntry& entry : steps) {
-    std::string before;
-    const Outcome known = attempt([&] { before = read_manifest(entry.path).state.resumed_from; });
-    if (known.ok && before == resumed_from_) {
-      log_.info("--resume ", path, " began this run, which goes on from its own newest checkpoint; to go back to ",
-                path, " once more, choose another run.dir");
-    }
-    if (known.ok) return before == resumed_from_;
-    if (known.kind != ErrorKind::kData) known.throw_if_failed();  // a damaged one says nothing: the next older does
-    damage += "\n  " + known.message;
-  }
-  if (directory_.holds(resumed_from_)) return false;  // told to go back
-  if (!steps.empty()) {
-    throw Error(ErrorKind::kData,
-                concat("no checkpoint in ", directory_.checkpoints(), " can be read, so --resume ", path,
-                       " may have begun this run before; to begin there, choose another run.dir:", damage));
-  }
-  directory_.refuse_lost_checkpoints();
-  return false;
-}
-
-void TrainingRun::set_origin(const RunState& saved) {
-  // Samples of another length are counted anew.
-  const bool same_samples = identity_.read_config(saved.config_text).config.data.seq_len == config_.data.seq_len;
-  origin_ = {.steps = saved.step,
-             .tokens = saved.tokens,
-             .samples = same_samples ? saved.next_sample : saved.tokens / config_.data.seq_len};
-  step_ = saved_step_ = saved.step;
-  do_alike([&] { guard_.from_text(saved.numerics); });
-}
-
-void TrainingRun::tell_changes(const RunState& saved) {
-  if (mesh_.world_rank() != 0) return;  // all ranks know the same
-  if (!saved.identity.contains(kDataContents))
-    log_.info("this checkpoint of an older release does not say what its training data held: that is not compared");
-  const SavedConfig config = identity_.read_config(saved.config_text);
-  const std::vector<Change> changes = changes_since(saved, config, identity_.keys, plan_.mesh);
-  for (const Change& change : changes) {
-    const std::string line = concat("from step ", saved.step, " on ", change.describe());
-    change.is_warning() ? log_.warn(line) : log_.info(line);
-    event("changed", {{"key", change.key}, {"from", change.from}, {"to", change.to}}, saved.step);
-  }
-  const std::string jump = find_rate_jump(config.config, config_, saved.tokens, changes);
-  if (!jump.empty()) log_.warn("from step ", saved.step, " on ", jump);
-}
-
 int64_t TrainingRun::steps() const {
   const int64_t left = config_.train.tokens - origin_.tokens, batch = config_.train.batch_tokens;
   return origin_.steps + left / batch + (left % batch > 0 ? 1 : 0);  // fewer than are done when tokens were taken away
-}
-
-void TrainingRun::take_weights_from(const std::string& path) {
-  StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_, LoadedPart::kWeights);
-  // The model must be the same; how its weights were first drawn, and on which data it was trained, may differ.
-  const LoadTarget target = load.target([&](const RunState& saved) {
-    std::vector<Change> changes =
-        changes_since(saved, identity_.read_config(saved.config_text), identity_.keys, plan_.mesh);
-    std::erase_if(changes, [](const Change& change) {
-      return change.resume != Resume::kMustAgree || change.key == "model.init_std";
-    });
-    refuse_changes(changes, {});
-  });
-  const Checkpoint checkpoint = open_verified(
-      mesh_.host(), path, [this](const std::string& line) { log_.warn(line); }, &target);
-  load.finish(trainer_.backend(), trainer_.reducer());
-  compare_digest(checkpoint, LoadedPart::kWeights);
-  log_.info("starting with the weights of ", checkpoint.path().string(), ", trained for ", checkpoint.state().step,
-            " steps");
 }
 
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
@@ -372,86 +190,6 @@ void TrainingRun::judge(const StepResult& result) {
     event(verdict.event, {{"reason", verdict.warning}, {"skipped", std::to_string(guard_.skipped())}});
   }
   if (!verdict.trouble.empty()) take_trouble(verdict);
-}
-
-void TrainingRun::take_trouble(const NumbersVerdict& verdict) {
-  settle_save(true, false);  // it may be where the run goes back to
-  std::string paths;
-  do_on_rank_0(mesh_.host(), [&] {
-    for (const StepEntry& entry : list_steps(checkpoints_directory(directory_.path())))
-      if (entry.step <= verdict.last_good) paths += entry.path.string() + '\n';
-  });
-  paths = broadcast_text(mesh_.host(), paths, 0);
-  Trouble trouble{.verdict = verdict, .step = step_, .checkpoints = {}};
-  std::istringstream lines(paths);
-  for (std::string path; std::getline(lines, path);) trouble.checkpoints.push_back(path);
-  const bool helps = !trouble.checkpoints.empty() && guard_.may_roll_back(step_);
-  if (!helps && !verdict.diverged) {
-    log_.warn("the run does not go back, and goes on: there is ", trouble.checkpoints.empty()
-                                                                      ? "no checkpoint to go back to"
-                                                                      : "no rollback left (numerics.max_rollbacks)");
-    return;
-  }
-  if (!helps) trouble.checkpoints.clear();
-  trouble_ = std::move(trouble);
-}
-
-void TrainingRun::go_back() {
-  const LongWork goes(trainer_.backend().activity(), "going back to a checkpoint");
-  for (; queued_ > step_; --queued_) {  // of a future that is given up
-    trainer_.finish();
-    if (is_measured(queued_)) clock_->own_ms();
-  }
-  trainer_.discard();
-  const Trouble trouble = *std::exchange(trouble_, std::nullopt);
-  const Progress present = progress(trouble.step);
-  const std::optional<Checkpoint> checkpoint = reload(trouble.checkpoints);
-  if (!checkpoint) end_diverged(trouble);
-  newest_checkpoint_ = checkpoint->path().string();
-  const RunState& saved = checkpoint->state();
-  log_.warn(trouble.verdict.trouble, ": going back to step ", saved.step, "; the ",
-            present.samples - progress(saved.step).samples, " sequences since then are not trained on again");
-  event("rollback", {{"to", std::to_string(saved.step)}, {"reason", trouble.verdict.trouble}});
-  origin_ = {.steps = saved.step, .tokens = saved.tokens, .samples = present.samples};
-  step_ = queued_ = saved.step;
-  guard_.roll_back_to(saved.numerics);
-  do_on_rank_0(mesh_.host(), [&] { set_aside_newer(checkpoints_directory(directory_.path()), step_); });
-  if (metrics_) metrics_->go_back(step_);
-  valid_loss_ = saved.valid_loss;
-  validation_due_ = saved.validation_due;
-  saved_step_ = -1;
-  begin_save(false);  // so that a start that follows skips the same data
-  step_begin_ = Clock::now();
-}
-
-std::optional<Checkpoint> TrainingRun::reload(const std::vector<std::string>& paths) {
-  trainer_.parameters().await_weights(0);
-  StateLoad load(trainer_.parameters(), mesh_.at().tp, host_state_);
-  const LoadTarget target = load.target([](const RunState&) {});
-  std::optional<Checkpoint> checkpoint;
-  for (size_t i = 0; i < paths.size() && !checkpoint; ++i) {
-    const Outcome opened = attempt([&] {
-      checkpoint = open_verified(
-          mesh_.host(), paths[i], [this](const std::string& line) { log_.warn(line); }, &target);
-    });
-    if (!opened.ok && opened.kind != ErrorKind::kData) throw SharedError(opened.kind, opened.message);
-    if (!opened.ok) log_.warn(paths[i], " is damaged and not used: ", opened.message);
-  }
-  if (!checkpoint) return checkpoint;
-  load.finish(trainer_.backend(), trainer_.reducer());
-  compare_digest(*checkpoint, LoadedPart::kAll);
-  return checkpoint;
-}
-
-void TrainingRun::end_diverged(const Trouble& trouble) {
-  const NextStep again = trainer_.prepare(progress(trouble.step - 1), {});
-  const std::string found = again.failed ? "" : trainer_.find_bad_numbers();
-  const std::string first = found.empty()
-                                ? "computed once more, every number of that step is finite"
-                                : "computed once more, the first number of that step that is not finite is in " + found;
-  throw SharedError(ErrorKind::kDiverged,
-                    concat(trouble.verdict.trouble, "; ", first,
-                           "; resume from an older checkpoint with a lower optimizer.lr or another run.seed"));
 }
 
 bool TrainingRun::validates_after(int64_t step) const {

@@ -77,6 +77,9 @@ class TrainingRun {
   int64_t older_values_held_until() const { return older_values_held_until_; }
 
  private:
+  /// So long is waited for reports that a sick disk does not take.
+  static constexpr std::chrono::seconds kPatienceWithReports{10};
+
   /// Why the run cannot go on from where it is, after which step, and where it may go back to, the newest first.
   struct Trouble {
     NumbersVerdict verdict;

@@ -4,13 +4,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
 #include <cstdio>
 #include <string>
 
 #include "kernels/core/error.h"
+#include "tests/support/shell.h"
 
 namespace retain {
 namespace {
@@ -19,28 +18,13 @@ using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-struct Outcome {
-  int exit_code = -1;
-  std::string output;
-};
-
-Outcome shell(const std::string& command) {
-  Outcome outcome;
-  std::FILE* pipe = popen(command.c_str(), "r");
-  std::array<char, 512> line{};
-  while (pipe && std::fgets(line.data(), line.size(), pipe)) outcome.output += line.data();
-  const int status = pipe ? pclose(pipe) : -1;
-  if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
-  return outcome;
-}
-
-Outcome mpirun(int ranks, const std::string& mode, const std::string& options = "") {
+ShellResult mpirun(int ranks, const std::string& mode, const std::string& options = "") {
   return shell(concat("timeout 90 " RETAIN_MPIEXEC " ", options, " -n ", ranks,
                       " --oversubscribe --bind-to none " RETAIN_HANG_PROGRAM, " ", mode, " 2>&1"));
 }
 
 TEST(Watchdog, NamesARankThatComputesWithoutEndOnEveryRankWithItsPhaseAndLayer) {
-  const Outcome outcome = mpirun(6, "spin");  // two levels of the tree
+  const ShellResult outcome = mpirun(6, "spin");  // two levels of the tree
   EXPECT_EQ(outcome.exit_code, 70) << outcome.output;
   for (int rank = 0; rank < 6; ++rank) {
     EXPECT_THAT(outcome.output,
@@ -54,46 +38,46 @@ TEST(Watchdog, NamesARankThatComputesWithoutEndOnEveryRankWithItsPhaseAndLayer) 
 }
 
 TEST(Watchdog, EndsAProcessAlone) {
-  const Outcome outcome = shell("timeout 60 " RETAIN_HANG_PROGRAM " spin 2>&1");
+  const ShellResult outcome = shell("timeout 60 " RETAIN_HANG_PROGRAM " spin 2>&1");
   EXPECT_EQ(outcome.exit_code, 70) << outcome.output;
   EXPECT_THAT(outcome.output, ContainsRegex("retain: rank 0 on .* hangs: no progress"));
 }
 
 TEST(Watchdog, FindsRanksThatWaitForEachOther) {
-  const Outcome outcome = mpirun(3, "crossed");
+  const ShellResult outcome = mpirun(3, "crossed");
   EXPECT_EQ(outcome.exit_code, 70) << outcome.output;
   EXPECT_THAT(outcome.output, ContainsRegex("retain: rank 2 .*: all 3 ranks have waited for each other for [0-9.]+ s"));
   EXPECT_THAT(outcome.output, ContainsRegex("furthest behind is rank [01] on"));
 }
 
 TEST(Watchdog, AsksForTheHealthOfARankThatDoesNotWait) {
-  const Outcome outcome = mpirun(3, "question");
+  const ShellResult outcome = mpirun(3, "question");
   EXPECT_EQ(outcome.exit_code, 69) << outcome.output;
   EXPECT_THAT(outcome.output, ContainsRegex("retain: rank 0 .*: rank 1 on .*: GPU 3 has fallen off the bus"));
 }
 
 TEST(Watchdog, NamesARankThatDiedWhereTheLauncherEndsNobody) {
-  const Outcome outcome = mpirun(3, "killed", "--enable-recovery");
+  const ShellResult outcome = mpirun(3, "killed", "--enable-recovery");
   for (const int rank : {0, 2})
     EXPECT_THAT(outcome.output, ContainsRegex(concat("retain: rank ", rank, " .*: rank 1 on .* is dead")));
 }
 
 TEST(Watchdog, WaitsForWorkThatMayTakeLong) {
-  const Outcome outcome = mpirun(3, "slow");
+  const ShellResult outcome = mpirun(3, "slow");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
   EXPECT_THAT(outcome.output, Not(HasSubstr("retain:")));
 }
 
 #ifdef RETAIN_DEVICE_HANG_PROGRAM
 /// With a GPU for each rank; 77 where there are not enough.
-Outcome on_gpus(int ranks, const std::string& mode) {
+ShellResult on_gpus(int ranks, const std::string& mode) {
   if (ranks == 1) return shell(concat("timeout 60 " RETAIN_DEVICE_HANG_PROGRAM " ", mode, " 2>&1"));
   return shell(concat("timeout 90 " RETAIN_MPIEXEC " -n ", ranks,
                       " --oversubscribe --bind-to none " RETAIN_DEVICE_HANG_PROGRAM " ", mode, " 2>&1"));
 }
 
 TEST(DeviceWatchdog, EndsAKernelThatNeverEndsAndSaysWhereTheDeviceIs) {
-  const Outcome outcome = on_gpus(1, "endless");
+  const ShellResult outcome = on_gpus(1, "endless");
   if (outcome.exit_code == 77) GTEST_SKIP() << "no GPU";
   EXPECT_EQ(outcome.exit_code, 70) << outcome.output;
   EXPECT_THAT(outcome.output, ContainsRegex("rank 0 on .*GPU 0\\) hangs: no progress for [0-9.]+ s in step 12"));
@@ -101,7 +85,7 @@ TEST(DeviceWatchdog, EndsAKernelThatNeverEndsAndSaysWhereTheDeviceIs) {
 }
 
 TEST(DeviceWatchdog, AnIllegalAccessNamesDevicePhaseAndLayer) {
-  const Outcome outcome = on_gpus(1, "illegal");
+  const ShellResult outcome = on_gpus(1, "illegal");
   if (outcome.exit_code == 77) GTEST_SKIP() << "no GPU";
   EXPECT_EQ(outcome.exit_code, 69) << outcome.output;
   EXPECT_THAT(outcome.output, ContainsRegex("GPU 0.* forward, layer 5, of step 12.*cudaErrorIllegalAddress"));
@@ -109,7 +93,7 @@ TEST(DeviceWatchdog, AnIllegalAccessNamesDevicePhaseAndLayer) {
 
 TEST(DeviceWatchdog, NamesTheRankWhoseDeviceHangsAndNotThoseThatWaitForIt) {
   for (const char* const mode : {"peer", "queue"}) {
-    const Outcome outcome = on_gpus(2, mode);
+    const ShellResult outcome = on_gpus(2, mode);
     if (outcome.exit_code == 77) GTEST_SKIP() << "2 GPUs are needed";
     EXPECT_EQ(outcome.exit_code, 70) << outcome.output;
     for (const int rank : {0, 1})
@@ -118,7 +102,7 @@ TEST(DeviceWatchdog, NamesTheRankWhoseDeviceHangsAndNotThoseThatWaitForIt) {
 }
 
 TEST(DeviceWatchdog, NamesARankThatIsStoppedInACollective) {
-  const Outcome outcome = on_gpus(2, "stopped");
+  const ShellResult outcome = on_gpus(2, "stopped");
   if (outcome.exit_code == 77) GTEST_SKIP() << "2 GPUs are needed";
   EXPECT_EQ(outcome.exit_code, 70) << outcome.output;
   EXPECT_THAT(outcome.output, ContainsRegex("retain: rank 0 .*: rank 1 on .*GPU 1\\) gives no sign of life"));
