@@ -5,6 +5,12 @@
 #   launch/mpirun.sh -n 16 --hostfile hosts --map-by ppr:8:node -- train run.yaml
 # Ctrl-C, TERM and HUP make the run save and end with 75, a second one ends it at once. launch/README.md says the rest.
 set -euo pipefail
+
+# A shell cannot trap what was ignored when it began, as some job runners leave USR1: begin again without.
+ignored=$(sed -n 's/^SigIgn:\s*//p' /proc/$$/status 2>/dev/null || true)
+if (((0x${ignored:-0} & 0x4a00) != 0)) && env --default-signal=USR1,USR2,TERM true 2>/dev/null; then  # bits of the three
+  exec env --default-signal=USR1,USR2,TERM "$0" "$@"
+fi
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }

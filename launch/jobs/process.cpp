@@ -22,7 +22,8 @@ namespace {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int each : {SIGPIPE, SIGXFSZ}) std::signal(each, SIG_DFL);  // what is ignored stays so in a new program
+  // What is ignored stays so in a new program, and a shell could not even trap it.
+  for (const int each : {SIGPIPE, SIGXFSZ, SIGUSR1, SIGUSR2, SIGTERM}) std::signal(each, SIG_DFL);
   const int nothing = open("/dev/null", O_RDWR);
   dup2(nothing, 0);
   if (output == ChildProcess::Output::kDropped) {

@@ -21,7 +21,7 @@ grep -qE '^[0-9]+ passed, [0-9]+ warnings?, 0 failures$' out.txt || { cat out.tx
 
 # A rank with few descriptors is named, and it alone; a run that has no data and no room for its checkpoints is not fit.
 ulimit_of_one='[ "${OMPI_COMM_WORLD_RANK:-0}" != 1 ] || ulimit -n 200; exec "$0" "$@"'
-"$source_dir/launch/mpirun.sh" --program /bin/bash -n 3 -- -c "$ulimit_of_one" "$retain" doctor --json >few.json 2>few.log ||
+"$source_dir/launch/mpirun.sh" --program /bin/bash -n 3 -- -c "$ulimit_of_one" "$retain" doctor tiny.yaml --json >few.json 2>few.log ||
   { cat few.json few.log; fail "a rank with few descriptors"; }
 has few.json "$(of descriptors) == [\"WARN\"]"
 has few.json 'any("200 open files): rank 1 on" in f["value"] for f in d["findings"])'

@@ -6,7 +6,7 @@
 
 namespace retain {
 
-SlowestRank SlowRanks::observe(int64_t step, std::span<const double> times) {
+SlowestRank SlowRanks::observe(int64_t step, double seconds, std::span<const double> times) {
   RETAIN_CHECK(!times.empty(), "no rank");
   std::vector<double> sorted(times.begin(), times.end());
   std::ranges::sort(sorted);
@@ -19,8 +19,9 @@ SlowestRank SlowRanks::observe(int64_t step, std::span<const double> times) {
       episode.reset();
       continue;
     }
-    if (!episode) episode = {.since = step};
-    if (episode->told || step - episode->since < kPatience) continue;
+    if (!episode) episode = {.since = step, .since_seconds = seconds};
+    if (episode->told || step - episode->since < kPatience || seconds - episode->since_seconds < kPatienceSeconds)
+      continue;
     episode->told = true;
     slow_for_long_.push_back(static_cast<int>(rank));
   }

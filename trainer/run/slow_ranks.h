@@ -17,19 +17,21 @@ struct SlowestRank {
 
 class SlowRanks {
  public:
-  static constexpr double kSlow = 1.05;      ///< times the median
-  static constexpr int64_t kPatience = 100;  ///< steps
+  static constexpr double kSlow = 1.05;           ///< times the median
+  static constexpr int64_t kPatience = 100;       ///< steps
+  static constexpr double kPatienceSeconds = 10;  ///< a hundred short steps are a moment in which something else ran
 
-  /// The times of all ranks, in a unit of their choice, in a step that was measured; the lower median of an even
-  /// number.
-  SlowestRank observe(int64_t step, std::span<const double> times);
-  /// Ranks that have been slow in every step that was measured for kPatience steps, as of the last one; each once until
-  /// it is slow no more.
+  /// The times of all ranks, in a unit of their choice, in a step that was measured and ended at `seconds` of a clock;
+  /// the lower median of an even number.
+  SlowestRank observe(int64_t step, double seconds, std::span<const double> times);
+  /// Ranks that have been slow in every step that was measured for kPatience steps and kPatienceSeconds, as of the last
+  /// one; each once until it is slow no more.
   const std::vector<int>& slow_for_long() const { return slow_for_long_; }
 
  private:
   struct Episode {
     int64_t since = 0;  ///< the first step in which it was slow
+    double since_seconds = 0;
     bool told = false;
   };
   std::vector<std::optional<Episode>> episodes_;

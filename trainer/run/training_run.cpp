@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <fstream>
@@ -274,12 +275,17 @@ bool TrainingRun::is_measured(int64_t step) const { return clock_ && is_due(conf
 
 std::optional<SlowestRank> TrainingRun::find_slowest() {
   // By a micro-batch: replicas need not have equally many.
-  double mine = clock_->own_ms() / static_cast<double>(trainer_.loader().micro_batches());
+  std::array<double, 2> mine{clock_->own_ms() / static_cast<double>(trainer_.loader().micro_batches()),
+                             std::chrono::duration<double>(step_begin_.time_since_epoch()).count()};
   Communicator& host = mesh_.host();
-  std::vector<double> times(static_cast<size_t>(host.size()));
-  host.all_gather(TensorView(times.data(), DType::kFloat64, {host.size(), 1}), TensorView(&mine, DType::kFloat64, {1}))
+  std::vector<double> all(2 * static_cast<size_t>(host.size()));
+  host.all_gather(TensorView(all.data(), DType::kFloat64, {host.size(), 2}),
+                  TensorView(mine.data(), DType::kFloat64, {2}))
       .wait();
-  const SlowestRank slowest = slow_ranks_.observe(step_, times);
+  std::vector<double> times;
+  for (size_t rank = 0; rank < all.size() / 2; ++rank) times.push_back(all[2 * rank]);
+  const double seconds = all[1];  // by rank 0's clock, so that all judge alike
+  const SlowestRank slowest = slow_ranks_.observe(step_, seconds, times);
   for (const int rank : slow_ranks_.slow_for_long()) {
     const std::string place = broadcast_text(host, describe_place(mesh_, trainer_.backend()), rank);
     log_.warn(place,
