@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 
 namespace retain::test {
 
@@ -12,6 +13,12 @@ double relative_error(const std::vector<double>& got, const std::vector<double>&
     size += want[i] * want[i];
   }
   return std::sqrt(difference / std::max(size, 1e-300));
+}
+
+void spoil_token(const std::string& set, int64_t token) {
+  std::fstream file(set + ".bin", std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(token * int64_t{sizeof(uint16_t)});
+  file.write("\xff\xff", sizeof(uint16_t));
 }
 
 RunIdentity identity_of(const Config& config) {

@@ -1,6 +1,7 @@
 // What tests need besides trainer/selftest/tiny_run: folders, identities, and a training on the CPU in one call.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,9 @@ class TemporaryDirectory {
 
 /// |got - want|₂ / |want|₂
 double relative_error(const std::vector<double>& got, const std::vector<double>& want);
+
+/// Makes one token of the set one that no vocabulary has.
+void spoil_token(const std::string& set, int64_t token);
 
 /// An identity without keys, whose checkpoints are all said to hold `config`.
 RunIdentity identity_of(const Config& config);

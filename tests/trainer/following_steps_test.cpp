@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 #include <optional>
 
 #include "tests/support/deferred_backend.h"
@@ -132,13 +131,6 @@ TEST(FollowingSteps, InEveryLayoutAreThoseOneByOne) {
   });
 }
 
-/// Makes one token of the set one that no vocabulary has.
-void damage(const std::string& directory, int64_t token) {
-  std::fstream file(directory + "/text.bin", std::ios::in | std::ios::out | std::ios::binary);
-  file.seekp(token * int64_t{sizeof(uint16_t)});
-  file.write("\xff\xff", sizeof(uint16_t));
-}
-
 // A sample of step 1 is damaged: it hinders neither step 0 nor what the ranks agree on, and only the rank that reads it
 // knows more than that another one failed.
 TEST(FollowingSteps, ABatchThatCannotBeLoadedFailsItsOwnStepOnEveryRank) {
@@ -147,7 +139,7 @@ TEST(FollowingSteps, ABatchThatCannotBeLoadedFailsItsOwnStepOnEveryRank) {
   const Config config = tiny_config(directory.path());
   const int64_t tokens = TokenSet(directory.path() + "/text", config.model.vocab_size).tokens();
   const BatchOrder order({whole_windows(tokens, config.data.seq_len)}, {1.0}, config.run.seed);
-  damage(directory.path(), order.at(advance({}, config, 1).samples).window * config.data.seq_len + 5);
+  spoil_token(directory.path() + "/text", order.at(advance({}, config, 1).samples).window * config.data.seq_len + 5);
   run_ranks(2, [&](Communicator& group) {
     const auto backend = make_cpu_backend(1);
     Mesh mesh({2, 1, 1}, group.split(0, group.rank()));

@@ -120,6 +120,31 @@ TEST(Replicas, EvaluateUnevenWindowsAsOneRankDoes) {
   });
 }
 
+// A window that one rank cannot read ends the evaluation of all, with its reason.
+TEST(Replicas, AnEvaluationThatOneRankCannotReadEndsOnAll) {
+  const TemporaryDirectory directory;
+  write_tiny_text(directory.path());
+  Config config = tiny_config(directory.path());
+  config.train.micro_batch_tokens = 32;
+  spoil_token(directory.path() + "/text", 3 * 32 + 5);
+  on_every_group([&](Communicator& group) {
+    Config here = config;
+    here.parallel.dp = group.size();
+    const auto backend = make_cpu_backend(1);
+    Mesh mesh({.dp = group.size()}, group.split(0, group.rank()));
+    Trainer trainer(*backend, mesh, here, {.device = DeviceKind::kCpu, .compute = DType::kFloat64, .threads = 1});
+    const EvalWindows windows(TokenSet(directory.path() + "/text", here.model.vocab_size), here.data,
+                              here.model.vocab_size, 1, mesh.shape(), mesh.at(), int64_t{7} * 32);
+    try {
+      evaluate(*backend, mesh, trainer.model(), windows, trainer.batch(), RetentionForm::kChunkwise);
+      ADD_FAILURE() << "a token beyond the vocabulary was taken";
+    } catch (const SharedError& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kData);
+      EXPECT_NE(std::string(e.what()).find("text"), std::string::npos) << e.what();
+    }
+  });
+}
+
 // Of a step: what is exchanged of gradients and weights is one collective a bucket; of the norm and the loss one
 // message over the replicas, of the norm one over tp. All ranks of a group begin the same, a replica that sits out too.
 TEST(Replicas, TheNormIsOneSmallMessageAGroup) {

@@ -27,10 +27,10 @@ struct EvalResult {
 
 /// Runs `model`, whose batch shape the windows have, over all windows in the given form of retention. `memory` holds
 /// one batch (take_batch) and nothing else is allocated on the device. Collective over the mesh; every rank gets the
-/// same result.
-/// `go_on` is asked before each batch, on every rank, and answers alike on all.
+/// same result. `asked_to_stop` is asked before each batch: no rank goes on where one is. What a rank cannot read, every
+/// rank throws as a SharedError.
 EvalResult evaluate(
     Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, const DeviceBatch& memory,
-    RetentionForm form, const std::function<bool()>& go_on = [] { return true; });
+    RetentionForm form, const std::function<bool()>& asked_to_stop = [] { return false; });
 
 }  // namespace retain

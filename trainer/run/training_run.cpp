@@ -207,7 +207,13 @@ bool TrainingRun::rest(Wishes wishes, bool next_failed) {
   if (due || wishes.stop || validation_due_ || step_ >= steps() || is_due(config_.numerics.check_replicas_every, step_))
     trainer_.check_replicas(step_);
   if (validation_due_ && !wishes.stop) {
-    validation_due_ = !validate();
+    try {
+      validation_due_ = !validate();
+    } catch (const SharedError&) {  // what was trained is saved before the error ends the run
+      begin_save(true);
+      finish_last_save();
+      throw;
+    }
     wishes.stop = validation_due_;
     if (saved_step_ == step_ && !validation_due_) {  // by a start that was asked to stop before this was known
       saved_step_ = -1;
@@ -237,10 +243,14 @@ Wishes TrainingRun::own_wishes() {
   return mine;
 }
 
-bool TrainingRun::stop_is_wished() {
+bool TrainingRun::wishes_to_stop() {
   const Wishes mine = own_wishes();
   save_is_wished_ = mine.save;
-  int32_t wished = mine.stop ? 1 : 0;
+  return mine.stop;
+}
+
+bool TrainingRun::stop_is_wished() {
+  int32_t wished = wishes_to_stop() ? 1 : 0;
   mesh_.host().all_reduce(TensorView(&wished, DType::kInt32, {1}), ReduceOp::kMax).wait();
   return wished != 0;
 }
@@ -341,7 +351,7 @@ bool TrainingRun::validate() {
   double sum = 0;
   for (const auto& [name, windows] : validation_) {
     const EvalResult result = evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(),
-                                       RetentionForm::kChunkwise, [this] { return !stop_is_wished(); });
+                                       RetentionForm::kChunkwise, [this] { return wishes_to_stop(); });
     if (!result.complete) return false;
     if (result.tokens == 0) {
       log_.warn("valid/", name, " has no loss: nothing of it is predicted");

@@ -122,7 +122,9 @@ class TrainingRun {
   bool rest(Wishes wishes, bool next_failed);
   /// What this rank is asked for, by somebody or by the clock.
   Wishes own_wishes();
-  /// Does any rank wish the end? Collective.
+  /// Is this rank asked to stop? A wish to save is kept for later.
+  bool wishes_to_stop();
+  /// Is any? Collective.
   bool stop_is_wished();
   /// Which ranks were asked, and by what; on rank 0. Collective.
   std::string describe_request();

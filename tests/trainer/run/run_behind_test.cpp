@@ -70,10 +70,7 @@ TEST_F(RunBehind, DivergesAfterTheSameStep) {
 // One token is of no vocabulary, and every step before its own is done, reported and saved.
 TEST_F(RunBehind, LosesNoStepBeforeTheOneWhoseBatchCannotBeLoaded) {
   write_tiny_text(directory_.path(), 2000);  // two epochs
-  std::fstream file(directory_.path() + "/text.bin", std::ios::in | std::ios::out | std::ios::binary);
-  file.seekp(1000 * int64_t{sizeof(uint16_t)});
-  file.write("\xff\xff", 2);
-  file.close();
+  spoil_token(directory_.path() + "/text", 1000);
   Config config = this->config("");
   config.train.tokens = 15 * config.train.batch_tokens;
   config.checkpoint.async = false;

@@ -31,6 +31,20 @@ TEST_F(Run, AValidationThatPredictsNothingIsNobodysBest) {
   for (const StepEntry& step : steps) EXPECT_TRUE(std::isnan(read_manifest(step.path).state.valid_loss));
 }
 
+TEST_F(Run, AValidationThatCannotBeReadEndsARunThatIsSaved) {
+  const TemporaryDirectory held;
+  write_tiny_text(held.path());
+  spoil_token(held.path() + "/text", 40);
+  Config config = this->config("spoiled-valid");
+  config.data.valid = {{"held", held.path() + "/text"}};
+  config.eval.every = 3;
+  config.checkpoint.every = 0;
+  const auto backend = make_cpu_backend(1);
+  EXPECT_THROW(train(*backend, config), SharedError);
+  EXPECT_EQ(steps_of(config), std::vector<int64_t>{3});
+  EXPECT_TRUE(read_manifest(list_steps(checkpoints_directory(config.run.dir)).front().path).state.validation_due);
+}
+
 /// What a late copy waits for.
 class Updates {
  public:
