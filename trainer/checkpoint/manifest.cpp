@@ -144,6 +144,8 @@ RunState run_state(const JsonReader& json) {
   const JsonReader extra = json.at("extra");
   if (extra.exists() && extra.at("resumed_from").exists()) state.resumed_from = extra.at("resumed_from").text();
   if (extra.exists() && extra.at("numerics").exists()) state.numerics = extra.at("numerics").text();
+  if (extra.exists() && extra.at("data_order").exists())
+    state.data_order = static_cast<int>(std::strtol(extra.at("data_order").text().c_str(), nullptr, 10));
   state.validation_due = extra.exists() && extra.at("validation").exists() && extra.at("validation").text() == "due";
   return state;
 }
@@ -231,6 +233,7 @@ std::string to_text(const Manifest& manifest) {
   if (!state.resumed_from.empty()) extra["resumed_from"] = state.resumed_from;
   if (!state.numerics.empty()) extra["numerics"] = state.numerics;
   if (state.validation_due) extra["validation"] = "due";
+  if (state.data_order != 1) extra["data_order"] = std::to_string(state.data_order);
   const std::vector<std::pair<const char*, std::string>> members = {
       {"format", "\"retain-checkpoint\""},
       {"version", std::to_string(Manifest::kVersion)},

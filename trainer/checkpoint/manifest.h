@@ -41,6 +41,7 @@ struct RunState {
   std::string numerics;         ///< NumericsGuard::to_text(): statistics of spikes, counts; "" in older checkpoints
   std::string resumed_from;     ///< the checkpoint, outside of the run or older, that --resume named; or empty
   bool validation_due = false;  ///< after this step; the run was asked to stop before it was done
+  int data_order = 1;           ///< a DataOrder; older checkpoints, which do not say, have the first
 };
 
 struct TensorRecord {

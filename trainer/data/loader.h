@@ -45,6 +45,10 @@ class TrainLoader {
   /// What Documents::look_at() finds in the sets. Throws Error(kData) besides when one has nothing to predict.
   std::vector<SetNote> look_at() const;
 
+  /// How the sets are blended; it may be set before the first batch is loaded.
+  DataOrder order() const { return order_.order(); }
+  void set_order(DataOrder order) { order_.set_order(order); }
+
   /// A hash of what the sets hold and of the proportions of their weights, and of nothing else.
   uint64_t contents() const { return contents_; }
 

@@ -150,7 +150,13 @@ void TrainingRun::set_origin(const RunState& saved) {
              .tokens = saved.tokens,
              .samples = same_samples ? saved.next_sample : saved.tokens / config_.data.seq_len};
   step_ = saved_step_ = saved.step;
-  do_alike([&] { guard_.from_text(saved.numerics); });
+  do_alike([&] {
+    guard_.from_text(saved.numerics);
+    if (saved.data_order < 1 || saved.data_order > static_cast<int>(DataOrder::kEven))
+      throw Error(ErrorKind::kData, concat("this checkpoint's samples are in order ", saved.data_order,
+                                           ", which a newer release of Retain knows: go on with that one"));
+    trainer_.loader().set_order(static_cast<DataOrder>(saved.data_order));
+  });
 }
 
 void TrainingRun::tell_changes(const RunState& saved) {

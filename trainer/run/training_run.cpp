@@ -386,6 +386,7 @@ void TrainingRun::begin_save(bool needed) {
   state.numerics = guard_.to_text();
   state.valid_loss = valid_loss_;
   state.validation_due = validation_due_;
+  state.data_order = static_cast<int>(trainer_.loader().order());
   state.build = identity_.build;
   state.config_text = identity_.resolved_config;
   state.identity = kept_values(identity_.keys);

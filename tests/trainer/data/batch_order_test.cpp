@@ -1,12 +1,15 @@
 #include "trainer/data/batch_order.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <set>
+#include <string>
 
 #include <gtest/gtest.h>
 
 #include "kernels/core/error.h"
+#include "kernels/core/random.h"
 
 namespace retain {
 namespace {
@@ -75,58 +78,96 @@ TEST(Permutation, LooksUniform) {
   EXPECT_LT(std::abs(correlation) / (10'000 * 10'000.0 * 10'000.0 / 12), 0.05);
 }
 
-TEST(WeightedInterleave, KeepsEveryPrefixInProportion) {
-  const std::vector<std::vector<double>> cases = {
-      {1},       {1, 1},    {0.7, 0.3}, {0.7, 0.2, 0.1},         {3, 1, 4, 1, 5},
-      {1, 0, 2}, {1e-6, 1}, {0, 0, 1},  {0.333, 0.333, 0.334, 5}};
-  for (const auto& weights : cases) {
-    const WeightedInterleave interleave(weights);
-    const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-    std::vector<int64_t> counts(weights.size(), 0);
-    for (int64_t n = 0; n < 5000; ++n) {
-      const auto [source, ordinal] = interleave.at(n);
-      auto& count = counts[static_cast<size_t>(source)];
-      ASSERT_EQ(ordinal, count);
-      ++count;
-      for (size_t k = 0; k < weights.size(); ++k) {
-        ASSERT_LT(std::abs(static_cast<double>(counts[k]) - static_cast<double>(n + 1) * weights[k] / sum),
-                  static_cast<double>(weights.size()) + 1e-3);
-      }
+const std::vector<std::vector<double>> kBlends = {{1},
+                                                  {1, 1},
+                                                  {0.7, 0.3},
+                                                  {0.7, 0.2, 0.1},
+                                                  {1, 2, 7},
+                                                  {3, 1, 4, 1, 5},
+                                                  {1, 0, 2},
+                                                  {1e-6, 1},
+                                                  {0, 0, 1},
+                                                  {0.333, 0.333, 0.334, 5},
+                                                  {5, 4, 4, 4, 4, 4, 4, 3, 1, 1, 1, 1}};
+
+/// The most that the count of a source is away from its share of any prefix.
+template <class Interleave>
+double farthest(const std::vector<double>& weights, int64_t samples) {
+  const std::vector<int64_t> shares = shares_of(weights);
+  const Interleave interleave(shares);
+  const auto total = static_cast<double>(std::accumulate(shares.begin(), shares.end(), int64_t{0}));
+  std::vector<int64_t> counts(weights.size(), 0);
+  double worst = 0;
+  for (int64_t n = 0; n < samples; ++n) {
+    const auto [source, ordinal] = interleave.at(n);
+    int64_t& count = counts[static_cast<size_t>(source)];
+    EXPECT_EQ(ordinal, count);
+    ++count;
+    for (size_t k = 0; k < weights.size(); ++k) {
+      const double share = static_cast<double>(n + 1) * static_cast<double>(shares[k]) / total;
+      worst = std::max(worst, std::abs(static_cast<double>(counts[k]) - share));
     }
   }
+  return worst;
 }
 
-TEST(WeightedInterleave, IsExactForWholeWeightsFarIntoARun) {
-  const WeightedInterleave interleave({1, 2, 4});
-  const int64_t far = int64_t{7} * 1'000'000'000'000;
+TEST(EvenInterleave, IsLessThanASampleAwayInEveryPrefix) {
+  for (const auto& weights : kBlends) EXPECT_LT(farthest<EvenInterleave>(weights, 5000), 1);
+  // Blends drawn at random, for longer than their period.
+  for (uint64_t draw = 0; draw < 300; ++draw) {
+    std::vector<double> weights;
+    for (uint64_t k = 0; k < 2 + draw % 11; ++k) weights.push_back(1 + static_cast<double>(philox_bits(draw, k) % 40));
+    EXPECT_LT(farthest<EvenInterleave>(weights, 1000), 1) << draw;
+  }
+}
+
+TEST(EvenInterleave, WeightsThatAreNoRatioAreRoundedToAMillionth) {
+  const std::vector<double> weights = {std::sqrt(2.0), std::acos(-1.0), 1e-9};
+  const double sum = weights[0] + weights[1] + weights[2];
+  const EvenInterleave interleave(shares_of(weights));
+  constexpr int64_t kSamples = 3'000'000;  // some periods
   std::vector<int64_t> counts(3, 0);
-  for (int64_t i = 0; i < 7; ++i) {
-    const auto [source, ordinal] = interleave.at(far + i);
-    EXPECT_EQ(ordinal, (int64_t{1} << source) * 1'000'000'000'000 + counts[static_cast<size_t>(source)]++);
-  }
-  EXPECT_EQ(counts, (std::vector<int64_t>{1, 2, 4}));
+  for (int64_t n = 0; n < kSamples; ++n) ++counts[static_cast<size_t>(interleave.at(n).source)];
+  for (size_t k = 0; k < 2; ++k) EXPECT_NEAR(static_cast<double>(counts[k]), kSamples * weights[k] / sum, 5);
+  EXPECT_NEAR(static_cast<double>(counts[2]), kSamples / 1048576.0, 1) << "once in a period, however little it weighs";
 }
 
-TEST(WeightedInterleave, DecimalWeightsMeanWhatTheySay) {
-  const WeightedInterleave decimal({0.1, 0.25, 0.65}), whole({10, 25, 65});
-  for (int64_t n = 0; n < 2000; ++n) {
-    EXPECT_EQ(decimal.at(n).source, whole.at(n).source) << n;
-    EXPECT_EQ(decimal.at(n).ordinal, whole.at(n).ordinal) << n;
-  }
+TEST(NestedInterleave, IsTheOrderOfOlderReleases) {
+  for (const auto& weights : kBlends)
+    EXPECT_LT(farthest<NestedInterleave>(weights, 5000), static_cast<double>(weights.size()));
+  EXPECT_NEAR(farthest<NestedInterleave>({1, 2, 7}, 5000), 1.4, 0.01);
+  const NestedInterleave interleave({1, 2, 7});
+  std::string sources;
+  for (int64_t n = 0; n < 20; ++n) sources += static_cast<char>('0' + interleave.at(n).source);
+  EXPECT_EQ(sources, "22221222102222122210");
 }
 
-TEST(WeightedInterleave, SharesAreTheProportionAlone) {
+TEST(Interleaves, AreExactForWholeWeightsFarIntoARun) {
+  const int64_t far = int64_t{7} * 1'000'000'000'000;
+  const auto expect = [&](const auto& interleave) {
+    std::vector<int64_t> counts(3, 0);
+    for (int64_t i = 0; i < 7; ++i) {
+      const auto [source, ordinal] = interleave.at(far + i);
+      EXPECT_EQ(ordinal, (int64_t{1} << source) * 1'000'000'000'000 + counts[static_cast<size_t>(source)]++);
+    }
+    EXPECT_EQ(counts, (std::vector<int64_t>{1, 2, 4}));
+  };
+  expect(EvenInterleave({1, 2, 4}));
+  expect(NestedInterleave({1, 2, 4}));
+}
+
+TEST(Shares, AreTheProportionAlone) {
   const std::vector<int64_t> shares = {2, 5, 0, 13};
-  EXPECT_EQ(WeightedInterleave({0.1, 0.25, 0, 0.65}).shares(), shares);
-  EXPECT_EQ(WeightedInterleave({30, 75, 0, 195}).shares(), shares);
-  EXPECT_EQ(WeightedInterleave({5}).shares(), std::vector<int64_t>{1});
+  EXPECT_EQ(shares_of({0.1, 0.25, 0, 0.65}), shares);
+  EXPECT_EQ(shares_of({30, 75, 0, 195}), shares);
+  EXPECT_EQ(shares_of({5}), std::vector<int64_t>{1});
 }
 
-TEST(WeightedInterleave, RefusesWeightsThatMeanNothing) {
-  EXPECT_THROW(WeightedInterleave({}), Error);
-  EXPECT_THROW(WeightedInterleave({0, 0}), Error);
-  EXPECT_THROW(WeightedInterleave({1, -1}), Error);
-  EXPECT_THROW(WeightedInterleave({1, std::nan("")}), Error);
+TEST(Shares, RefuseWeightsThatMeanNothing) {
+  EXPECT_THROW(shares_of({}), Error);
+  EXPECT_THROW(shares_of({0, 0}), Error);
+  EXPECT_THROW(shares_of({1, -1}), Error);
+  EXPECT_THROW(shares_of({1, std::nan("")}), Error);
 }
 
 TEST(BatchOrder, ReadsEachSourceOnceInEachEpochOfItsOwn) {

@@ -250,6 +250,37 @@ TEST_F(Run, ThatIsStartedAgainWithTheSameResumeGoesOnFromItsOwnNewestStep) {
   EXPECT_EQ(start(6), (std::vector<int64_t>{6, 5, 4, 3}));
 }
 
+// A run that an older release began keeps its order of samples; one of a newer release is refused.
+TEST_F(Run, KeepsTheOrderOfSamplesThatItBeganWith) {
+  Config config = this->config("order");
+  const auto backend = make_cpu_backend(1);
+  const auto newest = [&] { return list_steps(checkpoints_directory(config.run.dir)).front().path; };
+  const auto say_order = [&](int order) {
+    Manifest manifest = read_manifest(newest());
+    EXPECT_EQ(manifest.state.data_order, static_cast<int>(DataOrder::kEven));
+    manifest.state.data_order = order;
+    std::ofstream(newest() / "manifest.json") << to_text(manifest);
+  };
+  train(*backend, config);
+  config.train.tokens *= 2;
+  say_order(1);
+  train(*backend, config);
+  EXPECT_EQ(read_manifest(newest()).state.step, 2 * kSteps);
+  EXPECT_EQ(read_manifest(newest()).state.data_order, 1);
+
+  config.run.dir += "-newer";
+  train(*backend, config);
+  config.train.tokens *= 2;
+  say_order(3);
+  try {
+    train(*backend, config);
+    ADD_FAILURE() << "samples in an order that nobody knows";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kData);
+    EXPECT_NE(std::string(e.what()).find("newer release"), std::string::npos) << e.what();
+  }
+}
+
 TEST_F(Run, GoesBackToAnOlderStepOfItsOwnOnceThoughItIsStartedTwice) {
   Config config = this->config("back");
   train(*make_cpu_backend(1), config);
