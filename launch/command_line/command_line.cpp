@@ -140,6 +140,7 @@ Command parse_command_line(const Arguments& given) {
   add_launch_verb(root, command);
   add_selftest_verb(root, command);
   add_doctor_verb(root, command);
+  add_watch_verbs(root, command);
   add_bench_verbs(root, command);
   root.footer(  // verbs would have inherited it
       "  retain data prepare book.txt --out runs/demo/data/text --holdout 5%\n"

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "launch/jobs/scheduler.h"
+#include "launch/watch/figure.h"
 #include "trainer/config.h"
 
 namespace retain {
@@ -167,15 +168,29 @@ struct DoctorOptions {
   bool json = false;
 };
 
+struct TopOptions {
+  std::vector<std::string> runs;
+  bool once = false;
+  double seconds = 1;             ///< between two looks
+  int64_t columns = 0, rows = 0;  ///< of a page that is printed once; 0: the terminal's, or 80 × 24
+};
+
+struct PlotOptions {
+  std::vector<std::string> runs;
+  std::string out;
+  FigureOptions figure;
+};
+
 /// --help and --version: nothing is left to do but print.
 struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
-                             DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions,
-                             CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions,
-                             BenchCollectivesOptions, BenchStepOptions, LaunchOptions, SelftestOptions, DoctorOptions>;
+using Command =
+    std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions, DataInfoOptions,
+                 CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions, CheckpointDiffOptions,
+                 CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions, BenchCollectivesOptions,
+                 BenchStepOptions, LaunchOptions, SelftestOptions, DoctorOptions, TopOptions, PlotOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

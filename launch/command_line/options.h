@@ -85,5 +85,6 @@ void add_bench_verbs(CLI::App& root, Command& command);       // bench.cpp
 void add_launch_verb(CLI::App& root, Command& command);       // launch.cpp
 void add_selftest_verb(CLI::App& root, Command& command);     // selftest.cpp
 void add_doctor_verb(CLI::App& root, Command& command);       // doctor.cpp
+void add_watch_verbs(CLI::App& root, Command& command);       // watch.cpp: top, plot
 
 }  // namespace retain::command_line

@@ -41,6 +41,16 @@ Paths paths_of(BenchStepOptions& o) { return {{"CONFIG", &o.config}}; }
 Paths paths_of(LaunchOptions& o) { return {{"CONFIG", &o.config}, {"--site", &o.site}, {"--hostfile", &o.hostfile}}; }
 Paths paths_of(SelftestOptions&) { return {}; }
 Paths paths_of(DoctorOptions& o) { return {{"CONFIG", &o.config}}; }
+Paths paths_of(TopOptions& o) {
+  Paths paths;
+  for (std::string& run : o.runs) paths.push_back({"RUN", &run});
+  return paths;
+}
+Paths paths_of(PlotOptions& o) {
+  Paths paths = {{"--out", &o.out}};
+  for (std::string& run : o.runs) paths.push_back({"RUN", &run});
+  return paths;
+}
 
 }  // namespace
 

@@ -23,6 +23,8 @@ int checkpoint_check(const CheckpointCheckOptions& options);              // che
 int launch(const LaunchOptions& options);                                 // launch.cpp
 int selftest(const SelftestOptions& options, const MpiEnvironment* mpi);  // selftest.cpp
 int doctor(const DoctorOptions& options, const MpiEnvironment* mpi);      // doctor.cpp
+int top(const TopOptions& options);                                       // top.cpp
+int plot(const PlotOptions& options);                                     // plot.cpp
 int bench_gemm(const BenchGemmOptions& options);                          // launch/bench/gemm.cpp
 int bench_retention(const BenchRetentionOptions& options);                // launch/bench/retention.cpp
 int bench_collectives(const BenchCollectivesOptions& options,
@@ -52,6 +54,8 @@ struct VerbCalls {
   int operator()(const LaunchOptions& o) const { return launch(o); }
   int operator()(const SelftestOptions& o) const { return selftest(o, mpi); }
   int operator()(const DoctorOptions& o) const { return doctor(o, mpi); }
+  int operator()(const TopOptions& o) const { return top(o); }
+  int operator()(const PlotOptions& o) const { return plot(o); }
 };
 
 }  // namespace retain
