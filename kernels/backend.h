@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -77,6 +78,14 @@ class HostBuffer {
   virtual double wait() = 0;
 };
 
+/// Work of a backend's queue that was recorded (Backend::record). The backend outlives it.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  /// Queues the same operations on the same memory with the same arguments once more, at the cost of one of them.
+  virtual void queue() = 0;
+};
+
 class Backend {
  public:
   /// Tells `activity`, which outlives it, what it does; without one nobody.
@@ -122,6 +131,11 @@ class Backend {
   Activity& activity() { return activity_; }
   /// Switches a profiler that waits for it on and off (the CUDA profiler API).
   virtual void set_profiling(bool /*on*/) {}
+  /// What `work` queues, which is not done but kept: operations, copies and fills, of which nothing is left to be
+  /// learned because all of them were queued once before, and nothing that waits or moves memory of the host. Phases
+  /// and layers inside are told to nobody when it is queued later. Null, and then `work` was not called, where a
+  /// backend records nothing.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& /*work*/) { return nullptr; }
 
   // ---- memory ----
   /// Uninitialised memory aligned to 256 bytes. Throws Error(kOutOfMemory).

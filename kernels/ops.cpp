@@ -1,5 +1,6 @@
 #include "kernels/ops.h"
 
+#include <cmath>
 #include <utility>
 
 namespace retain {
@@ -449,6 +450,7 @@ void check(const CrossEntropyArgs& a) {
            ", want the whole vocabulary when gathered is absent");
   }
   c.required("loss", a.loss, accumulate, {a.logits.shape[0]});
+  c.optional("scale", a.scale, DType::kFloat64, {1});
 }
 
 void check(const AddArgs& a) {
@@ -472,6 +474,7 @@ void check(const ClipScaleArgs& a) {
   c.required("scale", a.scale, DType::kFloat64, {1});
   c.that(a.max_norm >= 0, "max_norm is ", a.max_norm, ", want 0 (no clipping) or more");
   c.optional("loss", a.loss, DType::kFloat64, {1});
+  c.optional("limits", a.limits, DType::kFloat64, {2});
   c.apart("norm", a.norm, "scale", a.scale);
 }
 
@@ -494,8 +497,14 @@ void check(const AdamwArgs& a) {
   c.required("m", a.m, accumulate, {n});
   c.required("v", a.v, accumulate, {n});
   c.required("grad_scale", a.grad_scale, DType::kFloat64, {1});
-  c.that(a.step >= 1, "step is ", a.step, ", want 1 or more");
+  c.required("rates", a.rates, DType::kFloat64, {3});
   c.same_or_apart("weight", a.weight, "master", a.master);
+}
+
+std::array<double, 3> adamw_rates(double lr, double beta1, double beta2, int64_t step) {
+  RETAIN_CHECK(step >= 1, "step is ", step, ", want 1 or more");
+  const auto correction = [step](double beta) { return 1 / (1 - std::pow(beta, static_cast<double>(step))); };
+  return {lr, correction(beta1), correction(beta2)};
 }
 
 void check(const FillNormalArgs& a) {

@@ -11,8 +11,8 @@
 // of matrices are products: matmul adds or assigns as its beta says, and assigns in the first micro-batch of a step.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <limits>
 
 #include "kernels/core/tensor.h"
 
@@ -214,13 +214,14 @@ struct CrossEntropyStatisticsArgs {
 /// gradient
 ///   dlogits = scale · (softmax − onehot), 0 for ignored rows and padding columns (unless gradient is false: logits
 ///   stay).
-/// gathered accumulate [P, n, 3]: the statistics of all ranks; absent when this rank holds the whole vocabulary, and
-/// then the logits are read once. loss accumulate [n], assigned. kernels/README.md#cross-entropy.
+/// scale float64 [1], optional: 1. gathered accumulate [P, n, 3]: the statistics of all ranks; absent when this rank
+/// holds the whole vocabulary, and then the logits are read once. loss accumulate [n], assigned.
+/// kernels/README.md#cross-entropy.
 struct CrossEntropyArgs {
   TensorView logits{}, targets{}, gathered{}, loss{};
   int64_t first_column = 0;
   int64_t valid = 0;
-  double scale = 1;
+  TensorView scale{};
   bool gradient = true;
 };
 
@@ -241,25 +242,24 @@ struct ReduceArgs {
 /// From the sum of squares of the gradient and the loss, without leaving the device: norm = √sum_of_squares,
 /// scale = min(1, max_norm / norm), or 1 when max_norm is 0 (no clipping); NaN when norm or loss is not finite or above
 /// its limit: nothing is to be updated then.
-/// All float64 [1]; loss may be absent.
+/// All float64 [1]; loss may be absent. limits float64 [2], optional: of the norm and of the loss.
 struct ClipScaleArgs {
   TensorView sum_of_squares{}, norm{}, scale{};
   double max_norm = 0;
-  TensorView loss{};
-  double norm_limit = std::numeric_limits<double>::infinity();
-  double loss_limit = std::numeric_limits<double>::infinity();
+  TensorView loss{}, limits{};
 };
 
 /// AdamW with decoupled decay on a flat range (Loshchilov & Hutter 2019): g = gradient · grad_scale,
 ///   m = β1 m + (1−β1) g,  v = β2 v + (1−β2) g²,
 ///   master −= lr (m̂ / (√v̂ + eps) + weight_decay · master),  m̂ = m/(1−β1^step), v̂ = v/(1−β2^step).
 /// gradient, master, m, v accumulate [N] contiguous; weight compute [N], assigned from master, may alias it;
-/// grad_scale float64 [1]: nothing at all is changed when it is not finite.
+/// grad_scale float64 [1]: nothing at all is changed when it is not finite. rates float64 [3]: adamw_rates().
 struct AdamwArgs {
-  TensorView gradient{}, master{}, m{}, v{}, weight{}, grad_scale{};
-  double lr = 0, beta1 = 0.9, beta2 = 0.98, eps = 1e-8, weight_decay = 0;
-  int64_t step = 1;  ///< 1 for the first update
+  TensorView gradient{}, master{}, m{}, v{}, weight{}, grad_scale{}, rates{};
+  double beta1 = 0.9, beta2 = 0.98, eps = 1e-8, weight_decay = 0;
 };
+/// What of AdamW changes from step to step: lr, 1/(1−β1^step), 1/(1−β2^step); `step` is 1 for the first update.
+std::array<double, 3> adamw_rates(double lr, double beta1, double beta2, int64_t step);
 
 /// Elements of a shard of the global matrix [global_rows, global_columns] that starts at (first_row, first_column),
 /// drawn from N(0, std) with the element's global index as the counter. x accumulate [rows, columns].

@@ -229,6 +229,12 @@ void check_segments(Problems& problems, const Config& c) {
         {"parallel.cp", "data.seq_len"});
 }
 
+void check_graph(Problems& problems, const Config& c, int ranks) {
+  if (c.train.graph == StepGraph::kOn && ranks > 1)
+    add(problems, "train.graph",
+        concat("= on with ", ranks, " ranks: what they exchange is not recorded (legal: auto, off)"));
+}
+
 /// More than what the layers, and the exchanges between their parts, move for one token: of each layer the columns of
 /// all its activations and gradients, and its share of a chunk's state, in the widest type.
 double most_bytes_a_token(const Config& c) {
@@ -361,6 +367,7 @@ std::vector<ConfigProblem> validate(const Config& config, int ranks) {
   const int dp = check_parallel(problems, config, ranks);
   check_train(problems, config, dp);
   check_segments(problems, config);
+  check_graph(problems, config, ranks);
   check_counts(problems, config, dp);
   check_rest(problems, config);
   return problems;

@@ -33,6 +33,9 @@ inline constexpr std::array kRecomputeLevels = {Recompute::kNone, Recompute::kSe
                                                 Recompute::kSegment};
 const char* recompute_name(Recompute level);  ///< "none", "selective", "full", "segment"
 
+/// Whether a step is recorded once and then queued as a few launches (trainer/step_recordings.h).
+enum class StepGraph : uint8_t { kAuto, kOn, kOff };
+
 struct RunConfig {
   std::string dir = "runs/default";
   uint64_t seed = 1;
@@ -88,6 +91,7 @@ struct TrainConfig {
   Recompute recompute = Recompute::kNone;
   int64_t segment_tokens = 0;  ///< of a sequence's segment where it is trained by segments; 0 = auto
   int64_t chunk = 0;           ///< C of chunkwise retention; 0 = auto
+  StepGraph graph = StepGraph::kAuto;
 };
 
 struct EvalConfig {

@@ -1,4 +1,5 @@
 // One optimizer step.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -18,7 +19,17 @@ enum Scalar { kLoss, kSumOfSquares, kAgreedLoss, kNorm, kClipScale, kScalars };
 
 TensorView scalar(const TensorView& scalars, Scalar i) { return scalars.slice(0, i, 1); }
 
+// What the host decides for a step. Operations read it on the device, so that theirs are the same arguments in every
+// step.
+enum Setting { kLossScale, kLimits, kRates = kLimits + 2, kSettings = kRates + 3 };
+
 }  // namespace
+
+Trainer::AtWork Trainer::take_work_memory(Arena& arena, const BatchShape& shape) {
+  return {.batch = take_step_batches(arena, shape, 1),
+          .settings = arena.take(DType::kFloat64, {kSettings}),
+          .scalars = arena.take(DType::kFloat64, {kScalars})};
+}
 
 void Trainer::take_slot_memory(Arena& arena, const BatchShape& shape, int64_t micro_batches, int64_t fingerprints,
                                Slot& slot) {
@@ -29,6 +40,7 @@ void Trainer::take_slot_memory(Arena& arena, const BatchShape& shape, int64_t mi
 
 int64_t Trainer::step_memory_bytes(const BatchShape& shape, int64_t micro_batches, int64_t fingerprints) {
   Arena arena;
+  take_work_memory(arena, shape);
   std::array<Slot, 2> slots;
   for (Slot& slot : slots) take_slot_memory(arena, shape, micro_batches, fingerprints, slot);
   return arena.used_bytes();
@@ -97,7 +109,39 @@ void Trainer::discard() {
   next_.reset();
 }
 
-void Trainer::train_on(const DeviceBatch& batch, double scale, const MicroBatchPass& pass) {
+void Trainer::upload_settings(const Step& step, const UpdateLimits& limits) {
+  const auto targets = static_cast<double>(step.result.predicted_tokens);
+  const OptimizerConfig& optimizer = config_.optimizer;
+  const std::array<double, 3> rates =
+      adamw_rates(step.result.lr, optimizer.beta1, optimizer.beta2, step.done.steps + 1);
+  std::array<double, kSettings> settings{};
+  settings[kLossScale] = 1.0 / targets;
+  settings[kLimits] = limits.grad_norm;
+  settings[kLimits + 1] = limits.loss * targets * mesh_.shape().tp;
+  std::ranges::copy(rates, settings.begin() + kRates);
+  backend_.upload(work_.settings, settings.data());
+}
+
+DeviceBatch Trainer::bring_to_work(const Step& step, size_t micro) {
+  const int64_t bytes = work_.batch.block.bytes();
+  backend_.copy(work_.batch.block,
+                slots_[step.slot].batches.block.slice(0, static_cast<int64_t>(micro) * bytes, bytes));
+  const DeviceBatch& from = step.batches[micro];
+  DeviceBatch batch = work_.batch.batches.front();
+  batch.position_offset = from.position_offset;
+  if (!from.document_start) batch.document_start = {};
+  return batch;
+}
+
+void Trainer::train_on_recorded(const DeviceBatch& batch, const MicroBatchPass& pass) {
+  const StepRecordings::Part part = StepRecordings::micro_batch(pass.first, static_cast<bool>(batch.document_start));
+  if (recordings_.queue(part, [&] { train_on(batch, pass); })) return;
+  // There are no other replicas, so that what is left to be done is to count.
+  exchange_.begin_backward(pass.first, pass.last);
+  exchange_.completed(layout_.flat_elements);
+}
+
+void Trainer::train_on(const DeviceBatch& batch, const MicroBatchPass& pass) {
   const int64_t end = batch.shape.segment_count - 1;
   {
     const Phase phase(backend_, "forward");
@@ -116,6 +160,7 @@ void Trainer::train_on(const DeviceBatch& batch, double scale, const MicroBatchP
     const GradientWrite write = pass.rehearsal
                                     ? exchange_.begin_rehearsal(pass.first && s == end, look)
                                     : exchange_.begin_backward(pass.first && s == end, pass.last && s == 0, look);
+    const TensorView scale = work_.settings.slice(0, kLossScale, 1);
     const TensorView loss = model_.loss_and_backward(segment, scale, write, RetentionForm::kChunkwise,
                                                      [&](int64_t flat_end) { exchange_.completed(flat_end); });
     backend_.reduce(
@@ -131,41 +176,47 @@ void Trainer::queue(const std::function<void()>& before_update, const StepOrder&
   next_.reset();
   backend_.activity().at_step(step.done.steps + 1);
   if (step.result.predicted_tokens == 0) return;
-  const double scale = 1.0 / static_cast<double>(step.result.predicted_tokens);
+  upload_settings(step, order.limits);
   const Slot& slot = slots_[step.slot];
   step.replay = order.replay;
-  if (step.replay) rehearse(step, scale);
+  if (step.replay) rehearse(step);
   for (size_t micro = 0; micro < step.batches.size(); ++micro) {
     MicroBatchPass pass{
-        .first = micro == 0, .last = micro + 1 == step.batches.size(), .sum_of_losses = scalar(slot.scalars, kLoss)};
-    if (step.replay && pass.first) take_fingerprints(slot.fingerprints.slice(0, 1, 1), pass);
-    train_on(step.batches[micro], scale, pass);
+        .first = micro == 0, .last = micro + 1 == step.batches.size(), .sum_of_losses = scalar(work_.scalars, kLoss)};
+    const DeviceBatch batch = bring_to_work(step, micro);
+    if (step.replay && pass.first) {
+      take_fingerprints(slot.fingerprints.slice(0, 1, 1), pass);
+      train_on(batch, pass);
+    } else {
+      train_on_recorded(batch, pass);
+    }
   }
   exchange_.sit_out((loader_.rounds() - loader_.micro_batches()) * dims_.batch.segment_count);
-  queue_update(step, order.limits, slot.scalars, before_update);
+  queue_update(before_update);
+  backend_.copy(slot.scalars, work_.scalars);
   std::vector<TensorView> results = {slot.scalars};
   if (step.replay) results.push_back(slot.fingerprints);
   slot.results_on_host->begin_copy(results);
 }
 
-void Trainer::queue_update(const Step& step, const UpdateLimits& limits, const TensorView& scalars,
-                           const std::function<void()>& before_update) {
-  {
+void Trainer::queue_update(const std::function<void()>& before_update) {
+  const TensorView &scalars = work_.scalars, clip_scale = scalar(scalars, kClipScale);
+  const bool counted = recordings_.queue(StepRecordings::kNorm, [&] {
     const Phase phase(backend_, "gradient norm");
-    const UpdateBounds bounds{
-        .max_norm = config_.optimizer.clip,
-        .norm_limit = limits.grad_norm,
-        .loss_limit = limits.loss * static_cast<double>(step.result.predicted_tokens) * mesh_.shape().tp};
-    exchange_.finish(bounds, scalars.slice(0, kLoss, 3), scalar(scalars, kNorm), scalar(scalars, kClipScale));
-  }
-  const Phase phase(backend_, "update");
+    const UpdateBounds bounds{.max_norm = config_.optimizer.clip, .limits = work_.settings.slice(0, kLimits, 2)};
+    exchange_.finish(bounds, scalars.slice(0, kLoss, 3), scalar(scalars, kNorm), clip_scale);
+  });
+  if (!counted) exchange_.await_all();
   before_update();  // a save may still copy what is changed from here on
-  // In the order in which the next forward reads them, so that it can begin while the last are being gathered.
-  for (size_t bucket = layout_.buckets.size(); bucket-- > 0;) {
-    adamw_update(backend_, parameters_, layout_.buckets[bucket], scalar(scalars, kClipScale), config_.optimizer,
-                 step.result.lr, step.done.steps + 1);
-    parameters_.begin_gather(reducer_, bucket);
-  }
+  recordings_.queue(StepRecordings::kUpdate, [&] {
+    const Phase phase(backend_, "update");
+    const TensorView rates = work_.settings.slice(0, kRates, 3);
+    // In the order in which the next forward reads them, so that it can begin while the last are being gathered.
+    for (size_t bucket = layout_.buckets.size(); bucket-- > 0;) {
+      adamw_update(backend_, parameters_, layout_.buckets[bucket], clip_scale, rates, config_.optimizer);
+      parameters_.begin_gather(reducer_, bucket);
+    }
+  });
 }
 
 StepResult Trainer::finish() {

@@ -21,6 +21,7 @@
 #include "trainer/numerics/replica_check.h"
 #include "trainer/optimizer/gradient_exchange.h"
 #include "trainer/plan/plan.h"
+#include "trainer/step_recordings.h"
 
 namespace retain {
 
@@ -138,12 +139,18 @@ class Trainer {
   /// What a step takes to the device and brings back. There are two: a step is prepared while another one is computed.
   struct Slot {
     StepBatches batches;
-    TensorView scalars;                           ///< float64 [5]: three sums, norm, clip scale
+    TensorView scalars;                           ///< float64 [5]: those of AtWork, of a step that is done
     TensorView fingerprints;                      ///< int32 [2 (passes), 1 + buckets, 2]; none without replays
     StepBatches packed;                           ///< the batches on the host
     std::unique_ptr<HostBuffer> packed_memory;    ///< theirs
     std::unique_ptr<HostBuffer> results_on_host;  ///< scalars and fingerprints, as bytes
     int64_t result_bytes() const { return scalars.bytes() + (fingerprints.rank > 0 ? fingerprints.bytes() : 0); }
+  };
+  /// What the operations of a step read and write of it: the same memory in every step, so that they can be recorded.
+  struct AtWork {
+    StepBatches batch;    ///< one, the micro-batch
+    TensorView settings;  ///< float64 [6]: what the host decides, see upload_settings()
+    TensorView scalars;   ///< float64 [5]: three sums, norm, clip scale
   };
   struct Step {
     Progress done;  ///< before it
@@ -163,22 +170,27 @@ class Trainer {
     /// At the losses of the tokens of a segment, [n].
     std::function<void(int64_t segment, const TensorView& losses)> look_at_losses = {};
   };
+  static AtWork take_work_memory(Arena& arena, const BatchShape& shape);
   static void take_slot_memory(Arena& arena, const BatchShape& shape, int64_t micro_batches, int64_t fingerprints,
                                Slot& slot);
   /// Targets of the batches that this rank has loaded for the step, and packed.
   int64_t load(Step& step);
-  /// Gradients and loss of a micro-batch.
-  void train_on(const DeviceBatch& batch, double scale, const MicroBatchPass& pass);
+  /// Takes what differs from step to step to the device: the loss's scale, limits, learning rate.
+  void upload_settings(const Step& step, const UpdateLimits& limits);
+  /// A micro-batch of the step, in the memory of all.
+  DeviceBatch bring_to_work(const Step& step, size_t micro);
+  /// Gradients and loss of a micro-batch; what is looked at is not recorded.
+  void train_on(const DeviceBatch& batch, const MicroBatchPass& pass);
+  void train_on_recorded(const DeviceBatch& batch, const MicroBatchPass& pass);
+  void queue_update(const std::function<void()>& before_update);
   // ---- trainer/numerics/replay.cpp ----
   /// The first micro-batch of a step before its time, for its fingerprints.
-  void rehearse(const Step& step, double scale);
+  void rehearse(const Step& step);
   /// Lets a pass leave those of its losses and gradients: int32 [1, 1 + buckets, 2].
   void take_fingerprints(const TensorView& fingerprints, MicroBatchPass& pass);
   /// What of the two passes, `count` fingerprints each, differs first.
   static std::optional<int64_t> find_difference(const std::byte* fingerprints, int64_t count);
   // ---- trainer/numerics/bad_numbers.cpp ----
-  void queue_update(const Step& step, const UpdateLimits& limits, const TensorView& scalars,
-                    const std::function<void()>& before_update);
   /// What is not finite in the order of find_bad_numbers(): the first, and what to call it.
   struct BadNumber {
     int64_t order = 0;
@@ -204,6 +216,8 @@ class Trainer {
   StateDigest state_digest_;
   std::optional<ReplicaCheck> replica_check_;
   Buffer buffer_;
+  AtWork work_;
+  StepRecordings recordings_;
   std::array<Slot, 2> slots_;
   size_t free_slot_ = 0;  ///< of the step that is prepared next
   std::optional<Step> next_;

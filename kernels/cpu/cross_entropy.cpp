@@ -87,7 +87,8 @@ void statistics(const CrossEntropyStatisticsArgs& a, ThreadPool* threads) {
 }
 
 template <class T>
-void cross_entropy_row(const CrossEntropyArgs& a, int64_t i, T* z, int64_t columns, int32_t target, T& loss) {
+void cross_entropy_row(const CrossEntropyArgs& a, double scale, int64_t i, T* z, int64_t columns, int32_t target,
+                       T& loss) {
   if (target < 0) {
     loss = T{0};
     if (a.gradient) std::fill_n(z, columns, T{0});
@@ -100,16 +101,16 @@ void cross_entropy_row(const CrossEntropyArgs& a, int64_t i, T* z, int64_t colum
     loss = static_cast<T>(s.loss());
     if (!a.gradient) return;
     exp_in_place(z, static_cast<T>(s.max), a.valid);
-    scale_in_place(z, static_cast<T>(a.scale / s.sum), a.valid);
+    scale_in_place(z, static_cast<T>(scale / s.sum), a.valid);
   } else {
     RowStatistics s{max_of(z, a.valid), 0, here ? z[local] : T{0}};
     const T max = static_cast<T>(s.max);
     s.sum = a.gradient ? exp_in_place(z, max, a.valid) : sum_exp(z, max, a.valid);
     loss = static_cast<T>(s.loss());
     if (!a.gradient) return;
-    scale_in_place(z, static_cast<T>(a.scale / s.sum), a.valid);
+    scale_in_place(z, static_cast<T>(scale / s.sum), a.valid);
   }
-  if (here) z[local] -= static_cast<T>(a.scale);
+  if (here) z[local] -= static_cast<T>(scale);
   std::fill(z + a.valid, z + columns, T{0});
 }
 
@@ -124,8 +125,10 @@ void CpuBackend::do_cross_entropy(const CrossEntropyArgs& a) {
     const Matrix<T> logits(a.logits);
     const Vector<const int32_t> targets(a.targets);
     const Vector<T> loss(a.loss);
-    parallel_for(threads_for(a.logits.elements()), logits.rows,
-                 [&](int64_t i) { cross_entropy_row<T>(a, i, logits.row(i), logits.columns, targets[i], loss[i]); });
+    const double scale = a.scale ? *a.scale.as<double>() : 1;
+    parallel_for(threads_for(a.logits.elements()), logits.rows, [&](int64_t i) {
+      cross_entropy_row<T>(a, scale, i, logits.row(i), logits.columns, targets[i], loss[i]);
+    });
   });
 }
 

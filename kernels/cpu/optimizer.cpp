@@ -58,15 +58,10 @@ constexpr int64_t kBlock = 1 << 12;  ///< elements of one task of a sum or an up
 
 template <class T>
 void adamw_typed(const AdamwArgs& a, double grad_scale, ThreadPool* threads) {
+  const auto* rates = a.rates.as<double>();
   const AdamwStep<T> step{
-      static_cast<T>(grad_scale),
-      static_cast<T>(a.beta1),
-      static_cast<T>(a.beta2),
-      static_cast<T>(1 / (1 - std::pow(a.beta1, static_cast<double>(a.step)))),
-      static_cast<T>(1 / (1 - std::pow(a.beta2, static_cast<double>(a.step)))),
-      static_cast<T>(a.lr),
-      static_cast<T>(a.eps),
-      static_cast<T>(a.weight_decay),
+      static_cast<T>(grad_scale), static_cast<T>(a.beta1),  static_cast<T>(a.beta2), static_cast<T>(rates[1]),
+      static_cast<T>(rates[2]),   static_cast<T>(rates[0]), static_cast<T>(a.eps),   static_cast<T>(a.weight_decay),
   };
   const int64_t n = a.gradient.shape[0];
   parallel_for(threads, (n + kBlock - 1) / kBlock, [&](int64_t block) {
@@ -111,7 +106,9 @@ void CpuBackend::do_clip_scale(const ClipScaleArgs& a) {
   *a.norm.as<double>() = norm;
   double scale = std::numeric_limits<double>::quiet_NaN();
   const double loss = a.loss ? *a.loss.as<double>() : 0;
-  const bool usable = std::isfinite(norm) && std::isfinite(loss) && norm <= a.norm_limit && loss <= a.loss_limit;
+  const double* limits = a.limits ? a.limits.as<double>() : nullptr;
+  const bool within = !limits || (norm <= limits[0] && loss <= limits[1]);
+  const bool usable = std::isfinite(norm) && std::isfinite(loss) && within;
   if (usable) scale = a.max_norm > 0 && norm > a.max_norm ? a.max_norm / norm : 1;
   *a.scale.as<double>() = scale;
 }

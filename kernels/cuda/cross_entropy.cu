@@ -31,8 +31,8 @@ struct Arguments {
   const int32_t* targets;
   const float* gathered;  // [ranks, rows, 3], null when this rank holds the whole vocabulary
   float* result;          // statistics [rows, 3] or loss [rows]
+  const double* scale;    // null: 1
   int64_t stride, rows, columns, valid, first_column, ranks, gathered_rank, gathered_row;
-  float scale;
   bool gradient;
 };
 
@@ -93,7 +93,7 @@ __device__ __forceinline__ Softmax row_softmax(const T* z, const Arguments<T>& a
 template <class T, int N, bool kCached>
 __device__ __forceinline__ void write_gradient(T* z, const Arguments<T>& a, const Pack<T, N>* cache, const Softmax& row,
                                                int64_t target) {
-  const float factor = a.scale / row.sum;
+  const float scale = a.scale ? static_cast<float>(*a.scale) : 1.0F, factor = scale / row.sum;
   const auto vectors = static_cast<int>(a.columns / N), valid = static_cast<int>(a.valid);
   // In this rank's columns or nowhere; another rank's may be far away.
   const int chosen = target >= 0 && target < a.columns ? static_cast<int>(target) : -1;
@@ -111,7 +111,7 @@ __device__ __forceinline__ void write_gradient(T* z, const Arguments<T>& a, cons
     if (chosen >= v * N && chosen < v * N + N) {
 #pragma unroll
       for (int j = 0; j < N; ++j) {
-        if (v * N + j == chosen) g[j] -= a.scale;
+        if (v * N + j == chosen) g[j] -= scale;
       }
     }
     store(z + v * N, g);
@@ -240,7 +240,7 @@ void CudaBackend::do_cross_entropy(const CrossEntropyArgs& args) {
     using T = decltype(zero);
     Arguments<T> a = arguments<T>(args);
     a.result = pointer<float>(args.loss);
-    a.scale = static_cast<float>(args.scale);
+    a.scale = pointer<double>(args.scale);
     a.gradient = args.gradient;
     if (args.gathered) {
       a.gathered = pointer<float>(args.gathered);

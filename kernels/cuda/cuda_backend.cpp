@@ -104,6 +104,7 @@ void CudaBackend::release(void* memory) noexcept {
 }
 
 void CudaBackend::mark(const Activity::Place& place) {
+  if (records_) return;
   queue_.activate();
   milestones_.mark(queue_.stream(), place);
 }
@@ -130,7 +131,8 @@ void CudaBackend::set_profiling(bool on) {
 void CudaBackend::reserve_workspace(const WorkspaceShape& shape) { current().reserve(cuda_workspace_bytes(shape)); }
 
 void CudaBackend::upload(const TensorView& device, const void* host) {
-  RETAIN_CHECK(device && device.contiguous(), "upload to ", device.describe());
+  RETAIN_CHECK(device && device.contiguous() && !records_, "upload to ", device.describe(),
+               records_ ? " in a recording" : "");
   queue_.activate();
   const int64_t bytes = device.bytes();
   for (int64_t done = 0; done < bytes; done += kSlotBytes) {
@@ -147,7 +149,8 @@ void CudaBackend::upload(const TensorView& device, const void* host) {
 }
 
 void CudaBackend::download(void* host, const TensorView& device) {
-  RETAIN_CHECK(device && device.contiguous(), "download of ", device.describe());
+  RETAIN_CHECK(device && device.contiguous() && !records_, "download of ", device.describe(),
+               records_ ? " in a recording" : "");
   queue_.activate();
   const int64_t bytes = device.bytes();
   const auto slots = static_cast<int64_t>(slots_.size());

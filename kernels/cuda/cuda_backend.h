@@ -29,6 +29,7 @@ class CudaBackend final : public Backend {
   int64_t times_learned() const override { return queue_.matmul().times_chosen(); }
   std::string set_tuning(const std::string& text) override { return current().matmul().set_plans(text); }
   void set_profiling(bool on) override;
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override;  // recording.cpp
 
   void* allocate(int64_t bytes) override;
   void release(void* memory) noexcept override;
@@ -64,6 +65,7 @@ class CudaBackend final : public Backend {
   Queue queue_;
   Milestones milestones_;
   const char* phase_ = "";
+  bool records_ = false;  ///< what is queued is kept for later
   std::string description_;
   std::array<Slot, 4> slots_;
   size_t next_slot_ = 0;

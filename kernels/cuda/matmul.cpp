@@ -141,6 +141,10 @@ void Matmul::choose(const char* operation, Plan& plan, const Key& key, const Pro
     throw Error(ErrorKind::kDevice, concat(operation, ": cuBLASLt has no algorithm for ", describe(product), ": ",
                                            cublasLtGetStatusString(status)));
   }
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  CUDA_CHECK(cudaStreamIsCapturing(stream, &capture), operation);
+  RETAIN_CHECK(capture == cudaStreamCaptureStatusNone, operation, ": ", describe(product),
+               " was never computed before it is recorded");
   plan.algorithm = candidates[0].algo;
   plan.chosen = true;
   ++times_chosen_;

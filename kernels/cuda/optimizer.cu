@@ -74,16 +74,18 @@ __global__ void __launch_bounds__(kThreads)
 
 struct ClipScale {
   const double* sum_of_squares;
-  const double* loss;  // may be null
+  const double* loss;    // may be null
+  const double* limits;  // of norm and loss; may be null
   double* norm;
   double* scale;
-  double max_norm, norm_limit, loss_limit;
+  double max_norm;
 };
 
 __global__ void clip_scale_kernel(const ClipScale a) {
   const double norm = sqrt(*a.sum_of_squares), loss = a.loss ? *a.loss : 0;
   *a.norm = norm;
-  if (isfinite(norm) && isfinite(loss) && norm <= a.norm_limit && loss <= a.loss_limit) {
+  const bool within = !a.limits || (norm <= a.limits[0] && loss <= a.limits[1]);
+  if (isfinite(norm) && isfinite(loss) && within) {
     *a.scale = a.max_norm > 0 && norm > a.max_norm ? a.max_norm / norm : 1.0;
   } else {
     *a.scale = nan("");
@@ -98,24 +100,30 @@ struct Adamw {
   float* v;
   T* weight;  // may be master
   const double* grad_scale;
+  const double* rates;
   int64_t n;
-  float lr, beta1, beta2, eps, weight_decay, correction1, correction2;  // corrections: 1 / (1 − β^step)
+  float beta1, beta2, eps, weight_decay;
+};
+
+struct Rates {
+  float lr, correction1, correction2;
 };
 
 template <class T>
-__device__ __forceinline__ void update(const Adamw<T>& a, float scale, float gradient, float& master, float& m,
-                                       float& v) {
+__device__ __forceinline__ void update(const Adamw<T>& a, const Rates& rates, float scale, float gradient,
+                                       float& master, float& m, float& v) {
   const float g = gradient * scale;
   m = a.beta1 * m + (1.0F - a.beta1) * g;
   v = a.beta2 * v + (1.0F - a.beta2) * g * g;
-  const float step = m * a.correction1 / (sqrtf(v * a.correction2) + a.eps);
-  master -= a.lr * (step + a.weight_decay * master);
+  const float step = m * rates.correction1 / (sqrtf(v * rates.correction2) + a.eps);
+  master -= rates.lr * (step + a.weight_decay * master);
 }
 
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) adamw_kernel(const Adamw<T> a) {
   const double scale = *a.grad_scale;
   if (!isfinite(scale)) return;
+  const Rates rates{static_cast<float>(a.rates[0]), static_cast<float>(a.rates[1]), static_cast<float>(a.rates[2])};
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N;
   if (first + N <= a.n) {
     float gradient[N], master[N], m[N], v[N];
@@ -124,14 +132,14 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(const Adamw<T> a) {
     load(a.m + first, m);
     load(a.v + first, v);
 #pragma unroll
-    for (int j = 0; j < N; ++j) update(a, static_cast<float>(scale), gradient[j], master[j], m[j], v[j]);
+    for (int j = 0; j < N; ++j) update(a, rates, static_cast<float>(scale), gradient[j], master[j], m[j], v[j]);
     store(a.master + first, master);
     store(a.m + first, m);
     store(a.v + first, v);
     store(a.weight + first, master);
   } else {
     for (int64_t i = first; i < a.n; ++i) {
-      update(a, static_cast<float>(scale), a.gradient[i], a.master[i], a.m[i], a.v[i]);
+      update(a, rates, static_cast<float>(scale), a.gradient[i], a.master[i], a.m[i], a.v[i]);
       a.weight[i] = from_float<T>(a.master[i]);
     }
   }
@@ -184,11 +192,10 @@ void CudaBackend::do_clip_scale(const ClipScaleArgs& args) {
   Queue& queue = current();
   clip_scale_kernel<<<1, 1, 0, queue.stream()>>>({.sum_of_squares = pointer<double>(args.sum_of_squares),
                                                   .loss = pointer<double>(args.loss),
+                                                  .limits = pointer<double>(args.limits),
                                                   .norm = pointer<double>(args.norm),
                                                   .scale = pointer<double>(args.scale),
-                                                  .max_norm = args.max_norm,
-                                                  .norm_limit = args.norm_limit,
-                                                  .loss_limit = args.loss_limit});
+                                                  .max_norm = args.max_norm});
   LAUNCH_CHECK("clip_scale");
 }
 
@@ -198,21 +205,12 @@ void CudaBackend::do_adamw(const AdamwArgs& args) {
   if (n == 0) return;
   dispatch_compute("adamw", args.weight.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const auto step = static_cast<double>(args.step);
-    const Adamw<T> a{pointer<float>(args.gradient),
-                     pointer<float>(args.master),
-                     pointer<float>(args.m),
-                     pointer<float>(args.v),
-                     pointer<T>(args.weight),
-                     pointer<double>(args.grad_scale),
-                     n,
-                     static_cast<float>(args.lr),
-                     static_cast<float>(args.beta1),
-                     static_cast<float>(args.beta2),
-                     static_cast<float>(args.eps),
-                     static_cast<float>(args.weight_decay),
-                     static_cast<float>(1.0 / (1.0 - std::pow(args.beta1, step))),
-                     static_cast<float>(1.0 / (1.0 - std::pow(args.beta2, step)))};
+    const Adamw<T> a{pointer<float>(args.gradient),  pointer<float>(args.master),
+                     pointer<float>(args.m),         pointer<float>(args.v),
+                     pointer<T>(args.weight),        pointer<double>(args.grad_scale),
+                     pointer<double>(args.rates),    n,
+                     static_cast<float>(args.beta1), static_cast<float>(args.beta2),
+                     static_cast<float>(args.eps),   static_cast<float>(args.weight_decay)};
     constexpr int kN = 4;  // 16 bytes of each fp32 buffer
     const bool vector = vectors_aligned(args.gradient, args.master, args.m, args.v) &&
                         reinterpret_cast<uintptr_t>(args.weight.data) % (kN * sizeof(T)) == 0;

@@ -41,6 +41,7 @@ class Queue {
   /// Fixes the workspace at `bytes` in all; afterwards nothing is allocated any more.
   void reserve(int64_t bytes);
   int64_t workspace_bytes() const { return workspace_bytes_; }
+  const void* workspace() const { return workspace_.get(); }
   /// Scratch for one operation, valid until the next operation asks. Before reserve() it grows on demand, afterwards
   /// an operation that needs more than was reserved throws Error(kInternal).
   void* scratch(const char* operation, int64_t bytes);

@@ -117,6 +117,9 @@ void add_data_and_train(Table& table) {
             "of a segment; auto: the most that fit");
   table.add(RETAIN_KEY(train.chunk), Whole{1, kLargestChunk, "auto"}, "tokens", "chunk of chunkwise retention",
             {"chunk_size"});
+  table.add(RETAIN_KEY(train.graph),
+            Choice<StepGraph>{{{"auto", StepGraph::kAuto}, {"on", StepGraph::kOn}, {"off", StepGraph::kOff}}}, "",
+            "a GPU's step as CUDA graphs; auto: if small", {"cuda_graph", "cuda_graphs"});
 }
 
 void add_eval_and_optimizer(Table& table) {

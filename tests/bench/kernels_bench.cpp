@@ -172,8 +172,10 @@ void bench_optimizer(Backend& backend, Bench& b) {
   const TensorView master = b.random(DType::kFloat32, {kParameters}), m = b.random(DType::kFloat32, {kParameters});
   const TensorView v = b.empty(DType::kFloat32, {kParameters}), weight = b.empty(DType::kBfloat16, {kParameters});
   const TensorView scale = b.empty(DType::kFloat64, {1}), out = b.empty(DType::kFloat64, {1});
+  const TensorView rates = b.empty(DType::kFloat64, {3});
   backend.fill(v, 1);
   backend.fill(scale, 1);
+  backend.fill(rates, 1);
   b.measure("sum of squares (268 M)", 4 * n,
             [&] { backend.reduce({.kind = ReduceKind::kSumOfSquares, .x = gradient, .out = out}); });
   const TensorView print = b.empty(DType::kInt32, {2});
@@ -184,7 +186,13 @@ void bench_optimizer(Backend& backend, Bench& b) {
     backend.fingerprint({.x = weight.reshaped({1, weight.elements()}), .out = print});
   });
   b.measure("adamw (268 M)", 30 * n, [&] {
-    backend.adamw({.gradient = gradient, .master = master, .m = m, .v = v, .weight = weight, .grad_scale = scale});
+    backend.adamw({.gradient = gradient,
+                   .master = master,
+                   .m = m,
+                   .v = v,
+                   .weight = weight,
+                   .grad_scale = scale,
+                   .rates = rates});
   });
   b.measure("fill 0 (268 M)", 4 * n, [&] { backend.fill(gradient, 0); });
   b.measure("cast to bf16 (268 M)", 6 * n, [&] { backend.copy(weight, master); });

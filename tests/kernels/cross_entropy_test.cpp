@@ -40,6 +40,7 @@ class CrossEntropy : public BackendTest {
  protected:
   static constexpr int64_t kPadding = 6;
   static constexpr double kScale = 0.25;
+  DeviceTensor scalar(double value) { return doubles({1}, {value}); }
 
   static Values some_targets(int64_t n, int64_t vocab) {
     Values targets = random_integers(n, 9, 0, vocab);
@@ -56,8 +57,12 @@ TEST_P(CrossEntropy, LossAndGradientOfTheWholeVocabulary) {
       write(backend(), matrix.view().slice(1, 0, vocab), random_values(n * vocab, 1, 4));
       const Values logits = read(backend(), matrix.view().slice(1, 0, vocab)), targets = some_targets(n, vocab);
       const DeviceTensor target = integers({n}, targets), loss = accumulator({n});
-      backend().cross_entropy(
-          {.logits = matrix, .targets = target, .loss = loss, .valid = vocab, .scale = kScale, .gradient = gradient});
+      backend().cross_entropy({.logits = matrix,
+                               .targets = target,
+                               .loss = loss,
+                               .valid = vocab,
+                               .scale = scalar(kScale),
+                               .gradient = gradient});
       const Loss want = loss_oracle(logits, targets, kScale);
       expect_close("loss", loss.values(), want.loss);
       const Values got = read(backend(), matrix.view().slice(1, 0, vocab));
@@ -102,7 +107,7 @@ TEST_P(CrossEntropy, ColumnsSharedOutGiveTheSameLoss) {
                              .loss = loss,
                              .first_column = rank * per_rank,
                              .valid = valid_of(rank),
-                             .scale = kScale});
+                             .scale = scalar(kScale)});
     expect_close("loss", loss.values(), want.loss);
     expect_close("dlogits", read(backend(), parts[rank].view().slice(1, 0, valid_of(rank))),
                  columns(want.dlogits, vocab, rank * per_rank, valid_of(rank)));
@@ -123,7 +128,7 @@ TEST_P(CrossEntropy, ARankOfPaddingAloneChangesNothing) {
   all.insert(all.end(), more.begin(), more.end());
   const DeviceTensor gathered = accumulator({2, n, 3}, all);
   backend().cross_entropy(
-      {.logits = real, .targets = target, .gathered = gathered, .loss = loss, .valid = vocab, .scale = kScale});
+      {.logits = real, .targets = target, .gathered = gathered, .loss = loss, .valid = vocab, .scale = scalar(kScale)});
   expect_close("loss", loss.values(), loss_oracle(logits, targets, kScale).loss);
   expect_close("dlogits", real.values(), loss_oracle(logits, targets, kScale).dlogits);
   backend().cross_entropy({.logits = padding,
@@ -132,7 +137,7 @@ TEST_P(CrossEntropy, ARankOfPaddingAloneChangesNothing) {
                            .loss = loss,
                            .first_column = vocab,
                            .valid = 0,
-                           .scale = kScale});
+                           .scale = scalar(kScale)});
   expect_close("loss", loss.values(), loss_oracle(logits, targets, kScale).loss);
   EXPECT_EQ(padding.values(), Values(n * vocab, 0.0));
 }

@@ -1,3 +1,4 @@
+#include <array>
 #include <limits>
 
 #include "tests/support/backends.h"
@@ -8,6 +9,10 @@ namespace {
 class Optimizer : public BackendTest {
  protected:
   DeviceTensor scalar(double value) { return doubles({1}, {value}); }
+  DeviceTensor rates(double lr, int64_t step) {
+    const std::array<double, 3> rates = adamw_rates(lr, 0.9, 0.98, step);
+    return doubles({3}, {rates.begin(), rates.end()});
+  }
 };
 
 TEST_P(Optimizer, AddTakesBfloat16IntoWiderSums) {
@@ -75,13 +80,9 @@ TEST_P(Optimizer, ClipScaleForbidsWhatIsBeyondALimitOrHasNoFiniteLoss) {
   const double infinity = std::numeric_limits<double>::infinity();
   const auto scale = [&](double loss, double norm_limit, double loss_limit) {
     const DeviceTensor in = scalar(16), sum = scalar(loss), norm = scalar(-1), scale = scalar(-1);
-    backend().clip_scale({.sum_of_squares = in,
-                          .norm = norm,
-                          .scale = scale,
-                          .max_norm = 1,
-                          .loss = sum,
-                          .norm_limit = norm_limit,
-                          .loss_limit = loss_limit});
+    const DeviceTensor limits = doubles({2}, {norm_limit, loss_limit});
+    backend().clip_scale(
+        {.sum_of_squares = in, .norm = norm, .scale = scale, .max_norm = 1, .loss = sum, .limits = limits});
     EXPECT_EQ(norm.values()[0], 4.0);
     return scale.values()[0];
   };
@@ -103,18 +104,18 @@ TEST_P(Optimizer, AdamwFollowsThePaper) {
   Values w = master.values(), want_m(n, 0.0), want_v(n, 0.0);
   for (int64_t step = 1; step <= 3; ++step) {
     gradient.set(random_values(n, 10 + static_cast<uint64_t>(step)));
+    const DeviceTensor rates = this->rates(0.1, step);
     backend().adamw({.gradient = gradient,
                      .master = master,
                      .m = m,
                      .v = v,
                      .weight = weight,
                      .grad_scale = scale,
-                     .lr = 0.1,
+                     .rates = rates,
                      .beta1 = 0.9,
                      .beta2 = 0.98,
                      .eps = 1e-3,
-                     .weight_decay = 0.05,
-                     .step = step});
+                     .weight_decay = 0.05});
     const Values g = gradient.values();
     for (int64_t i = 0; i < n; ++i) {
       const double scaled = 0.5 * g[i];
@@ -141,7 +142,7 @@ TEST_P(Optimizer, AdamwUpdatesInPlaceWhereWeightIsMaster) {
                    .v = v,
                    .weight = master,
                    .grad_scale = scale,
-                   .lr = 0.5,
+                   .rates = rates(0.5, 1),
                    .eps = 0});
   expect_close("master", master.values(), {0.5, 2.5, 2.5});
 }
@@ -156,7 +157,7 @@ TEST_P(Optimizer, AdamwChangesNothingWhenTheScaleIsNotFinite) {
                    .v = v,
                    .weight = weight,
                    .grad_scale = scale,
-                   .lr = 0.1,
+                   .rates = rates(0.1, 1),
                    .weight_decay = 0.1});
   EXPECT_EQ(master.values(), (Values{1, 2, 3}));
   EXPECT_EQ(weight.values(), (Values{4, 5, 6}));

@@ -101,7 +101,7 @@ class Fixture {
   double loss_and_backward(GradientWrite gradients = GradientWrite::kReplace,
                            const std::function<void(int64_t flat_end)>& completed = {}) {
     alone_.model().forward(batch_, RetentionForm::kChunkwise);
-    return total(alone_.model().loss_and_backward(batch_, 1.0, gradients, RetentionForm::kChunkwise, completed));
+    return total(alone_.model().loss_and_backward(batch_, {}, gradients, RetentionForm::kChunkwise, completed));
   }
   std::vector<double> logits(int64_t rows) {
     const TensorView z = alone_.model().logits(batch_, 0, rows);

@@ -75,6 +75,9 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
   const double logits_limit = rounds ? 3e-2 : 1e-5, gradient_limit = rounds ? 6e-2 : 1e-4;
   const std::vector<float> their_logits = golden.read_float("logits"), their_loss = golden.read_float("loss");
   const double scale = 1.0 / static_cast<double>(host.valid_targets);
+  const Buffer scale_memory(backend, int64_t{sizeof(double)});
+  const TensorView device_scale(scale_memory.data(), DType::kFloat64, {1});
+  backend.upload(device_scale, &scale);
   std::vector<GoldenComparison> all;
 
   for (const auto& [mode, form] : {std::pair{"parallel", RetentionForm::kParallel},
@@ -90,8 +93,9 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
     all.push_back({mode, "logits", relative_error(logits, their_logits, golden.path() + ": logits"), logits_limit});
 
     const bool backward = form != RetentionForm::kRecurrent;
-    const std::vector<double> losses = download_wide(
-        backend, backward ? model.loss_and_backward(batch, scale, GradientWrite::kReplace, form) : model.loss(batch));
+    const std::vector<double> losses =
+        download_wide(backend, backward ? model.loss_and_backward(batch, device_scale, GradientWrite::kReplace, form)
+                                        : model.loss(batch));
     const double loss = std::accumulate(losses.begin(), losses.end(), 0.0) * scale;
     all.push_back({mode, "loss", relative_error({loss}, their_loss, golden.path() + ": loss"), logits_limit});
     if (!backward) continue;

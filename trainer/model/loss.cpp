@@ -27,15 +27,15 @@ TensorView LossHead::logits(const Pass& pass, const TensorView& x) const {
 }
 
 void LossHead::forward(const Pass& pass, const TensorView& x, const TensorView& loss) const {
-  rows(pass, x, loss, 1.0, {}).wait();
+  rows(pass, x, loss, {}, {}).wait();
 }
 
-RowExchange LossHead::forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
-                                       const TensorView& dx) const {
+RowExchange LossHead::forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss,
+                                       const TensorView& scale, const TensorView& dx) const {
   return rows(pass, x, loss, scale, dx);
 }
 
-RowExchange LossHead::rows(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+RowExchange LossHead::rows(const Pass& pass, const TensorView& x, const TensorView& loss, const TensorView& scale,
                            const TensorView& dx) const {
   RowExchange reduced;
   const int64_t n = x.shape[0];

@@ -18,7 +18,7 @@ class LossHead {
   void forward(const Pass& pass, const TensorView& x, const TensorView& loss) const;
   /// The same, and dx [padded_rows,d] = scale × the gradient of the sum of the losses, which begins to be reduced; the
   /// head's gradient as pass.gradients says.
-  RowExchange forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+  RowExchange forward_backward(const Pass& pass, const TensorView& x, const TensorView& loss, const TensorView& scale,
                                const TensorView& dx) const;
   /// Logits of this rank's columns for up to logits_rows rows of x, which the next call overwrites.
   TensorView logits(const Pass& pass, const TensorView& x) const;
@@ -28,7 +28,7 @@ class LossHead {
     TensorView logits;                ///< compute [logits_rows, vocab_rows]
     TensorView statistics, gathered;  ///< accumulate [logits_rows, 3], [P, logits_rows, 3]; tp only
   };
-  RowExchange rows(const Pass& pass, const TensorView& x, const TensorView& loss, double scale,
+  RowExchange rows(const Pass& pass, const TensorView& x, const TensorView& loss, const TensorView& scale,
                    const TensorView& dx) const;
 
   Parameter matrix_;

@@ -131,7 +131,7 @@ TensorView RetNet::logits(const DeviceBatch& batch, int64_t begin, int64_t count
   return layers_.head.logits(pass(batch, RetentionForm::kChunkwise), normed().slice(0, begin, count));
 }
 
-TensorView RetNet::loss_and_backward(const DeviceBatch& batch, double scale, GradientWrite gradients,
+TensorView RetNet::loss_and_backward(const DeviceBatch& batch, const TensorView& scale, GradientWrite gradients,
                                      RetentionForm form, const std::function<void(int64_t flat_end)>& completed) {
   const auto report = [&](int64_t flat_end) {
     if (completed) completed(flat_end);

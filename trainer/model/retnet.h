@@ -48,10 +48,10 @@ class RetNet {
   TensorView repeat_forward(const DeviceBatch& batch);
   /// Loss of each token [n] (0 where ignored) after forward().
   TensorView loss(const DeviceBatch& batch);
-  /// Loss of each token [n]; every parameter's gradient = or += scale × d(sum of losses). After forward() in the same
-  /// form. `completed`, if any, is called part by part of the model, when the gradients before that place of the flat
-  /// order have been queued to the last term; at the end all.
-  TensorView loss_and_backward(const DeviceBatch& batch, double scale, GradientWrite gradients,
+  /// Loss of each token [n]; every parameter's gradient = or += scale × d(sum of losses), scale float64 [1] or
+  /// absent: 1. After forward() in the same form. `completed`, if any, is called part by part of the model, when the
+  /// gradients before that place of the flat order have been queued to the last term; at the end all.
+  TensorView loss_and_backward(const DeviceBatch& batch, const TensorView& scale, GradientWrite gradients,
                                RetentionForm form = RetentionForm::kChunkwise,
                                const std::function<void(int64_t flat_end)>& completed = {});
   /// Logits of this rank's vocabulary columns for rows [begin, begin + count) of the last forward(); count <=

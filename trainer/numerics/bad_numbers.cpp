@@ -47,7 +47,7 @@ std::optional<Trainer::BadNumber> Trainer::find_bad_weight(const TensorView& sum
 
 std::optional<Trainer::BadNumber> Trainer::find_bad_gradient(const Step& step, const TensorView& sums) {
   const std::vector<const ParameterSpec*> specs = in_flat_order(layout_);
-  const double scale = 1.0 / static_cast<double>(step.result.predicted_tokens);
+  upload_settings(step, {});
   std::optional<BadNumber> first;
   for (size_t micro = 0; micro < step.batches.size(); ++micro) {
     backend_.fill(sums, 0);  // first the loss, then a sum of squares for each parameter
@@ -62,7 +62,7 @@ std::optional<Trainer::BadNumber> Trainer::find_bad_gradient(const Step& step, c
                          .out = sums.slice(0, 1 + static_cast<int64_t>(i), 1)});
       }
     };
-    train_on(step.batches[micro], scale, pass);
+    train_on(step.batches[micro], pass);
     // The ranks of a replica compute all of them together, whatever one of them has found.
     const auto bad = first_not_finite(backend_, sums);
     if (!bad || first) continue;

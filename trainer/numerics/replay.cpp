@@ -10,13 +10,13 @@
 
 namespace retain {
 
-void Trainer::rehearse(const Step& step, double scale) {
+void Trainer::rehearse(const Step& step) {
   const Phase phase(backend_, "replay");
   const Slot& slot = slots_[step.slot];
   backend_.fill(slot.fingerprints, 0);
-  MicroBatchPass pass{.rehearsal = true, .sum_of_losses = slot.scalars.slice(0, 0, 1)};  // which the step overwrites
+  MicroBatchPass pass{.rehearsal = true, .sum_of_losses = work_.scalars.slice(0, 0, 1)};  // which the step overwrites
   take_fingerprints(slot.fingerprints.slice(0, 0, 1), pass);
-  train_on(step.batches.front(), scale, pass);
+  train_on(step.batches.front(), pass);
 }
 
 void Trainer::take_fingerprints(const TensorView& fingerprints, MicroBatchPass& pass) {

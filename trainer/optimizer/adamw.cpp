@@ -3,7 +3,7 @@
 namespace retain {
 
 void adamw_update(Backend& backend, const ParameterStore& parameters, Range flat, const TensorView& grad_scale,
-                  const OptimizerConfig& config, double lr, int64_t step) {
+                  const TensorView& rates, const OptimizerConfig& config) {
   const auto update = [&](Range range, double weight_decay) {
     for (const SharePiece& piece : parameters.updated().within(common(flat, range))) {
       backend.adamw({.gradient = parameters.gradient(piece),
@@ -12,12 +12,11 @@ void adamw_update(Backend& backend, const ParameterStore& parameters, Range flat
                      .v = parameters.moment2(piece),
                      .weight = piece.of_flat(parameters.flat_weights()),
                      .grad_scale = grad_scale,
-                     .lr = lr,
+                     .rates = rates,
                      .beta1 = config.beta1,
                      .beta2 = config.beta2,
                      .eps = config.eps,
-                     .weight_decay = weight_decay,
-                     .step = step});
+                     .weight_decay = weight_decay});
     }
   };
   const ParameterLayout& layout = parameters.layout();

@@ -7,8 +7,8 @@
 namespace retain {
 
 /// Updates master, moments and weights of what lies of parameters.updated() in a flat range. grad_scale float64 [1] on
-/// the device; `step` counts updates from 1.
+/// the device, rates float64 [3] there: adamw_rates().
 void adamw_update(Backend& backend, const ParameterStore& parameters, Range flat, const TensorView& grad_scale,
-                  const OptimizerConfig& config, double lr, int64_t step);
+                  const TensorView& rates, const OptimizerConfig& config);
 
 }  // namespace retain

@@ -153,8 +153,7 @@ void GradientExchange::finish(const UpdateBounds& bounds, const TensorView& sums
                        .scale = scale,
                        .max_norm = bounds.max_norm,
                        .loss = agreed_loss,
-                       .norm_limit = bounds.norm_limit,
-                       .loss_limit = bounds.loss_limit});
+                       .limits = bounds.limits});
 }
 
 void GradientExchange::sum_partial(Range bucket) {

@@ -13,7 +13,6 @@
 #pragma once
 
 #include <functional>
-#include <limits>
 #include <vector>
 
 #include "kernels/core/memory.h"
@@ -27,8 +26,7 @@ namespace retain {
 /// Of an update: the largest norm of the gradient that is not clipped, and beyond what it is not applied.
 struct UpdateBounds {
   double max_norm = 0;  ///< 0: none
-  double norm_limit = std::numeric_limits<double>::infinity();
-  double loss_limit = std::numeric_limits<double>::infinity();  ///< of the sum of losses over the whole mesh
+  TensorView limits{};  ///< float64 [2], or absent: of the norm, and of the sum of losses over the whole mesh
 };
 
 class GradientExchange {
@@ -61,6 +59,8 @@ class GradientExchange {
   /// scale float64 [1]: of these, see ClipScaleArgs. Afterwards parameters.gradient(piece) of what this replica updates
   /// is summed over all.
   void finish(const UpdateBounds& bounds, const TensorView& sums, const TensorView& norm, const TensorView& scale);
+  /// Waits for what is under way: in place of finish() where its work is queued otherwise.
+  void await_all() { await_until(under_way_.size()); }
 
  private:
   bool keeps_all() const { return reducer_.kept() == GradientsKept::kAll; }

@@ -56,6 +56,7 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "model.rotary model.group_norm_eps model.group_norm_affine model.init_std "
       "data.tokenizer data.train data.valid data.seq_len data.end_of_document data.reset_state_at_documents "
       "train.tokens train.batch_tokens train.micro_batch_tokens train.recompute train.segment_tokens train.chunk "
+      "train.graph "
       "eval.every eval.tokens "
       "optimizer.lr optimizer.betas optimizer.eps optimizer.weight_decay optimizer.clip "
       "schedule.kind schedule.warmup schedule.final schedule.decay_fraction "

@@ -129,7 +129,7 @@ class LateBackend final : public WrappedBackend {
  private:
   void do_adamw(const AdamwArgs& a) override {
     WrappedBackend::do_adamw(a);
-    updates_.done(a.step);
+    updates_.done(activity().view().step);
   }
   int64_t state_bytes_;
   Updates updates_;
