@@ -77,6 +77,46 @@ TEST_F(Cuda, WorkspaceIsFixedOnceReserved) {
       Error);
 }
 
+TEST_F(Cuda, ARecordingDoesAgainWhatWasQueuedWithWhatMemoryHoldsThen) {
+  const DeviceTensor a(backend(), DType::kBfloat16, {96, 64}, random_values(96 * 64, 1));
+  const DeviceTensor b(backend(), DType::kBfloat16, {64, 128}, random_values(64 * 128, 2));
+  const DeviceTensor c(backend(), DType::kFloat32, {96, 128}), sum(backend(), DType::kFloat64, {1});
+  const auto work = [&] {
+    const Phase phase(backend(), "a phase");
+    backend().begin_layer(0);
+    backend().matmul({.a = a, .b = b, .c = c});
+    backend().reduce({.kind = ReduceKind::kSum, .x = c.view().reshaped({96 * 128}), .out = sum});
+  };
+  work();
+  const Values before = sum.values();
+  backend().fill(sum, 7);
+  const std::unique_ptr<Recording> recording = backend().record(work);
+  ASSERT_TRUE(recording);
+  EXPECT_EQ(sum.values(), Values{7}) << "nothing is done yet";
+  recording->queue();
+  EXPECT_EQ(sum.values(), before);
+  backend().fill(a, 0);
+  recording->queue();
+  recording->queue();
+  EXPECT_EQ(sum.values(), Values{0});
+}
+
+TEST_F(Cuda, ARecordingThatFailsLeavesTheQueueAsItWas) {
+  const DeviceTensor x(backend(), DType::kFloat32, {4}, {1, 2, 3, 4});
+  double out[2] = {};
+  EXPECT_THROW(static_cast<void>(backend().record([&] {
+                 backend().fill(x, 5);
+                 backend().download(out, x.view().slice(0, 0, 1));
+               })),
+               Error);
+  const DeviceTensor a(backend(), DType::kBfloat16, {16, 16}, random_values(256, 1)),
+      c(backend(), DType::kFloat32, {16, 16});
+  EXPECT_THROW(static_cast<void>(backend().record([&] { backend().matmul({.a = a, .b = a, .c = c}); })), Error)
+      << "a product that was never met";
+  EXPECT_EQ(x.values(), (Values{1, 2, 3, 4}));
+  EXPECT_EQ(product(backend()).size(), 96U * 128);
+}
+
 TEST(CudaWorkspace, GrowsWithTokensAndHoldsTheLibrarysPart) {
   WorkspaceShape shape{.batch = 1,
                        .tokens = 16384,
