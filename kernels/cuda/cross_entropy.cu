@@ -14,10 +14,16 @@ namespace retain::cuda {
 
 namespace {
 
-constexpr int kWarps = 16;  // two blocks of 512 threads and a row of 50,304 bfloat16 each fill a multiprocessor
-constexpr int kThreads = 32 * kWarps;
-constexpr int kBlocks = 2;
-constexpr int kAhead = 3;  // vectors a thread has in flight before it looks at the first
+/// The threads of a row.
+template <int kWarpsOfRow, int kBlocksTogether>
+struct TeamOf {
+  static constexpr int kWarps = kWarpsOfRow, kThreads = 32 * kWarps;
+  static constexpr int kBlocks = kBlocksTogether;  // that a multiprocessor is to hold
+};
+using Wide = TeamOf<16, 2>;    // two blocks of 512 threads and a row of 50,304 bfloat16 each fill a multiprocessor
+using Narrow = TeamOf<2, 16>;  // bytes as tokens: a row of 264 is 33 vectors, and many of them are to be under way
+constexpr int kNarrowVectors = 128;  // up to which so few threads serve
+constexpr int kAhead = 3;            // vectors a thread has in flight before it looks at the first
 
 /// e^(x − shift)
 __device__ __forceinline__ float shifted_exponential(float x, float shift, float) { return expf(x - shift); }
@@ -43,21 +49,21 @@ struct Softmax {
 };
 
 /// Of this thread's real columns; the row's vectors are kept in `cache` for the same thread if kCached.
-template <class T, int N, bool kCached>
+template <class Team, class T, int N, bool kCached>
 __device__ __forceinline__ Softmax thread_softmax(const T* z, const Arguments<T>& a, Pack<T, N>* cache) {
   Softmax s;
   const auto vectors = static_cast<int>(a.columns / N), valid = static_cast<int>(a.valid);
-  for (int first = static_cast<int>(threadIdx.x); first < vectors; first += kThreads * kAhead) {
+  for (int first = static_cast<int>(threadIdx.x); first < vectors; first += Team::kThreads * kAhead) {
     Pack<T, N> pack[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int v = first + i * kThreads;
+      const int v = first + i * Team::kThreads;
       if (v < vectors) pack[i] = load_pack<N>(z + v * N);
     }
     const float before = s.largest;
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const int v = first + i * kThreads;
+      const int v = first + i * Team::kThreads;
       if (kCached && v < vectors) cache[v] = pack[i];
       if (v * N + N > valid) {  // padding, or no vector at all
 #pragma unroll
@@ -80,24 +86,24 @@ __device__ __forceinline__ Softmax thread_softmax(const T* z, const Arguments<T>
 }
 
 /// Joins the threads' parts; every thread gets the row's.
-template <class T, int N, bool kCached>
+template <class Team, class T, int N, bool kCached>
 __device__ __forceinline__ Softmax row_softmax(const T* z, const Arguments<T>& a, Pack<T, N>* cache, float* shared) {
-  const Softmax own = thread_softmax<T, N, kCached>(z, a, cache);
+  const Softmax own = thread_softmax<Team, T, N, kCached>(z, a, cache);
   Softmax row;
-  row.largest = block_max<kWarps>(own.largest, shared);
-  row.sum = block_sum<kWarps>(own.sum * shifted_exponential(own.largest, row.shift(), T{}), shared);
+  row.largest = block_max<Team::kWarps>(own.largest, shared);
+  row.sum = block_sum<Team::kWarps>(own.sum * shifted_exponential(own.largest, row.shift(), T{}), shared);
   return row;
 }
 
 /// z = scale · (exp(z − largest) / sum − [column is the target]), 0 for padding.
-template <class T, int N, bool kCached>
+template <class Team, class T, int N, bool kCached>
 __device__ __forceinline__ void write_gradient(T* z, const Arguments<T>& a, const Pack<T, N>* cache, const Softmax& row,
                                                int64_t target) {
   const float scale = a.scale ? static_cast<float>(*a.scale) : 1.0F, factor = scale / row.sum;
   const auto vectors = static_cast<int>(a.columns / N), valid = static_cast<int>(a.valid);
   // In this rank's columns or nowhere; another rank's may be far away.
   const int chosen = target >= 0 && target < a.columns ? static_cast<int>(target) : -1;
-  for (int v = static_cast<int>(threadIdx.x); v < vectors; v += kThreads) {
+  for (int v = static_cast<int>(threadIdx.x); v < vectors; v += Team::kThreads) {
     const Pack<T, N> pack = kCached ? cache[v] : load_pack<N>(z + v * N);
     float g[N];
 #pragma unroll
@@ -118,10 +124,10 @@ __device__ __forceinline__ void write_gradient(T* z, const Arguments<T>& a, cons
   }
 }
 
-template <class T, int N>
+template <class Team, class T, int N>
 __device__ __forceinline__ void write_zeros(T* z, const Arguments<T>& a) {
   const float zeros[N] = {};
-  for (int64_t v = threadIdx.x; v < a.columns / N; v += kThreads) store(z + v * N, zeros);
+  for (int64_t v = threadIdx.x; v < a.columns / N; v += Team::kThreads) store(z + v * N, zeros);
 }
 
 template <class T>
@@ -130,11 +136,11 @@ __device__ __forceinline__ float target_logit(const T* z, const Arguments<T>& a,
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads, kBlocks) statistics_kernel(const Arguments<T> a) {
-  __shared__ float shared[kWarps];
+__global__ void __launch_bounds__(Wide::kThreads, Wide::kBlocks) statistics_kernel(const Arguments<T> a) {
+  __shared__ float shared[Wide::kWarps];
   const int64_t row = blockIdx.x;
   const T* z = a.logits + row * a.stride;
-  const Softmax softmax = row_softmax<T, N, false>(z, a, nullptr, shared);
+  const Softmax softmax = row_softmax<Wide, T, N, false>(z, a, nullptr, shared);
   if (threadIdx.x != 0) return;
   const int64_t target = a.targets[row];
   float* out = a.result + row * 3;
@@ -143,33 +149,33 @@ __global__ void __launch_bounds__(kThreads, kBlocks) statistics_kernel(const Arg
   out[2] = target < 0 ? 0.0F : target_logit(z, a, target - a.first_column);
 }
 
-template <class T, int N, bool kCached>
-__global__ void __launch_bounds__(kThreads, kBlocks) cross_entropy_kernel(const Arguments<T> a) {
+template <class Team, class T, int N, bool kCached>
+__global__ void __launch_bounds__(Team::kThreads, Team::kBlocks) cross_entropy_kernel(const Arguments<T> a) {
   extern __shared__ uint4 cache_memory[];
-  __shared__ float shared[kWarps];
+  __shared__ float shared[Team::kWarps];
   auto* cache = reinterpret_cast<Pack<T, N>*>(cache_memory);
   const int64_t row = blockIdx.x;
   T* z = a.logits + row * a.stride;
   if (a.targets[row] < 0) {
     if (threadIdx.x == 0) a.result[row] = 0;
-    if (a.gradient) write_zeros<T, N>(z, a);
+    if (a.gradient) write_zeros<Team, T, N>(z, a);
     return;
   }
   const int64_t target = a.targets[row] - a.first_column;
   const float chosen = target_logit(z, a, target);  // read before the gradient overwrites it: two barriers follow
-  const Softmax softmax = row_softmax<T, N, kCached>(z, a, cache, shared);
+  const Softmax softmax = row_softmax<Team, T, N, kCached>(z, a, cache, shared);
   if (threadIdx.x == 0) a.result[row] = softmax.largest + logf(softmax.sum) - chosen;
-  if (a.gradient) write_gradient<T, N, kCached>(z, a, cache, softmax, target);
+  if (a.gradient) write_gradient<Team, T, N, kCached>(z, a, cache, softmax, target);
 }
 
 /// The same from the statistics of all ranks of the vocabulary.
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads) cross_entropy_gathered_kernel(const Arguments<T> a) {
+__global__ void __launch_bounds__(Wide::kThreads) cross_entropy_gathered_kernel(const Arguments<T> a) {
   const int64_t row = blockIdx.x;
   T* z = a.logits + row * a.stride;
   if (a.targets[row] < 0) {
     if (threadIdx.x == 0) a.result[row] = 0;
-    if (a.gradient) write_zeros<T, N>(z, a);
+    if (a.gradient) write_zeros<Wide, T, N>(z, a);
     return;
   }
   Softmax softmax;
@@ -183,21 +189,21 @@ __global__ void __launch_bounds__(kThreads) cross_entropy_gathered_kernel(const 
     chosen += statistics[2];
   }
   if (threadIdx.x == 0) a.result[row] = softmax.largest + logf(softmax.sum) - chosen;
-  if (a.gradient) write_gradient<T, N, false>(z, a, nullptr, softmax, a.targets[row] - a.first_column);
+  if (a.gradient) write_gradient<Wide, T, N, false>(z, a, nullptr, softmax, a.targets[row] - a.first_column);
 }
 
-template <class T, int N>
+template <class Team, class T, int N>
 void launch_whole(const Arguments<T>& a, const Queue& queue) {
   const int64_t cache_bytes = a.columns * static_cast<int64_t>(sizeof(T));
   constexpr int64_t kStaticBytes = 1024;  // of the 227 KiB a block can have, what the reductions and CUDA take
   const auto blocks = block_count(a.rows, 1);
   if (cache_bytes + kStaticBytes <= queue.shared_memory_bytes()) {
-    const auto kernel = cross_entropy_kernel<T, N, true>;
+    const auto kernel = cross_entropy_kernel<Team, T, N, true>;
     const auto bytes = static_cast<int>((cache_bytes + 15) / 16 * 16);
     CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "cross_entropy");
-    kernel<<<blocks, kThreads, bytes, queue.stream()>>>(a);
+    kernel<<<blocks, Team::kThreads, bytes, queue.stream()>>>(a);
   } else {
-    cross_entropy_kernel<T, N, false><<<blocks, kThreads, 0, queue.stream()>>>(a);
+    cross_entropy_kernel<Team, T, N, false><<<blocks, Team::kThreads, 0, queue.stream()>>>(a);
   }
 }
 
@@ -225,9 +231,9 @@ void CudaBackend::do_cross_entropy_statistics(const CrossEntropyStatisticsArgs& 
     Arguments<T> a = arguments<T>(args);
     a.result = pointer<float>(args.statistics);
     if (a.columns % kVectorOf<T> == 0 && vectors_aligned(args.logits)) {
-      statistics_kernel<T, kVectorOf<T>><<<block_count(a.rows, 1), kThreads, 0, queue.stream()>>>(a);
+      statistics_kernel<T, kVectorOf<T>><<<block_count(a.rows, 1), Wide::kThreads, 0, queue.stream()>>>(a);
     } else {
-      statistics_kernel<T, 1><<<block_count(a.rows, 1), kThreads, 0, queue.stream()>>>(a);
+      statistics_kernel<T, 1><<<block_count(a.rows, 1), Wide::kThreads, 0, queue.stream()>>>(a);
     }
   });
   LAUNCH_CHECK("cross_entropy_statistics");
@@ -251,13 +257,14 @@ void CudaBackend::do_cross_entropy(const CrossEntropyArgs& args) {
     const bool vector = a.columns % kVectorOf<T> == 0 && vectors_aligned(args.logits);
     const auto blocks = block_count(a.rows, 1);
     if (a.gathered && vector) {
-      cross_entropy_gathered_kernel<T, kVectorOf<T>><<<blocks, kThreads, 0, queue.stream()>>>(a);
+      cross_entropy_gathered_kernel<T, kVectorOf<T>><<<blocks, Wide::kThreads, 0, queue.stream()>>>(a);
     } else if (a.gathered) {
-      cross_entropy_gathered_kernel<T, 1><<<blocks, kThreads, 0, queue.stream()>>>(a);
+      cross_entropy_gathered_kernel<T, 1><<<blocks, Wide::kThreads, 0, queue.stream()>>>(a);
     } else if (vector) {
-      launch_whole<T, kVectorOf<T>>(a, queue);
+      constexpr int kN = kVectorOf<T>;
+      a.columns <= kNarrowVectors* kN ? launch_whole<Narrow, T, kN>(a, queue) : launch_whole<Wide, T, kN>(a, queue);
     } else {
-      launch_whole<T, 1>(a, queue);
+      launch_whole<Wide, T, 1>(a, queue);
     }
   });
   LAUNCH_CHECK("cross_entropy");
