@@ -105,11 +105,11 @@ struct Replica {
     double scale = 0;
     const auto scalar = [](double& value) { return TensorView(&value, DType::kFloat64, {1}); };
     exchange.finish({}, TensorView(sums.data(), DType::kFloat64, {3}), scalar(norm), scalar(scale));
-    const OptimizerConfig kOptimizer{.lr = 0.01};
-    std::array<double, 3> rates = adamw_rates(kOptimizer.lr, kOptimizer.beta1, kOptimizer.beta2, step);
+    const OptimizerConfig optimizer{.lr = 0.01};
+    std::array<double, 3> rates = adamw_rates(optimizer.lr, optimizer.beta1, optimizer.beta2, step);
     for (size_t bucket = layout.buckets.size(); bucket-- > 0;) {
       adamw_update(*backend, parameters, layout.buckets[bucket], scalar(scale),
-                   TensorView(rates.data(), DType::kFloat64, {3}), kOptimizer);
+                   TensorView(rates.data(), DType::kFloat64, {3}), optimizer);
       parameters.begin_gather(reducer, bucket);
     }
     parameters.await_weights(0);
