@@ -124,27 +124,35 @@ mpirun_pid=$!
 set +m
 
 catches() { local caught; caught=$(sed -n 's/^SigCgt:\s*//p' "/proc/$1/status" 2>/dev/null) && (((0x${caught:-0} >> 9) & 1)); }
-# mpirun and the ranks on this machine have their handlers: before that a signal would kill them. Ranks elsewhere cannot be looked
-# at, and are given ten seconds.
+# The ranks on this machine.
 name=$(basename "$program" | cut -c 1-15)
+ranks_here() {
+  local child
+  for child in $(cat "/proc/$mpirun_pid"/task/*/children 2>/dev/null); do
+    [ "$(cat "/proc/$child/comm" 2>/dev/null)" != "$name" ] || echo "$child"
+  done
+}
+# mpirun and they have their handlers: before that a signal would kill them. Ranks elsewhere cannot be looked at, and are given
+# ten seconds.
 have_handlers() {
   catches "$mpirun_pid" || return 1  # in a trap a bare return gives the code of what the signal interrupted
-  local child found=
-  for child in $(cat "/proc/$mpirun_pid"/task/*/children 2>/dev/null); do
-    case "$(cat "/proc/$child/comm" 2>/dev/null)" in
-      "$name") catches "$child" || return 1; found=yes ;;
-      "$(cat "/proc/$mpirun_pid/comm")") return 1 ;;  # which is about to become a rank
-    esac
+  local rank found=
+  for rank in $(ranks_here); do
+    catches "$rank" || return 1
+    found=yes
   done
   [ -n "$found" ] || [ $SECONDS -ge 10 ]
 }
+# To one rank, which asks all others; to mpirun where none is here. Not every mpirun passes signals on.
 pass_on() {
   for ((i = 0; i < 200; i++)); do
     have_handlers && break
     kill -0 "$mpirun_pid" 2>/dev/null || return 0
     sleep 0.05
   done
-  kill "-$1" "$mpirun_pid" 2>/dev/null || true
+  local rank
+  read -r rank <<<"$(ranks_here)"
+  kill "-$1" "${rank:-$mpirun_pid}" 2>/dev/null || true
 }
 end() {  # CODE: the first time politely
   if [ -z "$saving" ]; then

@@ -31,7 +31,7 @@ stop() {
 }
 trap stop TERM INT HUP
 trap ask USR1
-trap 'kill -USR2 "$ranks" 2>/dev/null' USR2
+trap 'kill -USR2 "$(a_rank)" 2>/dev/null' USR2
 )BASH";
 
 constexpr const char* kRemember = R"BASH(newest() { cat "$run/checkpoints/latest" 2>/dev/null; }

@@ -6,8 +6,30 @@
 namespace retain::jobs {
 namespace {
 
+constexpr size_t kLongestCommand = 15;  // bytes of a process's name that Linux keeps
+
 // Again and again: a launcher that is just starting the ranks loses a signal, and to a run any number of them are one.
 constexpr const char* kKill = "while kill -USR1 \"$ranks\"; do sleep 5; done >/dev/null 2>&1 &";
+
+// To mpirun such a wish goes by way of a rank, which asks all others: not every mpirun passes signals on.
+constexpr const char* kAskRank = "while kill -USR1 \"$(a_rank)\"; do sleep 5; done >/dev/null 2>&1 &";
+
+std::string a_rank(const Job& job) {
+  const std::string program = job.site.program.empty() ? job.program : job.site.program;
+  const std::string name = program.substr(program.find_last_of('/') + 1).substr(0, kLongestCommand);
+  return concat(R"BASH(# A rank on this machine that listens to signals, or else mpirun.
+a_rank() {
+  local child caught
+  for child in $(cat "/proc/$ranks"/task/*/children 2>/dev/null); do
+    [ "$(cat "/proc/$child/comm" 2>/dev/null)" = )BASH",
+                quote_for_shell(name), R"BASH( ] || continue
+    caught=$(sed -n 's/^SigCgt:\s*//p' "/proc/$child/status" 2>/dev/null)
+    if (((0x${caught:-0} >> 9) & 1)); then echo "$child" && return; fi
+  done
+  echo "$ranks"
+}
+)BASH");
+}
 
 // mpirun hands on to other nodes what it is told by name.
 constexpr const char* kForward =
@@ -107,9 +129,9 @@ Dialect pbs(const Job& job) {
   add(d.directives, !job.account.empty(), "-A ", word(job.account));
   add(d.directives, !job.partition.empty(), "-q ", word(job.partition));
   d.directives.insert(d.directives.end(), {"-r y", "-j oe"});
-  d.prepare = concat("exec >>\"$job.out\" 2>&1\n", kForward);
+  d.prepare = concat("exec >>\"$job.out\" 2>&1\n", kForward, a_rank(job));
   d.start = mpirun(job, "--hostfile \"$PBS_NODEFILE\"");
-  d.ask = kKill;
+  d.ask = kAskRank;
   d.again = unless_deleted("qsub \"$job.pbs\"");
   return d;
 }
@@ -123,9 +145,9 @@ Dialect lsf(const Job& job) {
   add(d.directives, !job.account.empty(), "-P ", word(job.account));
   add(d.directives, !job.partition.empty(), "-q ", word(job.partition));
   d.directives.insert(d.directives.end(), {"-r", "-Q 99"});
-  d.prepare = concat("exec >>\"$job.out\" 2>&1\n", kForward);
+  d.prepare = concat("exec >>\"$job.out\" 2>&1\n", kForward, a_rank(job));
   d.start = mpirun(job, "--hostfile \"$LSB_DJOB_HOSTFILE\"");
-  d.ask = kKill;
+  d.ask = kAskRank;
   d.again = unless_deleted("exit 99");
   return d;
 }
@@ -149,9 +171,10 @@ Dialect by_hand(const Job& job) {
   std::string hosts;
   for (const std::string& host : job.hosts) hosts += concat(hosts.empty() ? "" : ",", host, ":", job.ranks_per_node);
   Dialect d{.suffix = ".sh"};
-  d.prepare = concat(kForward, "set -m  # Ctrl-C reaches this script alone, which asks the ranks to save\n");
+  d.prepare =
+      concat(kForward, a_rank(job), "set -m  # Ctrl-C reaches this script alone, which asks the ranks to save\n");
   d.start = mpirun(job, "-H " + quote_for_shell(hosts));
-  d.ask = kKill;
+  d.ask = kAskRank;
   return d;
 }
 

@@ -7,6 +7,16 @@ forward=()
 for name in $(compgen -e); do
   case $name in NCCL_* | OPENBLAS_* | OMP_* | CUDA_* | LD_LIBRARY_PATH) forward+=(-x "$name") ;; esac
 done
+# A rank on this machine that listens to signals, or else mpirun.
+a_rank() {
+  local child caught
+  for child in $(cat "/proc/$ranks"/task/*/children 2>/dev/null); do
+    [ "$(cat "/proc/$child/comm" 2>/dev/null)" = retain ] || continue
+    caught=$(sed -n 's/^SigCgt:\s*//p' "/proc/$child/status" 2>/dev/null)
+    if (((0x${caught:-0} >> 9) & 1)); then echo "$child" && return; fi
+  done
+  echo "$ranks"
+}
 set -m  # Ctrl-C reaches this script alone, which asks the ranks to save
 
 start() {
@@ -16,7 +26,7 @@ start() {
 }
 # Asks all ranks to save and to end with 75.
 ask() {
-  while kill -USR1 "$ranks"; do sleep 5; done >/dev/null 2>&1 &
+  while kill -USR1 "$(a_rank)"; do sleep 5; done >/dev/null 2>&1 &
 }
 
 # The first wish to end lets the run save and end with 75; a second one ends it now, a third one mpirun too.
@@ -31,7 +41,7 @@ stop() {
 }
 trap stop TERM INT HUP
 trap ask USR1
-trap 'kill -USR2 "$ranks" 2>/dev/null' USR2
+trap 'kill -USR2 "$(a_rank)" 2>/dev/null' USR2
 start &
 ranks=$!
 while kill -0 "$ranks" 2>/dev/null; do wait "$ranks"; done

@@ -102,15 +102,18 @@ kill -0 $run || fail "two TERM at once end a run: $(cat long.log)"
 kill -TERM $run
 ends_with 143 long
 
-# ---- to mpirun itself, also where whoever began all this ignores the signal ----
-for from in 'exec "$@"' 'trap "" USR1; exec "$@"'; do
+# ---- to mpirun itself, also where whoever began all this ignores the signal, and where mpirun passes none on ----
+mpi() {  # COMMAND: starts what follows it
   rm -rf mpi
-  bash -c "$from" - "$source_dir/launch/mpirun.sh" --program "$retain" -n 2 train tiny.yaml --set run.dir=mpi --set train.tokens=$endless >/dev/null 2>mpi.log &
+  bash -c "$1" - "$source_dir/launch/mpirun.sh" --program "$retain" -n 2 "${@:2}" train tiny.yaml --set run.dir=mpi --set train.tokens=$endless >/dev/null 2>mpi.log &
   run=$!
   until [ "$(lines mpi/metrics.jsonl)" -gt 3 ]; do kill -0 $run || fail "$(cat mpi.log)"; sleep 0.01; done
   kill -USR1 $run
   ends_with 75 mpi
-done
+}
+mpi 'exec "$@"'
+mpi 'trap "" USR1; exec "$@"'
+mpi 'exec "$@"' --mca ess_base_forward_signals none --
 
 # ---- told to save, and killed while it does: goes on from there or from before ----
 for delay in 0.005 0.02 0.1; do
