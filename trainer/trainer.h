@@ -197,7 +197,7 @@ class Trainer {
     std::string name;
   };
   std::optional<BadNumber> find_bad_weight(const TensorView& sums);
-  std::optional<BadNumber> find_bad_gradient(const Step& step, const TensorView& sums);
+  std::optional<BadNumber> find_bad_result(const Step& step, const TensorView& sums);
 
   Backend& backend_;
   Mesh& mesh_;

@@ -16,6 +16,7 @@ class FaultyBackend final : public WrappedBackend {
   explicit FaultyBackend(std::unique_ptr<Backend> inner) : WrappedBackend(std::move(inner)) {}
 
   Fault in_embedding_gradient;  ///< its first element, once a segment's backward
+  Fault in_ffn;                 ///< the first activation of an FFN, once a segment, a layer and a chunk of its rows
   Fault in_loss;                ///< that of a segment's first token, once a cross-entropy
   Fault in_weights;             ///< the first of what an update has just written
 
@@ -32,6 +33,10 @@ class FaultyBackend final : public WrappedBackend {
     WrappedBackend::do_embedding_backward(args);
     if (in_embedding_gradient) in_embedding_gradient(*this, gradients_++, args.dweight.slice(0, 0, 1).slice(1, 0, 1));
   }
+  void do_ffn_activation(const FfnActivationArgs& args) override {
+    WrappedBackend::do_ffn_activation(args);
+    if (in_ffn) in_ffn(*this, ffns_++, args.h.slice(0, 0, 1).slice(1, 0, 1));
+  }
   void do_cross_entropy(const CrossEntropyArgs& args) override {
     WrappedBackend::do_cross_entropy(args);
     if (in_loss) in_loss(*this, losses_++, args.loss.slice(0, 0, 1));
@@ -41,7 +46,7 @@ class FaultyBackend final : public WrappedBackend {
     if (in_weights) in_weights(*this, updates_++, args.weight.slice(0, 0, 1));
   }
 
-  int64_t gradients_ = 0, losses_ = 0, updates_ = 0;
+  int64_t gradients_ = 0, ffns_ = 0, losses_ = 0, updates_ = 0;
 };
 
 }  // namespace retain::test

@@ -112,14 +112,21 @@ TensorView RetNet::run_forward(const Pass& pass) {
       });
     }
     rows_.run(stages);
+    show(i, x.branch);
     block.mix(pass);
     stages = block.after_mixing(pass);
     x = block.out();
   }
   stages.push_back([&](int64_t chunk) { return layers_.final_norm.forward(pass, x, chunk); });
   rows_.run(stages);
+  show(layers_.blocks.size(), x.branch);
   parameters_.await_weights(0);  // the head's
   return normed();
+}
+
+void RetNet::show(size_t place, const TensorView& branch) const {
+  if (!look_) return;
+  for (int64_t chunk = 0; chunk < rows_.chunks(); ++chunk) look_(place, rows_.own(branch, chunk));
 }
 
 TensorView RetNet::loss(const DeviceBatch& batch) {

@@ -33,6 +33,10 @@ class RetNet {
   /// forward, the same on all ranks of tp.
   void set_tp_chunks(int64_t chunks) { rows_.set_chunks(chunks); }
   int64_t tp_chunks() const { return rows_.chunks(); }
+  /// From here on every forward shows what it adds to the stream: of the embedding (0) and of each block (1 + its
+  /// layer), this rank's own rows, part by part [rows,d]; padding is zero. An empty look sees nothing.
+  using Look = std::function<void(size_t place, const TensorView& rows)>;
+  void set_look(Look look) { look_ = std::move(look); }
   /// Memory of what a layer remembers of a sequence.
   TensorView take_state(Arena& arena, int64_t layer) const {
     return layers_.blocks[static_cast<size_t>(layer)].mixer().take_state(arena, dims_);
@@ -85,6 +89,7 @@ class RetNet {
   Pass pass(const DeviceBatch& batch, RetentionForm form) const;
   TensorView run_forward(const Pass& pass);
   Range part(size_t i) const { return parameters_.layout().parts[i]; }
+  void show(size_t place, const TensorView& branch) const;
   TensorView normed() const { return rows_.real(layers_.final_norm.u()); }
 
   Backend& backend_;
@@ -96,6 +101,7 @@ class RetNet {
   Buffer own_, shared_;
   DeclaredModel declared_;
   Layers layers_;
+  Look look_;
   std::vector<TensorView> summed_gradients_;  ///< those that no matrix product writes: every backward adds to them
 };
 

@@ -45,13 +45,26 @@ std::optional<Trainer::BadNumber> Trainer::find_bad_weight(const TensorView& sum
   return BadNumber{.order = static_cast<int64_t>(*bad), .name = "the weight " + specs[*bad]->name};
 }
 
-std::optional<Trainer::BadNumber> Trainer::find_bad_gradient(const Step& step, const TensorView& sums) {
+std::optional<Trainer::BadNumber> Trainer::find_bad_result(const Step& step, const TensorView& sums) {
   const std::vector<const ParameterSpec*> specs = in_flat_order(layout_);
   upload_settings(step, {});
+  // Of a micro-batch: sums of what the embedding and each block give, the loss, and a sum of squares of each gradient.
+  const size_t loss = 1 + static_cast<size_t>(dims_.model.layers);
+  const auto name_of = [&](size_t place) -> std::string {
+    if (place == 0) return "the embedded tokens";
+    if (place < loss) return concat("the output of layer ", place - 1);
+    return place == loss ? "the loss" : "the gradient of " + specs[place - loss - 1]->name;
+  };
+  model_.set_look([&](size_t place, const TensorView& rows) {
+    backend_.reduce({.kind = ReduceKind::kSum,
+                     .x = rows,
+                     .out = sums.slice(0, static_cast<int64_t>(place), 1),
+                     .accumulate = true});
+  });
   std::optional<BadNumber> first;
   for (size_t micro = 0; micro < step.batches.size(); ++micro) {
-    backend_.fill(sums, 0);  // first the loss, then a sum of squares for each parameter
-    MicroBatchPass pass{.rehearsal = true, .sum_of_losses = sums.slice(0, 0, 1)};
+    backend_.fill(sums, 0);
+    MicroBatchPass pass{.rehearsal = true, .sum_of_losses = sums.slice(0, static_cast<int64_t>(loss), 1)};
     pass.look = [&](size_t bucket) {
       const Range range = layout_.buckets[bucket];
       for (size_t i = 0; i < specs.size(); ++i) {
@@ -59,17 +72,17 @@ std::optional<Trainer::BadNumber> Trainer::find_bad_gradient(const Step& step, c
         if (begin < range.begin || begin >= range.end) continue;
         backend_.reduce({.kind = ReduceKind::kSumOfSquares,
                          .x = parameters_.bucket_gradients(bucket).slice(0, begin - range.begin, specs[i]->elements()),
-                         .out = sums.slice(0, 1 + static_cast<int64_t>(i), 1)});
+                         .out = sums.slice(0, static_cast<int64_t>(loss + 1 + i), 1)});
       }
     };
     train_on(step.batches[micro], pass);
     // The ranks of a replica compute all of them together, whatever one of them has found.
     const auto bad = first_not_finite(backend_, sums);
     if (!bad || first) continue;
-    first = BadNumber{
-        .order = static_cast<int64_t>((1 + micro) * (1 + specs.size()) + *bad),
-        .name = concat(*bad == 0 ? "the loss" : "the gradient of " + specs[*bad - 1]->name, " in micro-batch ", micro)};
+    first = BadNumber{.order = static_cast<int64_t>(static_cast<size_t>(sums.elements()) * (1 + micro) + *bad),
+                      .name = concat(name_of(*bad), " in micro-batch ", micro)};
   }
+  model_.set_look({});
   return first;
 }
 
@@ -77,11 +90,11 @@ std::string Trainer::find_bad_numbers() {
   RETAIN_CHECK(next_ && queued_.empty(), "no step was prepared, or ", queued_.size(), " are not finished");
   std::optional<BadNumber> bad;
   if (next_->uploaded) {
-    const int64_t count = 1 + std::ssize(layout_.parameters);
+    const int64_t count = 2 + dims_.model.layers + std::ssize(layout_.parameters);
     const Buffer buffer(backend_, count * int64_t{sizeof(double)});  // of a run that ends
     const TensorView sums(buffer.data(), DType::kFloat64, {count});
     bad = find_bad_weight(sums);
-    std::optional<BadNumber> later = find_bad_gradient(*next_, sums);  // which all ranks compute together
+    std::optional<BadNumber> later = find_bad_result(*next_, sums);  // which all ranks compute together
     if (!bad) bad = std::move(later);
     backend_.synchronize();
   }

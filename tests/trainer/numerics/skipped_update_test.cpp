@@ -169,6 +169,17 @@ TEST(BadNumbers, AreNamedWithTheirTensorAndRank) {
             gradient.find(concat("the gradient of embeddings.weight in micro-batch 0 on rank ", sick, " on host ")), 0U)
             << gradient;
         backend.in_embedding_gradient = {};
+        int64_t calls = 0;  // of a forward: as many for each layer
+        backend.in_ffn = [&](FaultyBackend&, int64_t, const TensorView&) { ++calls; };
+        EXPECT_EQ(found(), "");
+        const int64_t of_a_layer = calls / config.model.layers / trainer.loader().micro_batches();
+        calls = 0;
+        backend.in_ffn = [&](FaultyBackend& b, int64_t, const TensorView& element) {
+          if (group.rank() == sick && calls++ >= of_a_layer) put_nan(b, element);
+        };
+        const std::string output = found();
+        EXPECT_EQ(output.find(concat("the output of layer 1 in micro-batch 0 on rank ")), 0U) << output;
+        backend.in_ffn = {};
         EXPECT_FALSE(trainer.step(0, {}, [] {}).skipped) << "nothing was left behind";
         trainer.parameters().await_weights(0);
         const ParameterSpec& spec = trainer.parameters().layout().find("layers.1.ffn.down_proj.weight");
