@@ -1,6 +1,6 @@
 // The kinds of values in the table of launch/config/schema.cpp. Of each kind, read() gives the value of a node or
 // reports why there is none, print() writes one, and range() tells people what is legal; each_path() visits the paths
-// in it. Private to schema.cpp.
+// in it. Private to launch/config.
 #pragma once
 
 #include <cstdint>

@@ -328,28 +328,54 @@ ParsedConfig parse_config(const ConfigSources& sources, const std::vector<std::s
   return Reader(read_text, sources.working_directory, sources.variables, sets).read(sources.files[0].name, ranks);
 }
 
+namespace {
+
+/// At most `left` bytes, which become fewer by as many as are read.
+std::string read_file(const std::string& name, const std::string& named_by, size_t& left) {
+  errno = 0;
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(name.c_str(), "rb"), std::fclose);
+  std::string text(left + 1, '\0');
+  text.resize(file ? std::fread(text.data(), 1, text.size(), file.get()) : 0);
+  if (!file || std::ferror(file.get())) {
+    const int reason = errno;
+    const std::string meant = reason == ENOENT ? nearest_file(name) : "";
+    cannot_read(ErrorKind::kMissingInput, name, named_by,
+                std::generic_category().message(reason) +
+                    (meant.empty() ? "" : " (" + did_you_mean(escape_controls(meant)) + ")"));
+  }
+  if (text.size() > left)
+    cannot_read(ErrorKind::kConfig, name, named_by,
+                concat("a configuration has at most ", kMostBytes, " bytes, with its base files"));
+  left -= text.size();
+  return text;
+}
+
+ParsedConfig load(const std::string& name, const ReadText& read_text, const std::vector<std::string>& sets, int ranks) {
+  std::error_code error;
+  return Reader(read_text, std::filesystem::current_path(error).string(), environment_variable, sets).read(name, ranks);
+}
+
+}  // namespace
+
 ParsedConfig load_config(const std::string& path, const std::vector<std::string>& sets, int ranks) {
   size_t left = kMostBytes;
-  const auto read_text = [&](const std::string& name, const std::string& named_by) {
-    errno = 0;
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(name.c_str(), "rb"), std::fclose);
-    std::string text(left + 1, '\0');
-    text.resize(file ? std::fread(text.data(), 1, text.size(), file.get()) : 0);
-    if (!file || std::ferror(file.get())) {
-      const int reason = errno;
-      const std::string meant = reason == ENOENT ? nearest_file(name) : "";
-      cannot_read(ErrorKind::kMissingInput, name, named_by,
-                  std::generic_category().message(reason) +
-                      (meant.empty() ? "" : " (" + did_you_mean(escape_controls(meant)) + ")"));
-    }
-    if (text.size() > left)
-      cannot_read(ErrorKind::kConfig, name, named_by,
-                  concat("a configuration has at most ", kMostBytes, " bytes, with its base files"));
-    left -= text.size();
-    return text;
+  return load(
+      path, [&](const std::string& name, const std::string& named_by) { return read_file(name, named_by, left); }, sets,
+      ranks);
+}
+
+ParsedConfig load_config_text(const std::string& name, const std::string& text, const std::vector<std::string>& sets,
+                              int ranks) {
+  size_t left = kMostBytes;
+  const auto read_text = [&](const std::string& file, const std::string& named_by) {
+    return named_by.empty() ? text : read_file(file, named_by, left);
   };
-  std::error_code error;
-  return Reader(read_text, std::filesystem::current_path(error).string(), environment_variable, sets).read(path, ranks);
+  return load(name, read_text, sets, ranks);
+}
+
+std::string read_config_file(const std::string& name) {
+  size_t left = kMostBytes;
+  return read_file(name, "", left);
 }
 
 }  // namespace retain

@@ -35,6 +35,14 @@ struct ParsedConfig {
 /// that is wrong, or kMissingInput for a file that cannot be read.
 ParsedConfig load_config(const std::string& path, const std::vector<std::string>& sets, int ranks);
 
+/// The same of a text that stands for the file of this name, such as the part of a file that is a configuration. Base
+/// files are read from the disk.
+ParsedConfig load_config_text(const std::string& name, const std::string& text, const std::vector<std::string>& sets,
+                              int ranks);
+
+/// The whole text of a file that configurations are read from. Throws ConfigError.
+std::string read_config_file(const std::string& name);
+
 /// The same of texts in memory; pure.
 ParsedConfig parse_config(const ConfigSources& sources, const std::vector<std::string>& sets, int ranks);
 

@@ -206,6 +206,14 @@ bool take_over(const Path& lock, const std::string& old_text, const Path& own_fi
 
 }  // namespace
 
+bool is_locked(const Path& run_directory, LockTiming timing) {
+  const Sighting seen = look_at(run_directory / "LOCK");
+  if (seen.text.empty()) return false;
+  const Holder holder = find_holder(seen.text, own_text(run_directory), run_directory);
+  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return holder == Holder::kHere || (holder == Holder::kUnseen && now - seen.stamp_seconds < timing.quiet_seconds);
+}
+
 RunLock::RunLock(const Path& run_directory, LockTiming timing, const Say& say)
     : path_(run_directory / "LOCK"), timing_(timing) {
   try {

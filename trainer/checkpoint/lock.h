@@ -23,6 +23,10 @@ struct LockTiming {
   double stale_seconds = 60;  ///< the same for one of this machine that is there: it may be stopped, or busy
 };
 
+/// Does somebody hold the lock of this run, as far as can be seen at once: a process of this machine that lives, or of
+/// another one whose stamp is not older than `quiet_seconds` by this machine's clock. Takes and changes nothing.
+bool is_locked(const Path& run_directory, LockTiming timing = {});
+
 class RunLock {
  public:
   using Say = std::function<void(const std::string&)>;
