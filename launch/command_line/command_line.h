@@ -181,6 +181,33 @@ struct PlotOptions {
   FigureOptions figure;
 };
 
+struct StudyPlanOptions {
+  std::string study;  ///< path of its YAML file
+  bool dry_run = false, json = false;
+};
+
+enum class StudyScheduler : uint8_t { kLocal, kSlurm };
+
+struct StudyRunOptions {
+  std::string study;  ///< the study's folder, or its YAML file, which is planned first
+  std::vector<std::string> only;
+  int max_jobs = 0;  ///< 0 = as many as the plan says
+  StudyScheduler scheduler = StudyScheduler::kLocal;
+  int64_t limit_seconds = 0;  ///< of a task of Slurm
+  std::string account, partition, site;
+  bool shared = false;  ///< other queues work on the study too
+  bool dry_run = false;
+};
+
+struct StudyStatusOptions {
+  std::string dir;
+  bool json = false;
+};
+
+struct StudyCollectOptions {
+  std::string dir, out;
+};
+
 /// --help and --version: nothing is left to do but print.
 struct ShowText {
   std::string text;
@@ -190,7 +217,8 @@ using Command =
     std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions, DataInfoOptions,
                  CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions, CheckpointDiffOptions,
                  CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions, BenchCollectivesOptions,
-                 BenchStepOptions, LaunchOptions, SelftestOptions, DoctorOptions, TopOptions, PlotOptions>;
+                 BenchStepOptions, LaunchOptions, SelftestOptions, DoctorOptions, TopOptions, PlotOptions,
+                 StudyPlanOptions, StudyRunOptions, StudyStatusOptions, StudyCollectOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

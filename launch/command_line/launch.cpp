@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstdint>
-#include <string_view>
 
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
@@ -9,7 +8,7 @@
 namespace retain::command_line {
 namespace {
 
-constexpr int64_t kMostRanks = 1'000'000, kMostSeconds = 365L * 86'400;
+constexpr int64_t kMostRanks = 1'000'000;
 constexpr int64_t kSlack = 60;  // seconds: sbatch(1), --signal
 
 Named<Scheduler> named_schedulers() {
@@ -18,42 +17,6 @@ Named<Scheduler> named_schedulers() {
           {"pbs", Scheduler::kPbs},
           {"lsf", Scheduler::kLsf},
           {"flux", Scheduler::kFlux}};
-}
-
-/// "1d12h", "90m": seconds; 0 when it is no such time.
-int64_t seconds_in(std::string_view text) {
-  int64_t seconds = 0;
-  while (!text.empty()) {
-    const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
-    if (digits == 0 || digits > 8 || digits == text.size()) return 0;
-    const int64_t number = std::stoll(std::string(text.substr(0, digits)));
-    switch (text[digits]) {
-      case 's': seconds += number; break;
-      case 'm': seconds += number * 60; break;
-      case 'h': seconds += number * 3600; break;
-      case 'd': seconds += number * 86'400; break;
-      default: return 0;
-    }
-    text.remove_prefix(digits + 1);
-  }
-  return seconds;
-}
-
-int64_t read_duration(const std::string& text) {
-  const int64_t seconds = seconds_in(text);
-  if (seconds == 0 || seconds > kMostSeconds)
-    refuse_value("expected a time such as 24h, 90m or 1d12h, got " + in_quotes(text));
-  return seconds;
-}
-
-/// A word for a scheduler, which reads lines.
-CLI::Validator one_line() {
-  const auto check = [](std::string& text) {
-    if (text.empty() || text != escape_controls(text))
-      refuse_value("expected one line of text, got " + in_quotes(text));
-    return std::string();
-  };
-  return {check, ""};
 }
 
 void check_together(LaunchOptions& o, bool scheduler_given) {
@@ -80,12 +43,8 @@ void launch_options(CLI::App& verb, LaunchOptions& o) {
   option(verb, "--gpus-per-node", o.gpus_per_node, "G", "a rank on each of G GPUs of a node")
       ->transform(whole(1, 1024));
   option(verb, "--ranks-per-node", o.ranks_per_node, "R", "or R ranks without GPUs")->transform(whole(1, 1024));
-  read_option(
-      verb, "--time", [&o](const std::string& text) { o.limit_seconds = read_duration(text); }, "TIME",
-      "the job's limit, such as 24h, 90m or 1d12h");
-  read_option(
-      verb, "--notice", [&o](const std::string& text) { o.notice_seconds = read_duration(text); }, "TIME",
-      "so long before the limit it saves and ends; 3m if\nnot given");
+  duration_option(verb, "--time", o.limit_seconds, "the job's limit, such as 24h, 90m or 1d12h");
+  duration_option(verb, "--notice", o.notice_seconds, "so long before the limit it saves and ends; 3m if\nnot given");
   option(verb, "--name", o.name, "TEXT", "of the job; the run directory's if not given")->transform(one_line());
   option(verb, "--account", o.account, "TEXT", "who pays")->transform(one_line());
   option(verb, "--partition", o.partition, "TEXT", "or queue")->transform(one_line());

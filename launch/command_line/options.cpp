@@ -1,7 +1,9 @@
 #include "launch/command_line/options.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <sstream>
+#include <string_view>
 
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
@@ -9,6 +11,37 @@
 #include "launch/config/value.h"
 
 namespace retain::command_line {
+namespace {
+
+constexpr int64_t kMostSeconds = 365L * 86'400;
+
+/// "1d12h", "90m": seconds; 0 when it is no such time.
+int64_t seconds_in(std::string_view text) {
+  int64_t seconds = 0;
+  while (!text.empty()) {
+    const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+    if (digits == 0 || digits > 8 || digits == text.size()) return 0;
+    const int64_t number = std::stoll(std::string(text.substr(0, digits)));
+    switch (text[digits]) {
+      case 's': seconds += number; break;
+      case 'm': seconds += number * 60; break;
+      case 'h': seconds += number * 3600; break;
+      case 'd': seconds += number * 86'400; break;
+      default: return 0;
+    }
+    text.remove_prefix(digits + 1);
+  }
+  return seconds;
+}
+
+int64_t read_duration(const std::string& text) {
+  const int64_t seconds = seconds_in(text);
+  if (seconds == 0 || seconds > kMostSeconds)
+    refuse_value("expected a time such as 24h, 90m or 1d12h, got " + in_quotes(text));
+  return seconds;
+}
+
+}  // namespace
 
 std::string suggestion(const std::string& asked, const Names& candidates) {
   const std::string nearest = nearest_word(asked, candidates);
@@ -59,6 +92,20 @@ CLI::Validator whole(int64_t low, int64_t high) {
 CLI::Option* read_option(CLI::App& verb, const std::string& name, const std::function<void(const std::string&)>& read,
                          const std::string& shown, const std::string& about) {
   return verb.add_option(name, CLI::callback_t(), about)->option_text(shown)->type_name("TEXT")->each(read);
+}
+
+CLI::Validator one_line() {
+  const auto check = [](std::string& text) {
+    if (text.empty() || text != escape_controls(text))
+      refuse_value("expected one line of text, got " + in_quotes(text));
+    return std::string();
+  };
+  return {check, ""};
+}
+
+void duration_option(CLI::App& verb, const std::string& name, int64_t& seconds, const std::string& about) {
+  read_option(
+      verb, name, [&seconds](const std::string& text) { seconds = read_duration(text); }, "TIME", about);
 }
 
 void tokens_option(CLI::App& verb, int64_t& tokens, int64_t high, const std::string& about) {

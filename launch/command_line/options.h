@@ -54,6 +54,10 @@ CLI::Option* option(CLI::App& verb, const std::string& name, T& value, const std
 /// An option with a form of its own, which `read` keeps or refuses.
 CLI::Option* read_option(CLI::App& verb, const std::string& name, const std::function<void(const std::string&)>& read,
                          const std::string& shown, const std::string& about);
+/// A length of time such as 24h, 90m or 1d12h.
+void duration_option(CLI::App& verb, const std::string& name, int64_t& seconds, const std::string& about);
+/// One line of text, for a scheduler, which reads lines.
+CLI::Validator one_line();
 /// --tokens, whose default an empty value keeps.
 void tokens_option(CLI::App& verb, int64_t& tokens, int64_t high, const std::string& about);
 void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::string>& sets);
@@ -86,5 +90,6 @@ void add_launch_verb(CLI::App& root, Command& command);       // launch.cpp
 void add_selftest_verb(CLI::App& root, Command& command);     // selftest.cpp
 void add_doctor_verb(CLI::App& root, Command& command);       // doctor.cpp
 void add_watch_verbs(CLI::App& root, Command& command);       // watch.cpp: top, plot
+void add_study_verbs(CLI::App& root, Command& command);       // study.cpp: makes the group
 
 }  // namespace retain::command_line

@@ -51,6 +51,10 @@ Paths paths_of(PlotOptions& o) {
   for (std::string& run : o.runs) paths.push_back({"RUN", &run});
   return paths;
 }
+Paths paths_of(StudyPlanOptions& o) { return {{"STUDY", &o.study}}; }
+Paths paths_of(StudyRunOptions& o) { return {{"STUDY", &o.study}, {"--site", &o.site}}; }
+Paths paths_of(StudyStatusOptions& o) { return {{"DIR", &o.dir}}; }
+Paths paths_of(StudyCollectOptions& o) { return {{"DIR", &o.dir}, {"--out", &o.out}}; }
 
 }  // namespace
 

@@ -105,6 +105,14 @@ void read_map(const ConfigNode& node, const std::vector<Key>& keys, const Report
   }
 }
 
+auto amounts_into(std::vector<double>& amounts, const std::string& example) {
+  return [&amounts, example](const ConfigNode& node, const ReportProblem& report) {
+    read_list(node, example, report, [&](const ConfigNode& item) {
+      if (const auto value = Amount::read(item, report)) amounts.push_back(*value);
+    });
+  };
+}
+
 // ---- rules ----
 
 std::string legal_rules(const std::string& quantity) {
@@ -224,13 +232,8 @@ class StudyReader {
         {"shapes", map({{"head_dim", into(s.shapes.head_dim, Whole{8, 1024, "auto"})},
                         {"width_per_layer", into(s.shapes.width_per_layer, kPositive)},
                         {"ffn_ratio", into(s.shapes.ffn_ratio, kPositive)}})},
-        {"ladder", map({{"tokens_per_parameter",
-                         [&s](const auto& node, const auto& report) {
-                           read_list(node, "[5, 10, 20]", report, [&](const ConfigNode& item) {
-                             if (const auto value = Amount::read(item, report))
-                               s.tokens_per_parameter.push_back(*value);
-                           });
-                         }}})},
+        {"ladder", map({{"tokens_per_parameter", amounts_into(s.tokens_per_parameter, "[5, 10, 20]")},
+                        {"tokens", amounts_into(s.tokens, "[1M, 2M, 4M]")}})},
         {"budgets", bind(&StudyReader::read_budgets)},
         {"rules", map({{"batch_tokens", rule_into(s.rules.batch_tokens, "batch_tokens")},
                        {"lr", rule_into(s.rules.lr, "lr")},
@@ -262,8 +265,9 @@ class StudyReader {
     require(has_base_, "base is required: the training configuration of all cells, a file or its keys");
     require(!study_.sizes.empty(),
             "sizes is required: such as [4M, 16M] or [{name: small, layers: 4, hidden_size: 128}]");
-    require(!study_.budgets.empty() || !study_.tokens_per_parameter.empty(),
-            "budgets or ladder is required: FLOPs such as [1e15, 3e15], or {tokens_per_parameter: [10, 20]}");
+    require(!study_.budgets.empty() || !study_.tokens_per_parameter.empty() || !study_.tokens.empty(),
+            "budgets or ladder is required: FLOPs such as [1e15, 3e15], {tokens_per_parameter: [10, 20]} or "
+            "{tokens: [1M, 2M]}");
   }
 
   std::optional<std::string> read_path(const ConfigNode& node, const ReportProblem& report) const {

@@ -77,15 +77,6 @@ esac
 exit "$code"
 )BASH";
 
-std::string preparations(const Job& job) {
-  std::string text;
-  for (const std::string& module : job.site.modules) text += "module load " + quote_for_shell(module) + "\n";
-  for (const auto& [name, value] : job.site.environment)
-    text += concat("export ", name, "=", quote_for_shell(value), "\n");
-  for (const std::string& line : job.site.setup) text += line + "\n";
-  return text;
-}
-
 }  // namespace
 
 std::string job_text(const Job& job) {
@@ -99,7 +90,7 @@ std::string job_text(const Job& job) {
   text += "run=" + quote_for_shell(job.run) + "\n";
   text += "job=$run" + quote_for_shell(job.files.substr(job.run.size())) + "  # begins the names of this job's files\n";
   if (comes_back) text += concat("restarts=", job.restarts, "  # after failures\n");
-  text += dialect.prepare + preparations(job) + "\n";
+  text += dialect.prepare + preparations(job.site) + "\n";
   text += "start() {\n  exec " + dialect.start + "\n}\n";
   text += "# Asks all ranks to save and to end with 75.\nask() {\n  " + dialect.ask + "\n}\n";
   if (comes_back) text += "again() {" + dialect.again + "}\n";

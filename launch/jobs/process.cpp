@@ -12,11 +12,31 @@
 
 #include "kernels/core/error.h"
 #include "launch/jobs/shell.h"
+#include "trainer/file.h"
 
 namespace retain {
 namespace {
 
-[[noreturn]] void become(std::vector<char*>& words, ChildProcess::Output output) {
+/// Words as a new program takes them, which are made before there is a child: another thread may hold the allocator's
+/// lock when it is made.
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> words;
+  for (std::string& each : texts) words.push_back(each.data());
+  words.push_back(nullptr);
+  return words;
+}
+
+std::vector<std::string> environment_with(const std::map<std::string, std::string>& more) {
+  std::vector<std::string> variables;
+  for (char** each = environ; *each; ++each) {
+    const std::string variable = *each;
+    if (!more.contains(variable.substr(0, variable.find('=')))) variables.push_back(variable);
+  }
+  for (const auto& [name, value] : more) variables.push_back(concat(name, "=", value));
+  return variables;
+}
+
+[[noreturn]] void become(const std::vector<char*>& words, const std::vector<char*>& variables, int output) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGUSR1);
   sigset_t none;
@@ -24,28 +44,36 @@ namespace {
   sigprocmask(SIG_SETMASK, &none, nullptr);
   // What is ignored stays so in a new program, and a shell could not even trap it.
   for (const int each : {SIGPIPE, SIGXFSZ, SIGUSR1, SIGUSR2, SIGTERM}) std::signal(each, SIG_DFL);
-  const int nothing = open("/dev/null", O_RDWR);
-  dup2(nothing, 0);
-  if (output == ChildProcess::Output::kDropped) {
-    dup2(nothing, 1);
-    dup2(nothing, 2);
+  dup2(open("/dev/null", O_RDWR), 0);
+  if (output >= 0) {
+    dup2(output, 1);
+    dup2(output, 2);
   }
-  execvp(words[0], words.data());
+  execvpe(words[0], words.data(), variables.data());
   _exit(127);
+}
+
+/// Where the output of a child goes; no descriptor where it shares this process's.
+File output_of(const ChildProcess::Setting& setting) {
+  if (setting.output == ChildProcess::Output::kShared) return {};
+  const bool dropped = setting.output == ChildProcess::Output::kDropped;
+  const std::string path = dropped ? "/dev/null" : setting.file;
+  const int descriptor = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor < 0) throw_errno(ErrorKind::kCannotCreate, "open", path, errno);
+  return {descriptor, path};
 }
 
 int code_of(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
 
 }  // namespace
 
-ChildProcess::ChildProcess(const std::vector<std::string>& command, Output output) {
-  std::vector<std::string> copies = command;
-  std::vector<char*> words;
-  for (std::string& each : copies) words.push_back(each.data());
-  words.push_back(nullptr);
+ChildProcess::ChildProcess(const std::vector<std::string>& command, const Setting& setting) {
+  std::vector<std::string> copies = command, environment = environment_with(setting.environment);
+  const std::vector<char*> words = pointers(copies), variables = pointers(environment);
+  const File output = output_of(setting);
   std::fflush(nullptr);
   pid_ = fork();
-  if (pid_ == 0) become(words, output);
+  if (pid_ == 0) become(words, variables, output.descriptor());
   if (pid_ < 0) throw Error(ErrorKind::kInternal, concat("cannot start ", command[0], ": ", std::strerror(errno)));
   setpgid(pid_, pid_);  // whichever of the two is first
 }

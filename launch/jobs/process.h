@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,9 +16,17 @@ namespace retain {
 /// A command in a process group of its own, with an empty stdin. It is asked to save (SIGUSR1) when this process dies.
 class ChildProcess {
  public:
-  enum class Output : uint8_t { kShared, kDropped };
-  /// Throws Error(kInternal) when no process can be made; a command that cannot be run ends with 127.
-  ChildProcess(const std::vector<std::string>& command, Output output);
+  enum class Output : uint8_t { kShared, kDropped, kFile };
+  struct Setting {
+    Output output = Output::kShared;
+    std::string file = {};                                ///< of kFile, which is appended to
+    std::map<std::string, std::string> environment = {};  ///< besides this process's, or instead of it
+  };
+  /// Throws Error(kInternal) when no process can be made, Error(kCannotCreate) when its file cannot; a command that
+  /// cannot be run ends with 127.
+  ChildProcess(const std::vector<std::string>& command, const Setting& setting);
+  ChildProcess(const std::vector<std::string>& command, Output output)
+      : ChildProcess(command, Setting{.output = output}) {}
   /// Kills the group of one that has not ended.
   ~ChildProcess();
   ChildProcess(ChildProcess&& other) noexcept : pid_(other.pid_), code_(other.code_) { other.pid_ = -1; }

@@ -10,6 +10,7 @@
 #include "launch/config/suggest.h"
 #include "launch/config/value.h"
 #include "launch/config/yaml.h"
+#include "launch/jobs/shell.h"
 #include "trainer/file.h"
 
 namespace retain {
@@ -102,6 +103,14 @@ Site read_site(const std::string& path) {
   const Outcome read = attempt([&] { text = read_text(File::open_input(path), kLargestSite); });
   if (!read.ok) throw ConfigError(read.kind, concat("cannot read the site file: ", read.message));
   return parse_site(path, text);
+}
+
+std::string preparations(const Site& site) {
+  std::string text;
+  for (const std::string& module : site.modules) text += "module load " + quote_for_shell(module) + "\n";
+  for (const auto& [name, value] : site.environment) text += concat("export ", name, "=", quote_for_shell(value), "\n");
+  for (const std::string& line : site.setup) text += line + "\n";
+  return text;
 }
 
 }  // namespace retain

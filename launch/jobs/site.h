@@ -21,6 +21,9 @@ struct Site {
   std::vector<std::string> directives, setup;
 };
 
+/// Lines of bash that come before the start: modules, environment, setup.
+std::string preparations(const Site& site);
+
 /// Throws ConfigError: kMissingInput, or kConfig with everything that is wrong.
 Site read_site(const std::string& path);
 

@@ -25,6 +25,10 @@ int selftest(const SelftestOptions& options, const MpiEnvironment* mpi);  // sel
 int doctor(const DoctorOptions& options, const MpiEnvironment* mpi);      // doctor.cpp
 int top(const TopOptions& options);                                       // top.cpp
 int plot(const PlotOptions& options);                                     // plot.cpp
+int study_plan(const StudyPlanOptions& options);                          // study_cells.cpp
+int study_run(const StudyRunOptions& options);
+int study_status(const StudyStatusOptions& options);
+int study_collect(const StudyCollectOptions& options);
 int bench_gemm(const BenchGemmOptions& options);                          // launch/bench/gemm.cpp
 int bench_retention(const BenchRetentionOptions& options);                // launch/bench/retention.cpp
 int bench_collectives(const BenchCollectivesOptions& options,
@@ -56,6 +60,10 @@ struct VerbCalls {
   int operator()(const DoctorOptions& o) const { return doctor(o, mpi); }
   int operator()(const TopOptions& o) const { return top(o); }
   int operator()(const PlotOptions& o) const { return plot(o); }
+  int operator()(const StudyPlanOptions& o) const { return study_plan(o); }
+  int operator()(const StudyRunOptions& o) const { return study_run(o); }
+  int operator()(const StudyStatusOptions& o) const { return study_status(o); }
+  int operator()(const StudyCollectOptions& o) const { return study_collect(o); }
 };
 
 }  // namespace retain

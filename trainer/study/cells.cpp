@@ -52,6 +52,7 @@ std::vector<Point> points_of(const Size& size, const ModelConfig& model, const S
   const auto params = static_cast<double>(count(model).of(study.count));
   for (const double ratio : study.tokens_per_parameter)
     points.push_back({size.name + "-x" + plain_number(ratio), ratio * params});
+  for (const double tokens : study.tokens) points.push_back({size.name + "-d" + short_number(tokens), tokens});
   for (const Budget& budget : study.budgets) {
     const bool belongs = budget.sizes.empty() || std::ranges::find(budget.sizes, size.name) != budget.sizes.end();
     if (belongs)
@@ -209,8 +210,8 @@ class Maker {
 void check(const Study& study, Problems& problems) {
   const ScheduleKind kind = study.base.schedule.kind;
   if (study.sizes.empty()) problems.add("sizes: a study needs sizes, such as [{parameters: 4M}, {parameters: 16M}]");
-  if (study.tokens_per_parameter.empty() && study.budgets.empty())
-    problems.add("a study needs budgets (FLOPs) or ladder.tokens_per_parameter");
+  if (study.tokens_per_parameter.empty() && study.tokens.empty() && study.budgets.empty())
+    problems.add("a study needs budgets (FLOPs) or a ladder (tokens, or tokens_per_parameter)");
   if (study.base.data.valid.empty()) problems.add("base: data.valid is required: its loss is what a cell is for");
   if (study.base.train.micro_batch_tokens < 1) problems.add("base: train.micro_batch_tokens is required");
   if (study.rules.batch_tokens.kind == RuleKind::kBase && study.base.train.batch_tokens < 1)

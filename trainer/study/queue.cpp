@@ -9,7 +9,8 @@ Queue::Queue(const Plan& plan, std::vector<RunState> states, const std::vector<s
     : plan_(plan),
       states_(std::move(states)),
       wanted_(plan.runs.size(), only.empty()),
-      tried_(plan.runs.size(), false) {
+      tried_(plan.runs.size(), false),
+      running_(plan.runs.size(), false) {
   for (const std::string& name : only) {
     const auto found = std::ranges::find(plan.runs, name, &PlannedRun::name);
     if (found == plan.runs.end())
@@ -32,21 +33,17 @@ std::optional<size_t> Queue::next() const {
 
 void Queue::started(size_t run) {
   tried_[run] = true;
-  states_[run] = {State::kRunning, ""};
+  running_[run] = true;
 }
 
 std::vector<size_t> Queue::elsewhere() const {
   std::vector<size_t> found;
   for (size_t i = 0; i < states_.size(); ++i)
-    if (wanted_[i] && !tried_[i] && states_[i].state == State::kRunning) found.push_back(i);
+    if (wanted_[i] && !running_[i] && states_[i].state == State::kRunning) found.push_back(i);
   return found;
 }
 
-size_t Queue::running_here() const {
-  size_t count = 0;
-  for (size_t i = 0; i < states_.size(); ++i) count += tried_[i] && states_[i].state == State::kRunning ? 1 : 0;
-  return count;
-}
+size_t Queue::running_here() const { return static_cast<size_t>(std::ranges::count(running_, true)); }
 
 std::vector<std::vector<std::string>> chains_of(const Plan& plan) {
   std::vector<std::vector<std::string>> chains;

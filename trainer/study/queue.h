@@ -20,7 +20,9 @@ class Queue {
   /// starts from is done. Runs that another process has are left alone.
   std::optional<size_t> next() const;
   void started(size_t run);
-  void ended(size_t run, RunState state) { states_[run] = std::move(state); }
+  void ended(size_t run) { running_[run] = false; }
+  /// What was found out since: states_of() again.
+  void update(std::vector<RunState> states) { states_ = std::move(states); }
   /// Runs that another process had, which may be over.
   std::vector<size_t> elsewhere() const;
   /// Nothing is running, here or elsewhere, and nothing may start.
@@ -33,7 +35,7 @@ class Queue {
  private:
   const Plan& plan_;
   std::vector<RunState> states_;
-  std::vector<bool> wanted_, tried_;
+  std::vector<bool> wanted_, tried_, running_;
 };
 
 /// The names of runs that belong together: a trunk's legs and branches, or a cell alone; in the order of the plan.

@@ -83,7 +83,7 @@ struct Study {
   bool decay_branches = false;  ///< cells of one size share a trunk of constant rate and end in decays of their own
   std::vector<Size> sizes;
   ShapeRule shapes;
-  std::vector<double> tokens_per_parameter;  ///< the ladder
+  std::vector<double> tokens_per_parameter, tokens;  ///< the ladder: every size with each of these
   std::vector<Budget> budgets;
   Rules rules;
   std::vector<Repeat> repeats;

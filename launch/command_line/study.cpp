@@ -1,0 +1,70 @@
+// The group retain study, and its verbs from a study's file to a table of runs.
+#include "launch/command_line/options.h"
+
+namespace retain::command_line {
+namespace {
+
+constexpr int kMostJobs = 100'000;
+
+Named<StudyScheduler> named_schedulers() {
+  return {{"local", StudyScheduler::kLocal}, {"slurm", StudyScheduler::kSlurm}};
+}
+
+void plan_options(CLI::App& verb, StudyPlanOptions& o) {
+  verb.add_option("STUDY", o.study, "the study's YAML file; trainer/study/README.md has\nall keys")->required();
+  verb.add_flag("--dry-run", o.dry_run, "write nothing");
+  json(verb, o.json);
+}
+
+void run_options(CLI::App& verb, StudyRunOptions& o) {
+  verb.add_option("STUDY", o.study, "the study's folder, or its YAML file, which is\nplanned first")->required();
+  option(verb, "--max-jobs", o.max_jobs, "N",
+         "runs at the same time; as many as the study's\nmachine has place for if not given")
+      ->transform(whole(1, kMostJobs));
+  option(verb, "--only", o.only, "RUN", "this run, and what it starts from; may be repeated");
+  option(verb, "--scheduler", o.scheduler, "local|slurm",
+         "local if not given; slurm: an array, a task for each\n"
+         "trunk with its branches")
+      ->transform(one_of(named_schedulers()));
+  duration_option(verb, "--time", o.limit_seconds, "slurm: limit of a task, such as 90m or 1d12h");
+  option(verb, "--account", o.account, "TEXT", "slurm: who pays")->transform(one_line());
+  option(verb, "--partition", o.partition, "TEXT", "slurm: where")->transform(one_line());
+  option(verb, "--site", o.site, "PATH",
+         "slurm: modules, container, environment, directives\nand setup of this cluster");
+  verb.add_flag("--shared", o.shared,
+                "other processes run parts of this study at the same\ntime: no lock on the whole");
+  verb.add_flag("--dry-run", o.dry_run, "print what would be started or submitted");
+}
+
+}  // namespace
+
+void add_study_verbs(CLI::App& root, Command& command) {
+  CLI::App& group = *root.add_subcommand("study");
+  add_verb<StudyPlanOptions>(group, command, "plan",
+                             "Lists a study's runs and what they cost; writes their configurations.",
+                             "  retain study plan configs/study_demo.yaml --dry-run\n"
+                             "  retain study plan configs/study_h200.yaml --json\n",
+                             plan_options);
+  add_verb<StudyRunOptions>(group, command, "run",
+                            "Trains what a study lacks: goes on with what was interrupted, tries\n"
+                            "again what failed.",
+                            "  retain study run studies/demo --max-jobs 2\n"
+                            "  retain study run studies/demo --scheduler slurm --time 2h --dry-run\n",
+                            run_options);
+  add_verb<StudyStatusOptions>(group, command, "status", "Says how far a study is.",
+                               "  retain study status studies/demo\n"
+                               "  retain study status studies/demo --json\n",
+                               [](CLI::App& verb, StudyStatusOptions& o) {
+                                 verb.add_option("DIR", o.dir, "the study's folder")->required();
+                                 json(verb, o.json);
+                               });
+  add_verb<StudyCollectOptions>(group, command, "collect", "Writes a table of a study's cells and their losses.",
+                                "  retain study collect studies/demo --out studies/demo/runs.csv\n"
+                                "  retain study collect studies/demo --out runs.csv\n",
+                                [](CLI::App& verb, StudyCollectOptions& o) {
+                                  verb.add_option("DIR", o.dir, "the study's folder")->required();
+                                  option(verb, "--out", o.out, "PATH", "the CSV file that is written")->required();
+                                });
+}
+
+}  // namespace retain::command_line
