@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <array>
+#include <charconv>
 
 #include "trainer/model/retnet.h"
 
@@ -36,7 +37,10 @@ std::string short_number(double number) {
 }
 
 std::string plain_number(double number) {
-  std::string text = fmt::format("{}", number);
+  std::array<char, 32> buffer{};
+  const auto format = number >= 1e6 ? std::chars_format::scientific : std::chars_format::general;
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, format);
+  std::string text(buffer.data(), end.ptr);
   std::erase(text, '+');
   return text;
 }

@@ -46,7 +46,7 @@ struct Rule {
 };
 
 struct Rules {
-  Rule batch_tokens, lr, beta2, warmup_tokens, weight_decay;
+  Rule batch_tokens = {}, lr = {}, beta2 = {}, warmup_tokens = {}, weight_decay = {};
 };
 
 /// A cell that is trained with further seeds.

@@ -88,6 +88,10 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "--ranks-per-node --restarts --scheduler --set --site --supervise --time\n"
             "selftest: --device --full --json --ranks\n"
             "doctor: --device --full --json --set\n"
+            "study plan: --dry-run --json\n"
+            "study run: --account --dry-run --max-jobs --only --partition --scheduler --shared --site --time\n"
+            "study status: --json\n"
+            "study collect: --out\n"
             "bench gemm: --json --repeats --set --tokens\n"
             "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
             "bench collectives: --device --json --max-bytes --precision --repeats\n"
@@ -150,6 +154,23 @@ TEST(CommandLine, Launch) {
   EXPECT_THAT(refused({"--gpus-per-node", "1", "--scheduler", "mpirun", "--time", "1h"}),
               HasSubstr("mpirun starts at once"));
   EXPECT_THAT(refused({"--gpus-per-node", "1", "--hostfile", "x"}), HasSubstr("--hostfile is for --scheduler mpirun"));
+}
+
+TEST(CommandLine, Study) {
+  const auto plan = parse<StudyPlanOptions>({"study", "plan", "s.yaml", "--dry-run", "--json"});
+  EXPECT_EQ(plan.study, "s.yaml");
+  EXPECT_TRUE(plan.dry_run && plan.json);
+  const auto o = parse<StudyRunOptions>({"study", "run", "s", "--max-jobs", "4", "--only", "a", "--only", "b",
+                                         "--scheduler", "slurm", "--time", "90m", "--shared"});
+  EXPECT_EQ(o.max_jobs, 4);
+  EXPECT_THAT(o.only, ElementsAre("a", "b"));
+  EXPECT_EQ(o.scheduler, StudyScheduler::kSlurm);
+  EXPECT_EQ(o.limit_seconds, 5400);
+  EXPECT_TRUE(o.shared);
+  EXPECT_EQ(parse<StudyRunOptions>({"study", "run", "s"}).max_jobs, 0);
+  EXPECT_EQ(parse<StudyStatusOptions>({"study", "status", "s"}).dir, "s");
+  EXPECT_EQ(parse<StudyCollectOptions>({"study", "collect", "s", "--out", "r.csv"}).out, "r.csv");
+  EXPECT_THAT(complaint({"study", "collect", "s"}), HasSubstr("--out is required"));
 }
 
 TEST(CommandLine, Eval) {
@@ -291,7 +312,7 @@ TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
 }
 
 TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {
-  for (const char* verb : {"study", "top", "plot", "serve"})
+  for (const char* verb : {"top", "plot", "serve"})
     EXPECT_THAT(complaint({verb}), HasSubstr("no verb '" + std::string(verb)));
 }
 

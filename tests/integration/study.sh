@@ -1,0 +1,121 @@
+# A study from its file to runs.csv: killed in the middle and run again; a branch does what its trunk would have done; a
+# cell that diverges or fails does not stop the others; what costs too much or runs already is refused.
+. "$(dirname "$0")/common.sh"
+
+cat >study.yaml <<'END'
+study: {dir: studies/tiny, decay_branches: true}
+base:
+  model: {vocab_size: 257, init_std: 0.1}
+  data: {tokenizer: bytes, train: [{path: text_train}], valid: {held: text_valid}, seq_len: 32}
+  train: {batch_tokens: 256, micro_batch_tokens: 256, chunk: 16}
+  eval: {every: 0, tokens: 512}
+  optimizer: {lr: 3e-3}
+  schedule: {kind: wsd, warmup: 5, decay_fraction: 0.2}
+  checkpoint: {every: 20, keep: 2}
+  log: {every: 20}
+  device: cpu
+sizes:
+  - {name: S, layers: 1, hidden_size: 16, heads: 2, ffn_size: 32}
+  - {name: M, layers: 2, hidden_size: 32, heads: 4, ffn_size: 48}
+ladder: {tokens: [10k, 40k]}
+END
+study() { "$retain" study "$@" 2>>study.log; }
+column() { awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i; next } { print $c }' "$1"; }
+
+# The plan: the same twice, nothing written by --dry-run.
+study plan study.yaml --dry-run >dry.txt
+[ ! -e studies ] || fail "--dry-run wrote"
+study plan study.yaml >plan.txt
+diff dry.txt plan.txt
+cp studies/tiny/plan.csv before.csv
+study plan study.yaml >/dev/null
+cmp before.csv studies/tiny/plan.csv
+[ "$(grep -c . studies/tiny/plan.csv)" = 9 ] || fail "not 8 runs: $(cat studies/tiny/plan.csv)"
+
+# kill -9 in the middle of a trunk; a second runner is refused while the first is there.
+(exec "$retain" study run studies/tiny --max-jobs 1 >/dev/null 2>killed.log) &
+queue=$!
+until [ -e studies/tiny/LOCK ] && [ -s studies/tiny/cells/S-s1-leg125/metrics.jsonl ]; do
+  kill -0 $queue 2>/dev/null || { cat killed.log; fail "the queue ended by itself"; }
+  sleep 0.02
+done
+expect_code 73 "$retain" study run studies/tiny
+grep -q 'is in use by process' out.txt || fail "not told why: $(cat out.txt)"
+kill -9 $queue
+wait $queue 2>/dev/null || true
+study status studies/tiny >status.txt
+grep -q '0 done' <(sed 's/.*cells: //' status.txt) || [ "$(grep -c 'cell' status.txt)" -ge 1 ] || fail "$(cat status.txt)"
+
+# The same command goes on; what is done stays as it is.
+study run studies/tiny --max-jobs 2 >status.txt || { cat study.log; fail "the rerun"; }
+grep -q '4 cells: 4 done, 0 running, 0 failed, 0 diverged, 0 planned' status.txt || fail "$(cat status.txt)"
+stamp=$(stat -c %Y studies/tiny/cells/M-d40k-s1/metrics.jsonl)
+study run studies/tiny >/dev/null
+[ "$stamp" = "$(stat -c %Y studies/tiny/cells/M-d40k-s1/metrics.jsonl)" ] || fail "a done cell was trained again"
+"$retain" study status studies/tiny --json | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["cells"]["done"] == 4 and s["spent_gpu_hours"] > 0, s'
+
+# A branch is what the trunk would have done next: the loss of its first step is the trunk's next, to the last bit.
+first() { grep '"loss"' "$1/metrics.jsonl" | head -1 | sed -E 's/^\{"step":([0-9]+),.*"loss":([^,]*),.*/\1 \2/'; }
+for size in S M; do
+  cells=studies/tiny/cells
+  [ "$(first $cells/$size-d10k-s1)" = "$(first $cells/$size-s1-leg125)" ] ||
+    fail "$size: the branch begins with $(first $cells/$size-d10k-s1), the trunk goes on with $(first $cells/$size-s1-leg125)"
+done
+# And trunk and branch are together one run of that schedule from its beginning, to the last bit of every weight.
+sed 's/decay_branches: true/decay_branches: false/; s#studies/tiny#studies/whole#' study.yaml >whole.yaml
+study run whole.yaml --only M-d40k-s1 >/dev/null
+[ "$(digest studies/whole/cells/M-d40k-s1)" = "$(digest studies/tiny/cells/M-d40k-s1)" ] || fail "a branch is another run"
+
+study collect studies/tiny --out runs.csv
+[ "$(column runs.csv status | sort | uniq -c | xargs)" = "4 done" ] || fail "$(cat runs.csv)"
+[ "$(column runs.csv schedule | sort -u)" = wsd ] || fail "trunks are no rows: $(cat runs.csv)"
+column runs.csv loss | python3 -c 'import math, sys; assert all(0 < float(x) < 6 for x in sys.stdin)'
+
+# A rate that cannot work: those cells are recorded as diverged, the others are done, and nothing is tried again.
+sed 's#studies/tiny#studies/wild#; s/lr: 3e-3/lr: 1e-3/; s/decay_branches: true/decay_branches: false/' study.yaml >wild.yaml
+cat >>wild.yaml <<'END'
+rules: {lr: {coefficient: 1e-270, exponent_params: 70, max: 1e30, min: 3e-3}}
+END
+sed -i 's/exponent_params: 70/exponent_params: 10/; s/1e-270/1e-15/' wild.yaml
+study run wild.yaml --max-jobs 2 >status.txt || { cat status.txt; fail "a diverged cell stopped the study"; }
+study collect studies/wild --out wild.csv
+[ "$(column wild.csv status | sort | uniq -c | xargs)" = "4 diverged" ] || [ "$(column wild.csv status | sort | uniq -c | xargs)" = "2 diverged 2 done" ] ||
+  fail "$(cat status.txt wild.csv)"
+[ -z "$(awk -F, '$14 == "diverged"' wild.csv | cut -d, -f8 | tr -d '\n')" ] || fail "a diverged cell has a loss"
+
+# What fails says why, and is tried again.
+sed 's#studies/tiny#studies/broken#' study.yaml >broken.yaml
+mv text_train.bin hidden.bin
+study plan broken.yaml >/dev/null
+expect_code 66 "$retain" study run studies/broken --only S-d10k-s1
+grep -q 'S-s1-leg31 failed: exit 66: .*text_train' out.txt || fail "$(cat out.txt)"
+mv hidden.bin text_train.bin
+expect_code 0 "$retain" study run studies/broken --only S-d10k-s1
+
+# A change of what has begun is refused by key; so is a study over its budget, by cell.
+sed 's/lr: 3e-3/lr: 1e-3/' study.yaml >changed.yaml
+expect_code 78 "$retain" study plan changed.yaml
+grep -q 'optimizer.lr: began with 0.003, the study now says 0.001' out.txt || fail "$(cat out.txt)"
+(cat study.yaml; echo 'limits: {max_gpu_hours: 1e-6}') >dear.yaml
+expect_code 78 "$retain" study plan dear.yaml
+grep -q 'max_gpu_hours = 1e-06; most take M-s1-leg125' out.txt || fail "$(cat out.txt)"
+(cat study.yaml; echo 'limits: {max_epochs: 0.5}') >often.yaml
+expect_code 78 "$retain" study plan often.yaml
+grep -q 'limits.max_epochs = 0.5: .*d40k-s1' out.txt || fail "$(cat out.txt)"
+
+# SIGTERM lets the runs save; the queue ends with 75.
+sed 's#studies/tiny#studies/asked#; s/tokens: \[10k, 40k\]/tokens: [4M]/' study.yaml >asked.yaml
+code=0
+(exec "$retain" study run asked.yaml --max-jobs 1 >/dev/null 2>asked.log) &
+queue=$!
+until [ -s studies/asked/cells/S-s1-leg12500/metrics.jsonl ]; do sleep 0.02; done
+kill -TERM $queue
+wait $queue || code=$?
+[ $code = 75 ] || { cat asked.log; fail "TERM gave exit $code"; }
+[ -e studies/asked/cells/S-s1-leg12500/checkpoints/latest ] || fail "nothing was saved"
+
+# The text for Slurm: a task for each trunk with its branches.
+"$retain" study run studies/asked --scheduler slurm --dry-run >array.sbatch 2>/dev/null
+bash -n array.sbatch
+grep -q '^#SBATCH --array=0-1$' array.sbatch || fail "$(cat array.sbatch)"
+echo passed
