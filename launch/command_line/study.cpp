@@ -31,8 +31,7 @@ void run_options(CLI::App& verb, StudyRunOptions& o) {
   option(verb, "--partition", o.partition, "TEXT", "slurm: where")->transform(one_line());
   option(verb, "--site", o.site, "PATH",
          "slurm: modules, container, environment, directives\nand setup of this cluster");
-  verb.add_flag("--shared", o.shared,
-                "other processes run parts of this study at the same\ntime: no lock on the whole");
+  verb.add_flag("--shared", o.shared, "others run parts of this study at the same time:\nno lock on the whole");
   verb.add_flag("--dry-run", o.dry_run, "print what would be started or submitted");
 }
 

@@ -12,6 +12,8 @@ namespace retain::study {
 namespace {
 
 constexpr int64_t kGpuUnit = 64, kCpuUnit = 16;
+// From this width on a GPU's is a multiple of 128, so that heads have 128 keys, or 256, which Hopper's kernels serve.
+constexpr int64_t kWideOnGpu = 512, kWideGpuUnit = 128;
 constexpr int64_t kWidest = 16'384, kMostLayers = 1024;
 constexpr int64_t kFewestLayers = 2, kFewestHeads = 2, kManyHeads = 4;
 constexpr double kWorstMiss = 0.3;  // of ln N: a target further from every shape is refused
@@ -69,8 +71,9 @@ class Shaper {
 /// Of this width, with the layers that bring N nearest to what is asked.
 struct Candidate {
   ModelConfig model;
-  double miss = 0;      // |ln(N / asked)|
-  double lopsided = 0;  // |ln(hidden_size / layers / width_per_layer)|
+  double parameters = 0;  // N
+  double miss = 0;        // |ln(N / asked)|
+  double lopsided = 0;    // |ln(hidden_size / layers / width_per_layer)|
 };
 
 Candidate candidate(ModelConfig model, double asked, const Study& study) {
@@ -82,9 +85,11 @@ Candidate candidate(ModelConfig model, double asked, const Study& study) {
   const double layers = std::round((asked - one) / block + 1);
   const auto legal =
       static_cast<int64_t>(std::clamp(layers, static_cast<double>(kFewestLayers), static_cast<double>(kMostLayers)));
-  const double parameters = parameters_with(legal);
+  const double parameters = one + block * static_cast<double>(legal - 1);
   const double ratio = static_cast<double>(model.hidden_size) / static_cast<double>(legal);
-  return {model, std::abs(std::log(parameters / asked)), std::abs(std::log(ratio / study.shapes.width_per_layer))};
+  model.layers = legal;
+  return {model, parameters, std::abs(std::log(parameters / asked)),
+          std::abs(std::log(ratio / study.shapes.width_per_layer))};
 }
 
 bool better(const Candidate& a, const Candidate& b) {
@@ -99,12 +104,12 @@ ModelConfig shape_near(const Size& size, const Study& study) {
   const auto asked = static_cast<double>(size.parameters);
   std::optional<Candidate> best;
   for (int64_t width = shaper.unit(); width <= kWidest; width += shaper.unit()) {
+    if (study.on_gpu() && width > kWideOnGpu && width % kWideGpuUnit != 0) continue;
     const auto model = shaper.of_width(width);
     if (!model) continue;
     const Candidate next = candidate(*model, asked, study);
     if (!best || better(next, *best)) best = next;
-    if (next.model.layers == kFewestLayers && next.miss > kWorstMiss &&
-        static_cast<double>(count(next.model).of(study.count)) > asked)
+    if (next.model.layers == kFewestLayers && next.miss > kWorstMiss && next.parameters > asked)
       break;  // wider ones are further away
   }
   if (!best || best->miss > kWorstMiss)
@@ -113,8 +118,7 @@ ModelConfig shape_near(const Size& size, const Study& study) {
         fmt::format("sizes: no legal shape has about {} parameters{}; give its layers, hidden_size, heads "
                     "and ffn_size, or a size that is nearer to one",
                     short_number(asked),
-                    best ? fmt::format(" (nearest: {} with {} layers of {})",
-                                       short_number(static_cast<double>(count(best->model).of(study.count))),
+                    best ? fmt::format(" (nearest: {} with {} layers of {})", short_number(best->parameters),
                                        best->model.layers, best->model.hidden_size)
                          : std::string()));
   return best->model;

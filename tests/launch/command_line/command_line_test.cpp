@@ -334,12 +334,17 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"bench", "gemm", "p"}, {"CONFIG"}},
       {{"bench", "step", "p"}, {"CONFIG"}},
       {{"doctor", "p"}, {"CONFIG"}},
+      {{"study", "plan", "p"}, {"STUDY"}},
+      {{"study", "run", "p", "--site", "p"}, {"STUDY", "--site"}},
+      {{"study", "status", "p"}, {"DIR"}},
+      {{"study", "collect", "p", "--out", "p"}, {"DIR", "--out"}},
   };
   std::string known;  // "train CONFIG", "eval --data"
   for (const auto& [arguments, options] : cases) {
     Command command = parse_command_line(arguments);
     Arguments named;
-    const bool grouped = arguments[0] == "data" || arguments[0] == "checkpoint" || arguments[0] == "bench";
+    const bool grouped =
+        arguments[0] == "data" || arguments[0] == "checkpoint" || arguments[0] == "bench" || arguments[0] == "study";
     for (const GivenPath& path : given_paths(command)) {
       named.push_back(path.option);
       known += " " + arguments[0] + (grouped ? " " + arguments[1] : "") + " " +

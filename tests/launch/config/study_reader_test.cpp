@@ -114,7 +114,7 @@ sizes: [4M]
 budgets: [1e15]
 )";
   EXPECT_THAT(complaint(text), HasSubstr("studies/study.yaml:5:55: unknown key 'train.tokns'"));
-  EXPECT_THAT(complaint(text), HasSubstr("did you mean 'tokens'?"));
+  EXPECT_THAT(complaint(text), HasSubstr("did you mean 'train.tokens'?"));
   std::string right = text;
   right.replace(right.find("tokns"), 5, "tokens");
   EXPECT_EQ(parse(right).base.train.batch_tokens, 1024);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/trainer/study/small_study.h"
+#include "trainer/plan/plan.h"
 
 namespace retain::test {
 namespace {
@@ -33,13 +34,23 @@ TEST(StudyPlan, GoldenTable) {
   s.decay_branches = true;
   s.sizes.resize(1);
   s.tokens.resize(1);
-  EXPECT_EQ(to_csv(plan_of(s, {{.share = 1, .tokens = 10'240}})),
-            "run_id,kind,size,seed,starts_from,params,params_non_embedding,params_blocks,tokens,flops,flops_6nd,steps,"
-            "first_step,"
-            "batch,micro_batch,warmup_steps,lr,beta2,weight_decay,schedule,layers,hidden_size,heads,ffn_size,layout,"
-            "memory_bytes,"
-            "seconds,gpu_hours,epochs\n"
-            "GOLDEN");
+  const Plan plan = plan_of(s, {{.share = 1, .tokens = 10'240}});
+  const std::string memory = std::to_string(plan.runs[0].memory_bytes);
+  EXPECT_EQ(
+      to_csv(plan),
+      "run_id,kind,size,seed,starts_from,params,params_non_embedding,params_blocks,tokens,flops,flops_6nd,steps,"
+      "first_step,batch,micro_batch,warmup_steps,lr,beta2,weight_decay,schedule,layers,hidden_size,heads,ffn_size,"
+      "layout,memory_bytes,seconds,gpu_hours,epochs\n"
+      "S-s1-leg16,trunk,S,1,,42240,34016,25760,16384,3526361088.0,4152360960.0,16,0,1024,256,4,0.0006,0.98,0.05,"
+      "constant,2,32,4,48,dp=1 cp=1 tp=1," +
+          memory +
+          ",11.526361088,0.003201766968888889,1.6\n"
+          "S-d20.5k-s1,cell,S,1,S-s1-leg16,42240,34016,25760,20480,4407951360.0,5190451200.0,20,16,1024,256,4,"
+          "0.0006,0.98,0.05,wsd,2,32,4,48,dp=1 cp=1 tp=1," +
+          memory + ",2.881590272,0.0008004417422222222,2.0\n");
+  std::vector<std::string> doubts;
+  const Config config = study::make_runs(s, doubts)[0].config;
+  EXPECT_EQ(plan.runs[0].memory_bytes, retain::make_plan(config, 1, resolve_target(config, false, 1)).needed_bytes());
 }
 
 TEST(StudyPlan, JsonAndBackIsTheSamePlan) {
