@@ -23,8 +23,7 @@ void run_options(CLI::App& verb, StudyRunOptions& o) {
       ->transform(whole(1, kMostJobs));
   option(verb, "--only", o.only, "RUN", "this run, and what it starts from; may be repeated");
   option(verb, "--scheduler", o.scheduler, "local|slurm",
-         "local if not given; slurm: an array, a task for each\n"
-         "trunk with its branches")
+         "local if not given; slurm: an array, a task\nfor each trunk with its branches")
       ->transform(one_of(named_schedulers()));
   duration_option(verb, "--time", o.limit_seconds, "slurm: limit of a task, such as 90m or 1d12h");
   option(verb, "--account", o.account, "TEXT", "slurm: who pays")->transform(one_line());

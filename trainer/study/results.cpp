@@ -42,6 +42,12 @@ std::string row(const PlannedRun& run, const Progress& p, const RunState& state,
                    done ? p.build : ""});
 }
 
+/// For a line of a table; status --json has all of it.
+std::string shortened(const std::string& reason) {
+  constexpr size_t kMost = 100;
+  return reason.size() <= kMost ? reason : reason.substr(0, reason.find_last_of(' ', kMost)) + " …";
+}
+
 std::string clock(double seconds) {
   const auto minutes = static_cast<int64_t>(std::ceil(seconds / 60));
   return minutes < 60 ? fmt::format("{} min", minutes) : fmt::format("{} h {:02} min", minutes / 60, minutes % 60);
@@ -121,7 +127,7 @@ std::string status_table(const Plan& plan, const std::vector<Progress>& progress
     const std::string loss = validated ? fmt::format("{:.4f}", p.eval_losses.begin()->second) : "";
     text += fmt::format("{:<{}} {:<8} {:>15} {:>8} {:>8.4f} {:>8.4f}{}\n", run.name, width, state_name(states[i].state),
                         fmt::format("{}/{}", p.step, run.steps), loss, gpu_hours(plan, p.seconds), run.gpu_hours,
-                        states[i].reason.empty() ? "" : "  " + states[i].reason);
+                        states[i].reason.empty() ? "" : "  " + shortened(states[i].reason));
   }
   const Totals totals = totals_of(plan, progress, states);
   const char* const unit = plan.on_gpu ? "GPU-hours" : "CPU-hours";
