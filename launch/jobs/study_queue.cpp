@@ -188,7 +188,7 @@ class Runner {
 
 std::vector<std::string> study_command(const study::Plan& plan, const PlannedRun& run, const std::string& program) {
   std::vector<std::string> command;
-  if (plan.ranks > 1) command = {"mpirun", "-n", std::to_string(plan.ranks), "--bind-to", "none"};
+  if (plan.ranks > 1) command = {"mpirun", "-n", std::to_string(plan.ranks), "--bind-to", "none", "--oversubscribe"};
   command.insert(command.end(), {program, "train", plan.run_directory(run.name) + "/config.yaml"});
   if (!run.parent.empty()) {
     const Path checkpoints = checkpoints_directory(plan.run_directory(run.parent));
@@ -199,7 +199,13 @@ std::vector<std::string> study_command(const study::Plan& plan, const PlannedRun
 
 std::map<std::string, std::string> study_environment(int slot, int slots, int ranks, int gpus,
                                                      const std::string& visible, int threads) {
-  if (gpus == 0) return {{"OMP_NUM_THREADS", std::to_string(std::max(1, threads / slots / ranks))}};
+  std::map<std::string, std::string> variables;
+  if (ranks > 1)  // as launch/mpirun.sh does
+    variables = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
+  if (gpus == 0) {
+    variables["OMP_NUM_THREADS"] = std::to_string(std::max(1, threads / slots / ranks));
+    return variables;
+  }
   std::vector<std::string> names;
   std::istringstream in(visible);
   for (std::string name; std::getline(in, name, ',');) names.push_back(name);
@@ -210,7 +216,8 @@ std::map<std::string, std::string> study_environment(int slot, int slots, int ra
     const auto place = static_cast<size_t>((slot * ranks + rank) % gpus);
     mine += (rank > 0 ? "," : "") + names.at(place % names.size());
   }
-  return {{"CUDA_VISIBLE_DEVICES", mine}};
+  variables["CUDA_VISIBLE_DEVICES"] = mine;
+  return variables;
 }
 
 int run_study_queue(const study::Plan& plan, const StudyQueueOptions& options) {

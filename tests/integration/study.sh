@@ -52,6 +52,8 @@ grep -q '4 cells: 4 done, 0 running, 0 failed, 0 diverged, 0 planned' status.txt
 stamp=$(stat -c %Y studies/tiny/cells/M-d80k-s1/metrics.jsonl)
 study run studies/tiny >/dev/null
 [ "$stamp" = "$(stat -c %Y studies/tiny/cells/M-d80k-s1/metrics.jsonl)" ] || fail "a done cell was trained again"
+study plan study.yaml >/dev/null || fail "the plan of a study that has begun"
+cmp before.csv studies/tiny/plan.csv
 "$retain" study status studies/tiny --json | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["cells"]["done"] == 4 and s["spent_gpu_hours"] > 0, s'
 
 # A branch is what the trunk would have done next: the loss of its first step is the trunk's next, to the last bit.
@@ -102,6 +104,12 @@ grep -q 'max_gpu_hours = 1e-06; most take M-s1-leg250' out.txt || fail "$(cat ou
 (cat study.yaml; echo 'limits: {max_epochs: 0.5}') >often.yaml
 expect_code 78 "$retain" study plan often.yaml
 grep -q 'limits.max_epochs = 0.5: .*d80k-s1' out.txt || fail "$(cat out.txt)"
+
+# Runs of two ranks: the same losses but for rounding.
+sed 's#studies/tiny#studies/pairs#; s/micro_batch_tokens: 256/micro_batch_tokens: 128/' study.yaml >pairs.yaml
+echo 'machine: {ranks: 2}' >>pairs.yaml
+study run pairs.yaml --only S-d10k-s1 >status.txt || { cat status.txt studies/pairs/cells/S-s1-leg31/output.txt; fail "two ranks"; }
+losses_near studies/pairs/cells/S-d10k-s1 studies/tiny/cells/S-d10k-s1
 
 # SIGTERM lets the runs save; the queue ends with 75.
 sed 's#studies/tiny#studies/asked#; s/tokens: \[10k, 80k\]/tokens: [4M]/' study.yaml >asked.yaml
