@@ -29,8 +29,8 @@ int study_plan(const StudyPlanOptions& options);                          // stu
 int study_run(const StudyRunOptions& options);
 int study_status(const StudyStatusOptions& options);
 int study_collect(const StudyCollectOptions& options);
-int bench_gemm(const BenchGemmOptions& options);                          // launch/bench/gemm.cpp
-int bench_retention(const BenchRetentionOptions& options);                // launch/bench/retention.cpp
+int bench_gemm(const BenchGemmOptions& options);            // launch/bench/gemm.cpp
+int bench_retention(const BenchRetentionOptions& options);  // launch/bench/retention.cpp
 int bench_collectives(const BenchCollectivesOptions& options,
                       const MpiEnvironment* mpi);                            // launch/bench/collectives.cpp
 int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi);  // launch/bench/step.cpp
