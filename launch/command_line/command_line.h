@@ -208,6 +208,30 @@ struct StudyCollectOptions {
   std::string dir, out;
 };
 
+struct StudyFitOptions {
+  std::string runs;  ///< path of a CSV file
+  std::string map, holdout, form = "auto", out;
+  std::vector<std::string> only;
+  double delta = 1e-3;
+  int starts = 200, resamples = 4000;
+  int64_t seed = 1;
+  int threads = 0;  ///< 0 = as many as there are processors
+};
+
+struct StudyPredictOptions {
+  std::string fit;                           ///< path of a fit.json
+  double params = 0, tokens = 0, flops = 0;  ///< the first two, or the last
+  bool json = false;
+};
+
+struct StudyPlotOptions {
+  std::string runs, fit, out;
+};
+
+struct StudyReportOptions {
+  std::string runs, fit;
+};
+
 /// --help and --version: nothing is left to do but print.
 struct ShowText {
   std::string text;
@@ -218,7 +242,8 @@ using Command =
                  CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions, CheckpointDiffOptions,
                  CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions, BenchCollectivesOptions,
                  BenchStepOptions, LaunchOptions, SelftestOptions, DoctorOptions, TopOptions, PlotOptions,
-                 StudyPlanOptions, StudyRunOptions, StudyStatusOptions, StudyCollectOptions>;
+                 StudyPlanOptions, StudyRunOptions, StudyStatusOptions, StudyCollectOptions,
+                 StudyFitOptions, StudyPredictOptions, StudyPlotOptions, StudyReportOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

@@ -91,5 +91,6 @@ void add_selftest_verb(CLI::App& root, Command& command);     // selftest.cpp
 void add_doctor_verb(CLI::App& root, Command& command);       // doctor.cpp
 void add_watch_verbs(CLI::App& root, Command& command);       // watch.cpp: top, plot
 void add_study_verbs(CLI::App& root, Command& command);       // study.cpp: makes the group
+void add_study_fit(CLI::App& group, Command& command);        // study_fit.cpp: fit, predict, plot, report
 
 }  // namespace retain::command_line

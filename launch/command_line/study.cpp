@@ -63,6 +63,7 @@ void add_study_verbs(CLI::App& root, Command& command) {
                                   verb.add_option("DIR", o.dir, "the study's folder")->required();
                                   option(verb, "--out", o.out, "PATH", "the CSV file that is written")->required();
                                 });
+  add_study_fit(group, command);
 }
 
 }  // namespace retain::command_line

@@ -34,6 +34,10 @@ int bench_retention(const BenchRetentionOptions& options);  // launch/bench/rete
 int bench_collectives(const BenchCollectivesOptions& options,
                       const MpiEnvironment* mpi);                            // launch/bench/collectives.cpp
 int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi);  // launch/bench/step.cpp
+int study_fit(const StudyFitOptions& options);                               // study_fit.cpp
+int study_predict(const StudyPredictOptions& options);
+int study_plot(const StudyPlotOptions& options);
+int study_report(const StudyReportOptions& options);
 
 /// Calls the verb of a command.
 struct VerbCalls {
@@ -64,6 +68,10 @@ struct VerbCalls {
   int operator()(const StudyRunOptions& o) const { return study_run(o); }
   int operator()(const StudyStatusOptions& o) const { return study_status(o); }
   int operator()(const StudyCollectOptions& o) const { return study_collect(o); }
+  int operator()(const StudyFitOptions& o) const { return study_fit(o); }
+  int operator()(const StudyPredictOptions& o) const { return study_predict(o); }
+  int operator()(const StudyPlotOptions& o) const { return study_plot(o); }
+  int operator()(const StudyReportOptions& o) const { return study_report(o); }
 };
 
 }  // namespace retain

@@ -95,7 +95,11 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "bench gemm: --json --repeats --set --tokens\n"
             "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
             "bench collectives: --device --json --max-bytes --precision --repeats\n"
-            "bench step: --json --set --steps --warmup\n");
+            "bench step: --json --set --steps --warmup\n"
+            "study fit: --bootstrap --form --holdout --loss --map --only --out --seed --starts --threads\n"
+            "study predict: --flops --json --params --tokens\n"
+            "study plot: --out\n"
+            "study report:\n");
 }
 
 TEST(CommandLine, Train) {
@@ -124,6 +128,35 @@ TEST(CommandLine, Plan) {
   EXPECT_THAT(o.sets, ElementsAre("a=b"));
   EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml"}).ranks, 0);
   EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml", "--ranks-per-node", "4"}).ranks_per_node, 4);
+}
+
+TEST(CommandLine, StudyFit) {
+  const auto o =
+      parse<StudyFitOptions>({"study", "fit", "runs.csv", "--map", "N='Model Size',L=loss", "--only", "a=b", "--only",
+                              "loss<4", "--loss", "huber:1e-2", "--bootstrap", "0", "--form", "gadre"});
+  EXPECT_EQ(o.map, "N='Model Size',L=loss");
+  EXPECT_THAT(o.only, ElementsAre("a=b", "loss<4"));
+  EXPECT_EQ(o.delta, 1e-2);
+  EXPECT_EQ(o.resamples, 0);
+  EXPECT_EQ(o.starts, 200);
+  EXPECT_EQ(o.form, "gadre");
+  EXPECT_THAT(complaint({"study", "fit", "runs.csv", "--loss", "mse"}), HasSubstr("expected huber:DELTA"));
+  EXPECT_THAT(complaint({"study", "fit", "runs.csv", "--form", "chincilla"}), HasSubstr("did you mean 'chinchilla'"));
+  EXPECT_THAT(complaint({"study", "fit"}), HasSubstr("RUNS is required"));
+}
+
+TEST(CommandLine, StudyPredictTakesARunOrABudget) {
+  EXPECT_EQ(
+      parse<StudyPredictOptions>({"study", "predict", "fit.json", "--params", "6.7B", "--tokens", "100e9"}).params,
+      6.7e9);
+  EXPECT_EQ(parse<StudyPredictOptions>({"study", "predict", "fit.json", "--flops", "1e23"}).flops, 1e23);
+  for (const Arguments& more :
+       {Arguments{}, {"--params", "1B"}, {"--params", "1B", "--tokens", "2B", "--flops", "1e20"}}) {
+    Arguments all = {"study", "predict", "fit.json"};
+    all.insert(all.end(), more.begin(), more.end());
+    EXPECT_THAT(complaint(all), HasSubstr("give --params and --tokens of a run, or --flops of a budget"));
+  }
+  EXPECT_THAT(complaint({"study", "predict", "fit.json", "--flops", "big"}), HasSubstr("expected a positive number"));
 }
 
 TEST(CommandLine, Launch) {
@@ -338,13 +371,16 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"study", "run", "p", "--site", "p"}, {"STUDY", "--site"}},
       {{"study", "status", "p"}, {"DIR"}},
       {{"study", "collect", "p", "--out", "p"}, {"DIR", "--out"}},
+      {{"study", "fit", "p", "--out", "p"}, {"RUNS", "--out"}},
+      {{"study", "predict", "p", "--flops", "1"}, {"FIT"}},
+      {{"study", "plot", "p", "p", "--out", "p"}, {"RUNS", "FIT", "--out"}},
+      {{"study", "report", "p", "p"}, {"RUNS", "FIT"}},
   };
   std::string known;  // "train CONFIG", "eval --data"
   for (const auto& [arguments, options] : cases) {
     Command command = parse_command_line(arguments);
     Arguments named;
-    const bool grouped =
-        arguments[0] == "data" || arguments[0] == "checkpoint" || arguments[0] == "bench" || arguments[0] == "study";
+    const bool grouped = std::string("data checkpoint bench study").find(arguments[0]) != std::string::npos;
     for (const GivenPath& path : given_paths(command)) {
       named.push_back(path.option);
       known += " " + arguments[0] + (grouped ? " " + arguments[1] : "") + " " +
@@ -496,7 +532,7 @@ TEST(CommandLine, HelpOfAGroupExplainsItsVerbsAlone) {
                               "  data info         Says what files of tokens hold.\n\n"));
   EXPECT_THAT(text, HasSubstr("\nretain data VERB --help explains a verb.\n"));
   EXPECT_EQ(parse<ShowText>({"data", "prepaer", "--help"}).text, text);
-  for (const char* group : {"checkpoint", "bench"}) {
+  for (const char* group : {"checkpoint", "bench", "study"}) {
     const std::string help = parse<ShowText>({group, "--help"}).text;
     for (const std::string& verb : verb_names())
       EXPECT_EQ(help.find("\n  " + verb + " ") != std::string::npos, verb.starts_with(group)) << verb;
@@ -504,7 +540,8 @@ TEST(CommandLine, HelpOfAGroupExplainsItsVerbsAlone) {
 }
 
 TEST(CommandLine, HelpFitsAndHoldsExamplesAndExitCodes) {
-  std::vector<Arguments> all = {{"--help"}, {"data", "--help"}, {"checkpoint", "--help"}, {"bench", "--help"}};
+  std::vector<Arguments> all = {
+      {"--help"}, {"data", "--help"}, {"checkpoint", "--help"}, {"bench", "--help"}, {"study", "--help"}};
   for (const std::string& verb : verb_names()) all.push_back(help_of(verb));
   for (const Arguments& arguments : all) {
     const std::string text = parse<ShowText>(arguments).text;
