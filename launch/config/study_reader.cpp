@@ -205,7 +205,7 @@ class StudyReader {
     root_ = parse_yaml(sources_.files.at(0).text, {Origin::Kind::kFile, 0, 1, 1}, report);
     if (root_.kind == Kind::kNull) report(root_.at, "is empty: expected base, sizes, budgets or ladder …", "");
     read_map(root_, keys(), report);
-    if (problems_.empty()) require_keys(report);
+    if (root_.kind == Kind::kMap) require_keys(report);
     std::string wrong = problems_.empty() ? "" : describe(problems_, sources_, {});
     if (!base_problem_.empty()) wrong += (wrong.empty() ? "" : "\n") + base_problem_;
     if (!wrong.empty()) throw ConfigError(ErrorKind::kConfig, wrong);
@@ -215,7 +215,7 @@ class StudyReader {
  private:
   std::vector<Key> keys() {
     Study& s = study_;
-    const auto map = [](std::vector<Key> keys) {
+    const auto map = [](const std::vector<Key>& keys) {
       return [keys](const ConfigNode& node, const ReportProblem& report) { read_map(node, keys, report); };
     };
     const Choice<study::Counted> counted = {{{"all", study::Counted::kAll},
@@ -257,15 +257,20 @@ class StudyReader {
     return [this, taker](const ConfigNode& node, const ReportProblem& report) { (this->*taker)(node, report); };
   }
 
-  void require_keys(const ReportProblem& report) {
+  void require_keys(const ReportProblem& report) const {
+    const auto has = [](const ConfigNode& map, const std::string& key) {
+      return std::ranges::find(map.items, key, &ConfigNode::key) != map.items.end();
+    };
     const auto require = [&](bool there, const std::string& what) {
       if (!there) report(root_.at, what, "");
     };
-    require(!study_.dir.empty(), "study.dir is required: the folder of the study, such as {dir: studies/mine}");
-    require(has_base_, "base is required: the training configuration of all cells, a file or its keys");
-    require(!study_.sizes.empty(),
+    const auto section = std::ranges::find(root_.items, "study", &ConfigNode::key);
+    require(section != root_.items.end() && has(*section, "dir"),
+            "study.dir is required: the folder of the study, such as {dir: studies/mine}");
+    require(has(root_, "base"), "base is required: the training configuration of all cells, a file or its keys");
+    require(has(root_, "sizes"),
             "sizes is required: such as [4M, 16M] or [{name: small, layers: 4, hidden_size: 128}]");
-    require(!study_.budgets.empty() || !study_.tokens_per_parameter.empty() || !study_.tokens.empty(),
+    require(has(root_, "budgets") || has(root_, "ladder"),
             "budgets or ladder is required: FLOPs such as [1e15, 3e15], {tokens_per_parameter: [10, 20]} or "
             "{tokens: [1M, 2M]}");
   }
@@ -288,7 +293,6 @@ class StudyReader {
   }
 
   void read_base(const ConfigNode& node, const ReportProblem& report) {
-    has_base_ = true;
     const std::string& own = sources_.files[0].name;
     std::optional<std::string> text;
     std::string name = own;
@@ -436,7 +440,6 @@ class StudyReader {
   const ReadBase& read_base_;
   ConfigNode root_;
   Study study_;
-  bool has_base_ = false;
   std::string base_problem_;
   std::vector<ReadProblem> problems_;
 };
