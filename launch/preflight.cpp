@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <utility>
+
 #include "launch/host_memory.h"
 #include "parallel/agreement.h"
 #include "trainer/data/loader.h"
@@ -20,8 +22,9 @@ std::vector<SetNote> look_at_inputs(const Config& config, const Target& target, 
   const TrainLoader loader(config.data, config.train, config.model.vocab_size, config.run.seed, config.mesh(ranks), {});
   std::vector<SetNote> notes = loader.look_at();
   for (const auto& [name, path] : config.data.valid) {
-    const EvalWindows windows(TokenSet(path, config.model.vocab_size), config.data, config.model.vocab_size, 1, {}, {},
-                              config.eval.tokens, loader.end_token());
+    Documents documents(TokenSet(path, config.model.vocab_size), config.data, loader.end_token(), loader.tokenizer());
+    const EvalWindows windows(std::move(documents), config.data, config.model.vocab_size, 1, {}, {}, config.eval.tokens,
+                              0);
     const std::vector<SetNote> more = windows.look_at();
     notes.insert(notes.end(), more.begin(), more.end());
   }

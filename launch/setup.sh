@@ -16,12 +16,13 @@ case "${1:-}" in
 esac
 
 required=(g++ cmake ninja-build python3 openmpi-bin libopenmpi-dev libhdf5-dev libopenblas-dev libyaml-cpp-dev libgtest-dev
-  libgmock-dev libcli11-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libprotobuf-dev protobuf-compiler)
+  libgmock-dev libcli11-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libprotobuf-dev protobuf-compiler libpcre2-dev)
 optional=(
-  gnuplot-nox   # the demo's loss curve, a study's figures
-  libceres-dev  # a study's second solver
-  bible-kjv     # the demo's text
-  python3-h5py  # a test opens a checkpoint as a reader would
+  gnuplot-nox           # the demo's loss curve, a study's figures
+  libceres-dev          # a study's second solver
+  bible-kjv             # the demo's text
+  libsentencepiece-dev  # data train-tokenizer, and tokenizers of its kind
+  python3-h5py          # a test opens a checkpoint as a reader would
   ccache
 )
 

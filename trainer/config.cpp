@@ -96,9 +96,7 @@ void check_model(Problems& problems, const ModelConfig& m) {
 }
 
 void check_data(Problems& problems, const Config& c) {
-  if (c.data.tokenizer != "bytes")
-    add(problems, "data.tokenizer", concat("= ", c.data.tokenizer, " is not known (legal: bytes)"));
-  else if (c.model.vocab_size < kByteVocabulary)
+  if (c.data.tokenizer == "bytes" && c.model.vocab_size < kByteVocabulary)  // others are looked at with the data
     add(problems, "model.vocab_size",
         concat("= ", c.model.vocab_size, " is too small for data.tokenizer = bytes, which needs ", kByteVocabulary,
                " (256 bytes and end-of-document)"),

@@ -76,7 +76,7 @@ inline constexpr int64_t kMostSegments = 65'536;
 inline constexpr int64_t kEndOfDocumentAuto = -1, kEndOfDocumentNone = -2;
 
 struct DataConfig {
-  std::string tokenizer = "bytes";
+  std::string tokenizer = "bytes";  ///< or the path of a tokenizer's folder or file
   std::vector<DataSource> train;
   std::map<std::string, std::string> valid;  ///< name -> path
   int64_t seq_len = 2048;

@@ -14,7 +14,7 @@ void add_checkpoint_verbs(CLI::App& root, Command& command) {
                                     json(verb, o.json);
                                   });
   add_verb<CheckpointVerifyOptions>(
-      group, command, "verify", "Reads every byte of checkpoints and names what is damaged.",
+      group, command, "verify", "Reads every byte of checkpoints, names what is damaged.",
       "  retain checkpoint verify runs/demo\n"
       "  retain checkpoint verify runs/demo/checkpoints/step-00001024 --json\n",
       [](CLI::App& verb, CheckpointVerifyOptions& o) {

@@ -43,7 +43,7 @@ std::string lines_of(const CLI::App& group) {
   for (const CLI::App* verb : verbs_of(group)) {
     const std::string name = verb_name(*verb), purpose = verb->get_description();
     const size_t end = std::min(purpose.find_first_of(":;"), purpose.size() - 1);  // the first clause
-    text += "\n  " + name + std::string(18 - std::min<size_t>(name.size(), 17), ' ') + purpose.substr(0, end) + ".";
+    text += "\n  " + name + std::string(22 - std::min<size_t>(name.size(), 21), ' ') + purpose.substr(0, end) + ".";
   }
   return text;
 }

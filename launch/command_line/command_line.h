@@ -66,10 +66,21 @@ struct DataPrepareOptions {
   std::optional<std::string> text_key;  ///< given: the inputs are JSONL
   std::string encoding;                 ///< of the inputs; "" = UTF-8 without a byte order mark
   int64_t skip_bad = 0;                 ///< lines of JSONL that may be left out because they cannot be used
+  int64_t threads = 0;                  ///< 0 = one a processor
+};
+
+struct DataTrainTokenizerOptions {
+  std::vector<std::string> inputs;
+  std::string out;  ///< the tokenizer's folder
+  int64_t vocab_size = 0;
+  int64_t sample_bytes = int64_t{1} << 26;  ///< of the text, at most
+  std::optional<std::string> text_key;
+  std::string encoding;
 };
 
 struct DataInfoOptions {
   std::vector<std::string> paths;
+  std::string tokenizer = "bytes";
   bool json = false;
 };
 
@@ -238,12 +249,12 @@ struct ShowText {
 };
 
 using Command =
-    std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions, DataInfoOptions,
-                 CheckpointListOptions, CheckpointVerifyOptions, CheckpointDigestOptions, CheckpointDiffOptions,
-                 CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions, BenchCollectivesOptions,
-                 BenchStepOptions, LaunchOptions, SelftestOptions, DoctorOptions, TopOptions, PlotOptions,
-                 StudyPlanOptions, StudyRunOptions, StudyStatusOptions, StudyCollectOptions,
-                 StudyFitOptions, StudyPredictOptions, StudyPlotOptions, StudyReportOptions>;
+    std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
+                 DataTrainTokenizerOptions, DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions,
+                 CheckpointDigestOptions, CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions,
+                 BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions, LaunchOptions, SelftestOptions,
+                 DoctorOptions, TopOptions, PlotOptions, StudyPlanOptions, StudyRunOptions, StudyStatusOptions,
+                 StudyCollectOptions, StudyFitOptions, StudyPredictOptions, StudyPlotOptions, StudyReportOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

@@ -1,4 +1,7 @@
 // The verbs of retain data.
+#include <optional>
+#include <string>
+
 #include "launch/command_line/options.h"
 
 namespace retain::command_line {
@@ -13,34 +16,52 @@ double read_fraction(std::string text) {
   return text.find_first_of("eE") == std::string::npos ? read_real(text + "e-2", 0, 1) : percent / 100;
 }
 
+void text_options(CLI::App& verb, std::optional<std::string>& text_key, std::string& encoding) {
+  read_option(
+      verb, "--text-key", [&text_key](const std::string& text) { text_key = text; }, "KEY",
+      "take all inputs as JSONL, with the text under this\nkey of each line's object; 'text' if not given");
+  read_option(
+      verb, "--encoding",
+      [&encoding](const std::string& text) {
+        if (text.empty()) refuse_value("expected an encoding such as utf-16, got ''");
+        encoding = text;
+      },
+      "NAME",
+      "of the inputs, UTF-8 if not given; utf-16, latin-1\nand others of iconv are converted, utf-8 may begin\n"
+      "with a byte order mark, bytes are taken as such");
+}
+
 void prepare_options(CLI::App& verb, DataPrepareOptions& o) {
   verb.add_option(
           "INPUT", o.inputs,
           "text files, one document each, or JSONL (.jsonl,\n.ndjson), one document a line; - is standard input")
       ->required();
   option(verb, "--out", o.out, "PREFIX", "prefix of the files that are written")->required();
-  option(verb, "--tokenizer", o.tokenizer, "bytes", "how text becomes tokens; bytes if not given")
-      ->check([](const std::string& text) {
-        read_choice(text, {"bytes"});
-        return std::string();
-      });
+  option(verb, "--tokenizer", o.tokenizer, "PATH",
+         "a tokenizer's folder or file: tokenizer.json, or\nvocab.json and merges.txt, of byte-level BPE, or\n"
+         "a .model of SentencePiece; bytes if not given");
   read_option(
       verb, "--holdout", [&o](const std::string& text) { o.holdout = read_fraction(text); }, "SHARE",
       "keep the last part of the text out of training,\nsuch as 5% or 0.05");
-  read_option(
-      verb, "--text-key", [&o](const std::string& text) { o.text_key = text; }, "KEY",
-      "take all inputs as JSONL, with the text under this\nkey of each line's object; 'text' if not given");
-  read_option(
-      verb, "--encoding",
-      [&o](const std::string& text) {
-        if (text.empty()) refuse_value("expected an encoding such as utf-16, got ''");
-        o.encoding = text;
-      },
-      "NAME",
-      "of the inputs, UTF-8 if not given; utf-16, latin-1\nand others of iconv are converted, utf-8 may begin\n"
-      "with a byte order mark, bytes are taken as such");
+  text_options(verb, o.text_key, o.encoding);
   option(verb, "--skip-bad", o.skip_bad, "N", "leave out up to N lines of JSONL that cannot be\nused, and report them")
       ->transform(whole(0, int64_t{1} << 60));
+  option(verb, "--threads", o.threads, "N",
+         "that encode text, one a processor if not given;\nwhat is written is the same")
+      ->transform(whole(1, 1024));
+}
+
+void train_tokenizer_options(CLI::App& verb, DataTrainTokenizerOptions& o) {
+  verb.add_option("INPUT", o.inputs, "text files or JSONL, as for data prepare")->required();
+  option(verb, "--vocab", o.vocab_size, "N",
+         "tokens in all: bytes take 256, and what is unknown\nand the end of a document one each")
+      ->required()
+      ->transform(whole(300, 1'000'000));
+  option(verb, "--out", o.out, "DIR", "folder for tokenizer.model")->required();
+  option(verb, "--sample", o.sample_bytes, "BYTES",
+         "of the text, taken evenly from all of it, to train\non; 64Mi if not given")
+      ->transform(whole(1, int64_t{1} << 40));
+  text_options(verb, o.text_key, o.encoding);
 }
 
 }  // namespace
@@ -51,11 +72,18 @@ void add_data_verbs(CLI::App& root, Command& command) {
                                "  retain data prepare books/*.txt --out data/books --holdout 5%\n"
                                "  zcat web-*.jsonl.gz | retain data prepare - --out data/web --text-key content\n",
                                prepare_options);
+  add_verb<DataTrainTokenizerOptions>(
+      group, command, "train-tokenizer", "Trains a tokenizer (SentencePiece BPE) on text.",
+      "  retain data train-tokenizer books/*.txt --vocab 32000 --out tokenizers/books\n"
+      "  retain data train-tokenizer books/*.txt --vocab 8k --out small --sample 256Mi\n",
+      train_tokenizer_options);
   add_verb<DataInfoOptions>(group, command, "info", "Says what files of tokens hold.",
                             "  retain data info data/books_train\n"
                             "  retain data info data/books_valid data/web --json\n",
                             [](CLI::App& verb, DataInfoOptions& o) {
                               verb.add_option("PATH", o.paths, "token shards, or prefixes of several")->required();
+                              option(verb, "--tokenizer", o.tokenizer, "PATH",
+                                     "with which the beginning is decoded; bytes if not\ngiven");
                               json(verb, o.json);
                             });
 }

@@ -21,11 +21,18 @@ Paths paths_of(EvalOptions& o) {
 Paths paths_of(GenerateOptions& o) { return {{"CHECKPOINT", &o.checkpoint}, {"--prompt-file", &o.prompt_file}}; }
 Paths paths_of(DataPrepareOptions& o) {
   Paths paths = {{"--out", &o.out}};
+  if (o.tokenizer != "bytes") paths.push_back({"--tokenizer", &o.tokenizer});
+  for (std::string& input : o.inputs) paths.push_back({"INPUT", &input});
+  return paths;
+}
+Paths paths_of(DataTrainTokenizerOptions& o) {
+  Paths paths = {{"--out", &o.out}};
   for (std::string& input : o.inputs) paths.push_back({"INPUT", &input});
   return paths;
 }
 Paths paths_of(DataInfoOptions& o) {
   Paths paths;
+  if (o.tokenizer != "bytes") paths.push_back({"--tokenizer", &o.tokenizer});
   for (std::string& path : o.paths) paths.push_back({"PATH", &path});
   return paths;
 }

@@ -115,12 +115,12 @@ std::optional<size_t> read_word(const ConfigNode& node, const std::vector<std::s
   return refuse(node, "expected " + expected, describe(node), report, did_you_mean(nearest_word(*text, words)));
 }
 
-std::optional<std::string> Text::read(const ConfigNode& node, const ReportProblem& report) {
-  return read_text(node, "expected a name", report);
-}
-
 std::optional<std::string> Path::read(const ConfigNode& node, const ReportProblem& report) {
   return read_text(node, "expected a path", report);
+}
+
+std::optional<std::string> TokenizerName::read(const ConfigNode& node, const ReportProblem& report) {
+  return read_text(node, "expected bytes, or the path of a tokenizer's folder or file", report);
 }
 
 std::optional<NamedPaths::Paths> NamedPaths::read(const ConfigNode& node, const ReportProblem& report) {

@@ -48,15 +48,16 @@ struct TwoReals {
   static std::string print(const std::tuple<double, double>& pair);
 };
 
-struct Text {
+struct Path {
   static std::string range() { return ""; }
   static std::optional<std::string> read(const ConfigNode& node, const ReportProblem& report);
+  static void each_path(ConfigNode& node, const PathVisitor& visit) { visit(node); }
   static std::string print(const std::string& text) { return print_text(text); }
 };
 
-struct Path : Text {
+/// data.tokenizer: a path, or a word that is none.
+struct TokenizerName : Path {
   static std::optional<std::string> read(const ConfigNode& node, const ReportProblem& report);
-  static void each_path(ConfigNode& node, const PathVisitor& visit) { visit(node); }
 };
 
 /// A map from names to paths; another one adds to it, an empty one empties it.

@@ -281,6 +281,7 @@ class Reader {
       path = whole.string();
     };
     absolute(config_.run.dir);
+    if (config_.data.tokenizer != "bytes") absolute(config_.data.tokenizer);
     for (DataSource& source : config_.data.train) absolute(source.path);
     for (auto& [name, path] : config_.data.valid) absolute(path);
   }

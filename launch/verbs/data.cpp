@@ -1,12 +1,14 @@
-// retain data prepare, retain data info: text to sets of tokens, and what a set holds.
+// retain data prepare, train-tokenizer and info: text to sets of tokens, and what a set holds.
 #include <fmt/core.h>
 
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "kernels/core/processors.h"
 #include "kernels/core/text.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/data/prepare.h"
+#include "trainer/data/train_tokenizer.h"
 
 namespace retain {
 namespace {
@@ -19,15 +21,20 @@ std::string dump(const ordered_json& json, int indent) {
 }
 
 ordered_json to_json(const TokenSetDescription& set) {
-  return {{"path", set.prefix},
-          {"tokens", set.tokens},
-          {"documents", set.documents},
-          {"type", token_type_name(set.type)},
-          {"bytes", set.bytes},
-          {"smallest_token", set.smallest_token},
-          {"largest_token", set.largest_token},
-          {"fingerprint", fmt::format("{:016x}", set.fingerprint)},
-          {"beginning", set.beginning}};
+  ordered_json json = {{"path", set.prefix},
+                       {"tokens", set.tokens},
+                       {"documents", set.documents},
+                       {"type", token_type_name(set.type)},
+                       {"bytes", set.bytes},
+                       {"smallest_token", set.smallest_token},
+                       {"largest_token", set.largest_token},
+                       {"fingerprint", fmt::format("{:016x}", set.fingerprint)}};
+  if (set.origin) {
+    json["tokenizer"] = set.origin->tokenizer;
+    json["tokenizer_fingerprint"] = set.origin->fingerprint;
+  }
+  json["beginning"] = set.beginning;
+  return json;
 }
 
 /// What was left out and where, on stderr.
@@ -43,11 +50,13 @@ void report(const LeftOut& left_out, const std::string& what) {
 }  // namespace
 
 int data_prepare(const DataPrepareOptions& options) {
+  const int64_t threads = options.threads > 0 ? options.threads : threads_of_rank(read_processor_limits(), 1);
   const PrepareSummary summary = prepare_tokens(options.inputs, options.out, *make_tokenizer(options.tokenizer),
                                                 {.holdout_fraction = options.holdout,
                                                  .text_key = options.text_key,
                                                  .encoding = options.encoding,
-                                                 .skip_bad = options.skip_bad});
+                                                 .skip_bad = options.skip_bad,
+                                                 .threads = static_cast<int>(threads)});
   report(summary.empty_documents, "empty documents");
   report(summary.bad_lines, "lines that cannot be used");
   for (const PreparedSet& set : summary.sets) {
@@ -56,8 +65,21 @@ int data_prepare(const DataPrepareOptions& options) {
   return 0;
 }
 
+int data_train_tokenizer(const DataTrainTokenizerOptions& options) {
+  const TrainedTokenizer trained = train_tokenizer(options.inputs, options.out,
+                                                   {.vocab_size = options.vocab_size,
+                                                    .sample_bytes = options.sample_bytes,
+                                                    .text_key = options.text_key,
+                                                    .encoding = options.encoding});
+  const auto tokenizer = make_tokenizer(trained.path);
+  fmt::print("tokenizer={} tokens={} end_of_document={} fingerprint={} text_bytes={} sampled_bytes={}\n",
+             as_word(trained.path), tokenizer->vocab_size(), tokenizer->end_of_document(), tokenizer->fingerprint(),
+             trained.text_bytes, trained.sampled_bytes);
+  return 0;
+}
+
 int data_info(const DataInfoOptions& options) {
-  const auto tokenizer = make_tokenizer("bytes");
+  const auto tokenizer = make_tokenizer(options.tokenizer);
   ordered_json sets = ordered_json::array();
   for (const std::string& path : options.paths) sets.push_back(to_json(describe(TokenSet(path), *tokenizer)));
   if (options.json) {

@@ -2,7 +2,9 @@
 #include <fmt/core.h>
 
 #include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "launch/verbs/trained_model.h"
 #include "launch/verbs/verbs.h"
@@ -40,10 +42,12 @@ void print(const std::string& name, RetentionForm form, const EvalResult& result
 }
 
 // The windows of a set, of which something is predicted; what there is to know about it is said on stderr.
-EvalWindows open_windows(const NamedPath& data, const TrainedModel& trained, const Mesh& mesh, int64_t tokens) {
+EvalWindows open_windows(const NamedPath& data, const TrainedModel& trained,
+                         const std::shared_ptr<const TokenizerFacts>& tokenizer, const Mesh& mesh, int64_t tokens) {
   const Config& config = trained.config;
-  EvalWindows windows(TokenSet(data.path, config.model.vocab_size), config.data, config.model.vocab_size,
-                      kWindowsAtOnce, mesh.shape(), mesh.at(), tokens, trained.end_token);
+  Documents documents(TokenSet(data.path, config.model.vocab_size), config.data, trained.end_token, tokenizer);
+  EvalWindows windows(std::move(documents), config.data, config.model.vocab_size, kWindowsAtOnce, mesh.shape(),
+                      mesh.at(), tokens, 0);
   for (const SetNote& note : windows.look_at()) {
     fmt::print(stderr, "retain: {}{}: {}\n", note.warning ? "warning: " : "", note.sets, note.text);
   }
@@ -60,9 +64,10 @@ int eval(const EvalOptions& options) {
                      {.sequences = kWindowsAtOnce, .tokens = config.data.seq_len}, config.train.chunk,
                      Residency::kInference);
 
+  const auto tokenizer = std::make_shared<const TokenizerFacts>(facts_of(*trained.tokenizer));
   nlohmann::ordered_json sets = nlohmann::ordered_json::object();
   for (const NamedPath& data : options.data) {
-    const EvalWindows windows = open_windows(data, trained, alone.mesh(), options.tokens);
+    const EvalWindows windows = open_windows(data, trained, tokenizer, alone.mesh(), options.tokens);
     const EvalResult result = evaluate(backend, alone.mesh(), alone.model(), windows, alone.batch(), options.mode);
     sets[data.name] = to_json(result);
     if (!options.json) print(data.name, options.mode, result);

@@ -10,7 +10,8 @@
 
 #include "launch/verbs/trained_model.h"
 #include "launch/verbs/verbs.h"
-#include "trainer/data/tokenizer.h"
+#include "trainer/data/tokenizer/text_stream.h"
+#include "trainer/data/tokenizer/tokenizer.h"
 
 namespace retain {
 
@@ -38,9 +39,9 @@ int generate(const GenerateOptions& options) {
   const std::string prompt = read_prompt(options);
   const TrainedModel trained = load_trained_model(options.checkpoint);
   const Config& config = trained.config;
-  const auto tokenizer = make_tokenizer(config.data.tokenizer);
+  const Tokenizer& tokenizer = *trained.tokenizer;
   const std::optional<int32_t> end = trained.end_token;
-  std::vector<int32_t> tokens = tokenizer->encode(prompt);
+  std::vector<int32_t> tokens = tokenizer.encode(prompt);
   if (tokens.empty() && !end) {
     throw Error(ErrorKind::kUsage,
                 "no document of this model begins with a token (data.end_of_document: none): give a --prompt");
@@ -49,19 +50,20 @@ int generate(const GenerateOptions& options) {
 
   Decoder decoder(*trained.backend, *trained.parameters, config.model, trained.target.compute);
   const SamplingOptions sampling{.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed};
-  std::cout << prompt;
+  TextStream text(tokenizer, tokens);
+  std::cout << prompt << std::flush;
   for (int64_t i = 0; i < options.max_tokens; ++i) {
     std::vector<double> logits = decoder.feed(tokens);
     for (size_t token = 0; token < logits.size(); ++token) {
       const auto id = static_cast<int32_t>(token);
-      if (id != end && !tokenizer->text_bytes(id)) logits[token] = -std::numeric_limits<double>::infinity();
+      if (id != end && !tokenizer.text_bytes(id)) logits[token] = -std::numeric_limits<double>::infinity();
     }
     const int32_t next = sample_token(logits, sampling, static_cast<uint64_t>(i));
     if (next == end) break;
     tokens = {next};
-    std::cout << tokenizer->decode(tokens) << std::flush;
+    std::cout << text.add(next) << std::flush;
   }
-  std::cout << "\n";
+  std::cout << text.rest() << "\n";
   return 0;
 }
 

@@ -22,6 +22,7 @@
 #include "parallel/health/watchdog.h"
 #include "parallel/host_name.h"
 #include "parallel/placement.h"
+#include "trainer/run/kept_tokenizer.h"
 #include "trainer/run/run_summary.h"
 #include "trainer/run/training_run.h"
 
@@ -234,6 +235,7 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
       keep_older_values(directory, identity, training.older_values_held_until());
       directory.write("config.yaml", parsed.source);
       directory.write("resolved.yaml", identity.resolved_config);
+      keep_tokenizer(directory, config.data.tokenizer, training.tokenizer_fingerprint());
       directory.write("environment.json", environment_json(mpi, session.backend(), placement));
       directory.remove("DONE");  // until here a record of what the run was
     }

@@ -2,11 +2,13 @@
 
 #include <charconv>
 #include <iostream>
+#include <utility>
 
 #include "kernels/core/text.h"
 #include "launch/config/saved.h"
 #include "trainer/checkpoint/trainer_state.h"
 #include "trainer/data/documents.h"
+#include "trainer/run/kept_tokenizer.h"
 #include "trainer/run/resume.h"
 
 namespace retain {
@@ -14,9 +16,9 @@ namespace retain {
 namespace {
 
 /// Checkpoints of older releases do not say what their training data showed.
-std::optional<int32_t> end_token_of(const RunState& state, const DataConfig& data) {
+std::optional<int32_t> end_token_of(const RunState& state, const DataConfig& data, const Tokenizer& tokenizer) {
   const auto kept = state.identity.find(kDataEndToken);
-  if (kept == state.identity.end()) return end_token(data, *make_tokenizer(data.tokenizer));
+  if (kept == state.identity.end()) return end_token(data, tokenizer.end_of_document());
   if (kept->second == kNoEndToken) return std::nullopt;
   int32_t token = -1;
   const char* const end = kept->second.data() + kept->second.size();
@@ -24,6 +26,12 @@ std::optional<int32_t> end_token_of(const RunState& state, const DataConfig& dat
   if (error == std::errc{} && rest == end && token >= 0) return token;
   throw Error(ErrorKind::kData,
               concat("the checkpoint has ", kDataEndToken, " = ", in_quotes(kept->second), ", which is no token"));
+}
+
+std::unique_ptr<Tokenizer> tokenizer_of(const Checkpoint& checkpoint, const DataConfig& data) {
+  const auto kept = checkpoint.state().identity.find("data.tokenizer");
+  const std::string fingerprint = kept == checkpoint.state().identity.end() ? kByteTokenizer : kept->second;
+  return open_tokenizer(checkpoint.path(), data.tokenizer, fingerprint);
 }
 
 }  // namespace
@@ -45,9 +53,12 @@ TrainedModel load_trained_model(const std::string& path) {
     warn(what);
   }
 
+  std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(checkpoint, saved.config.data);
+  const std::optional<int32_t> end_token = end_token_of(checkpoint.state(), saved.config.data, *tokenizer);
   TrainedModel model{.used = used_checkpoint(checkpoint, warnings),
                      .config = saved.config,
-                     .end_token = end_token_of(checkpoint.state(), saved.config.data),
+                     .tokenizer = std::move(tokenizer),
+                     .end_token = end_token,
                      .target = {},
                      .backend = nullptr,
                      .parameters = nullptr};

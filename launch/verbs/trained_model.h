@@ -8,13 +8,15 @@
 #include "launch/session.h"
 #include "launch/verbs/used_checkpoint.h"
 #include "trainer/checkpoint/reader.h"
+#include "trainer/data/tokenizer/tokenizer.h"
 #include "trainer/model/parameters.h"
 
 namespace retain {
 
 struct TrainedModel {
   UsedCheckpoint used;
-  Config config;                     ///< of the run that trained it
+  Config config;  ///< of the run that trained it
+  std::unique_ptr<Tokenizer> tokenizer;
   std::optional<int32_t> end_token;  ///< with which its documents end and begin, unless a set shows another
   Target target;
   std::unique_ptr<Backend> backend;

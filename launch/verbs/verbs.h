@@ -14,6 +14,7 @@ int plan(const PlanOptions& options, const MpiEnvironment* mpi);                
 int eval(const EvalOptions& options);                                                      // eval.cpp
 int generate(const GenerateOptions& options);                                              // generate.cpp
 int data_prepare(const DataPrepareOptions& options);                                       // data.cpp
+int data_train_tokenizer(const DataTrainTokenizerOptions& options);
 int data_info(const DataInfoOptions& options);
 int checkpoint_list(const CheckpointListOptions& options);  // checkpoint.cpp
 int checkpoint_verify(const CheckpointVerifyOptions& options);
@@ -49,6 +50,7 @@ struct VerbCalls {
   int operator()(const EvalOptions& o) const { return eval(o); }
   int operator()(const GenerateOptions& o) const { return generate(o); }
   int operator()(const DataPrepareOptions& o) const { return data_prepare(o); }
+  int operator()(const DataTrainTokenizerOptions& o) const { return data_train_tokenizer(o); }
   int operator()(const DataInfoOptions& o) const { return data_info(o); }
   int operator()(const CheckpointListOptions& o) const { return checkpoint_list(o); }
   int operator()(const CheckpointVerifyOptions& o) const { return checkpoint_verify(o); }

@@ -4,10 +4,13 @@
 #include <map>
 #include <set>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/core/error.h"
+#include "kernels/core/text.h"
 #include "parallel/agreement.h"
 #include "parallel/host_name.h"
+#include "trainer/data/token_origin.h"
 
 namespace retain {
 namespace {
@@ -36,13 +39,13 @@ std::vector<int64_t> documents_looked_at(const TokenSet& set) {
 }
 
 /// The one token that all borders of the index follow, if there is one; the tokenizer's where any does.
-std::optional<int32_t> token_at_borders(const TokenSet& set, const Tokenizer& tokenizer) {
+std::optional<int32_t> token_at_borders(const TokenSet& set, const TokenizerFacts& tokenizer) {
   std::optional<int32_t> found;
   int64_t witnesses = 0;
   for (const int64_t document : documents_looked_at(set)) {
     const std::vector<int32_t> tail = tail_of_document(set, document);
     if (tail.empty()) continue;
-    if (tail.back() == tokenizer.end_of_document()) return tail.back();
+    if (tail.back() == tokenizer.end_of_document) return tail.back();
     if (tail.back() != found.value_or(tail.back())) return std::nullopt;
     found = tail.back();
     const bool is_text = tokenizer.text_bytes(*found).value_or(0) > 0;
@@ -57,43 +60,57 @@ std::optional<int32_t> token_at_borders(const TokenSet& set, const Tokenizer& to
   return found;
 }
 
+void refuse_other_tokenizer(const TokenSet& set, const TokenizerFacts& tokenizer) {
+  const std::optional<TokenOrigin> origin = read_token_origin(set);
+  if (!origin || origin->fingerprint == tokenizer.fingerprint) return;
+  throw Error(ErrorKind::kData,
+              concat(set.prefix(), ": its tokens were made with the tokenizer ", in_quotes(origin->tokenizer), " (",
+                     origin->vocab_size, " tokens, ", origin->fingerprint, "), but data.tokenizer is ",
+                     in_quotes(tokenizer.name), " (", tokenizer.vocab_size(), " tokens, ", tokenizer.fingerprint,
+                     "): set data.tokenizer to that one, or prepare the text with this one"));
+}
+
 }  // namespace
 
-std::optional<int32_t> end_token(const DataConfig& data, const Tokenizer& tokenizer) {
+std::optional<int32_t> end_token(const DataConfig& data, int32_t of_tokenizer) {
   if (data.end_of_document == kEndOfDocumentNone) return std::nullopt;
-  if (data.end_of_document == kEndOfDocumentAuto) return tokenizer.end_of_document();
+  if (data.end_of_document == kEndOfDocumentAuto) return of_tokenizer;
   return static_cast<int32_t>(data.end_of_document);
 }
 
-Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run, Unread)
+Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run,
+                     std::shared_ptr<const TokenizerFacts> tokenizer, Unread)
     : set_(std::move(set)),
       reset_(data.reset_state_at_documents),
       auto_(data.end_of_document == kEndOfDocumentAuto),
-      tokenizer_(make_tokenizer(data.tokenizer)),
-      end_token_of_run_(retain::end_token(data, *tokenizer_)) {
+      tokenizer_(tokenizer ? std::move(tokenizer) : tokenizer_facts(data.tokenizer)),
+      end_token_of_run_(retain::end_token(data, tokenizer_->end_of_document)) {
   if (auto_ && end_token_of_run) end_token_of_run_ = end_token_of_run;
 }
 
-Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run)
-    : Documents(std::move(set), data, end_token_of_run, Unread{}) {
+Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run,
+                     std::shared_ptr<const TokenizerFacts> tokenizer)
+    : Documents(std::move(set), data, end_token_of_run, std::move(tokenizer), Unread{}) {
+  refuse_other_tokenizer(set_, *tokenizer_);
   if (auto_) shown_ = token_at_borders(set_, *tokenizer_);
 }
 
 Documents Documents::of_known(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run,
-                              std::optional<int32_t> shown_end_token) {
-  Documents documents(std::move(set), data, end_token_of_run, Unread{});
+                              std::optional<int32_t> shown_end_token, std::shared_ptr<const TokenizerFacts> tokenizer) {
+  Documents documents(std::move(set), data, end_token_of_run, std::move(tokenizer), Unread{});
   documents.shown_ = shown_end_token;
   return documents;
 }
 
 std::vector<Documents> open_documents(Communicator& host, const std::vector<std::string>& paths, const DataConfig& data,
-                                      int64_t vocab_size, std::optional<int32_t> end_token_of_run) {
+                                      int64_t vocab_size, std::shared_ptr<const TokenizerFacts> tokenizer,
+                                      std::optional<int32_t> end_token_of_run) {
   const auto files = std::make_shared<OpenFiles>();
   std::vector<Documents> sets;
   std::vector<DocumentsFacts> facts(paths.size());
   do_on_rank_0(host, [&] {
     for (size_t i = 0; i < paths.size(); ++i) {
-      sets.emplace_back(TokenSet(paths[i], vocab_size, files), data, end_token_of_run);
+      sets.emplace_back(TokenSet(paths[i], vocab_size, files), data, end_token_of_run, tokenizer);
       facts[i] = sets[i].facts();
     }
   });
@@ -103,7 +120,7 @@ std::vector<Documents> open_documents(Communicator& host, const std::vector<std:
   Outcome same = attempt([&] {
     for (size_t i = 0; i < paths.size() && host.rank() != 0; ++i) {
       TokenSet set(paths[i], vocab_size, files, facts[i].set);
-      sets.push_back(Documents::of_known(std::move(set), data, end_token_of_run, facts[i].shown_end_token));
+      sets.push_back(Documents::of_known(std::move(set), data, end_token_of_run, facts[i].shown_end_token, tokenizer));
     }
   });
   if (!same.ok) same.message = concat("host ", host_name(), ": ", same.message);
@@ -168,9 +185,9 @@ std::vector<SetNote> Documents::look_at_end_token() const {
       return note(true, "documents end with token ", *end_token, ", but the end token of the run is ",
                   *end_token_of_run_, ", with which generation begins: the sets of a run should have one end token");
     }
-    if (end_token == tokenizer_->end_of_document()) return {};
-    return note(false, "documents end with token ", *end_token, ", not with ", tokenizer_->end_of_document(), " as ",
-                tokenizer_->name(), " has it");
+    if (end_token == tokenizer_->end_of_document) return {};
+    return note(false, "documents end with token ", *end_token, ", not with ", tokenizer_->end_of_document, " as ",
+                tokenizer_->name, " has it");
   }
   std::map<int32_t, int64_t> before;  // borders that are looked at
   int64_t borders = 0;
@@ -213,7 +230,7 @@ std::vector<SetNote> Documents::look_at(int64_t vocab_size, int64_t budget_token
     notes.push_back({.sets = prefix(), .text = concat(parts...), .warning = warning});
   };
   if (!text_bytes(largest_inside)) {
-    note(true, "tokens above ", tokenizer_->vocab_size() - 1, " are none of data.tokenizer = ", tokenizer_->name(),
+    note(true, "tokens above ", tokenizer_->vocab_size() - 1, " are none of data.tokenizer = ", tokenizer_->name,
          ": what is learned of them has no text");
   }
   const std::vector<SetNote> more = look_at_end_token();

@@ -14,7 +14,7 @@
 #include "parallel/communicator.h"
 #include "trainer/config.h"
 #include "trainer/data/token_set.h"
-#include "trainer/data/tokenizer.h"
+#include "trainer/data/tokenizer/facts.h"
 
 namespace retain {
 
@@ -30,7 +30,7 @@ enum class Border : uint8_t {
 
 /// The token that ends and begins documents where no set shows another: data.end_of_document, or the tokenizer's; none
 /// when documents have no such token.
-std::optional<int32_t> end_token(const DataConfig& data, const Tokenizer& tokenizer);
+std::optional<int32_t> end_token(const DataConfig& data, int32_t of_tokenizer);
 
 /// Something that people should know of a set before it is used.
 struct SetNote {
@@ -54,15 +54,18 @@ class Documents {
   /// With data.end_of_document auto the end token is the one that the set shows, else `end_token_of_run`, else the
   /// tokenizer's. A set shows one when the borders of its index that are looked at, up to 1,000 over the whole set, all
   /// follow it, or when one of them follows the tokenizer's. (Of a single border the set's end must be a witness too;
-  /// and a token of ordinary text that also stands inside of documents, such as a line's end, ends none.) Throws
-  /// Error(kData), Error(kIo).
-  Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run = std::nullopt);
+  /// and a token of ordinary text that also stands inside of documents, such as a line's end, ends none.) `tokenizer`
+  /// is that of data.tokenizer; where none is given, it is made. Throws Error(kData), also where the set says that it
+  /// was made with another one, and Error(kIo).
+  Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run = std::nullopt,
+            std::shared_ptr<const TokenizerFacts> tokenizer = nullptr);
   /// The same of a set that shows `shown_end_token`: nothing is read.
   static Documents of_known(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run,
-                            std::optional<int32_t> shown_end_token);
+                            std::optional<int32_t> shown_end_token, std::shared_ptr<const TokenizerFacts> tokenizer);
 
   const TokenSet& set() const { return set_; }
   DocumentsFacts facts() const { return {set_.facts(), shown_}; }
+  const TokenizerFacts& tokenizer() const { return *tokenizer_; }
   const std::string& prefix() const { return set_.prefix(); }
   int64_t tokens() const { return set_.tokens(); }
   std::optional<int32_t> end_token() const { return shown_ ? shown_ : end_token_of_run_; }
@@ -85,12 +88,13 @@ class Documents {
 
  private:
   struct Unread {};
-  Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run, Unread);
+  Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run,
+            std::shared_ptr<const TokenizerFacts> tokenizer, Unread);
   std::vector<SetNote> look_at_end_token() const;
 
   TokenSet set_;
   bool reset_, auto_;
-  std::unique_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const TokenizerFacts> tokenizer_;
   std::optional<int32_t> shown_;  ///< with data.end_of_document auto
   std::optional<int32_t> end_token_of_run_;
 };
@@ -99,7 +103,8 @@ class Documents {
 /// others read the headers and a sample of the tokens, and compare. Collective. Throws SharedError for what TokenSet
 /// and Documents throw; another rank that fails, or finds other files than rank 0, is named with its host.
 std::vector<Documents> open_documents(Communicator& host, const std::vector<std::string>& paths, const DataConfig& data,
-                                      int64_t vocab_size, std::optional<int32_t> end_token_of_run = std::nullopt);
+                                      int64_t vocab_size, std::shared_ptr<const TokenizerFacts> tokenizer,
+                                      std::optional<int32_t> end_token_of_run = std::nullopt);
 
 /// The end token of a run that trains on these sets, at least one: with data.end_of_document auto the one that all sets
 /// that show one do, if they agree. Sets that show none have it from now on.

@@ -6,19 +6,17 @@
 #include <span>
 
 #include "kernels/core/error.h"
-#include "trainer/data/tokenizer.h"
 
 namespace retain {
 namespace {
 
 constexpr int64_t kLookedAtTokens = int64_t{64} << 20;  // of all sets of a run together: a second of reading
 
-BatchLayout make_layout(const DataConfig& data, int64_t vocab_size, int64_t sequences, int64_t segment_tokens,
-                        const MeshShape& shape, const MeshCoordinate& at) {
-  const auto tokenizer = make_tokenizer(data.tokenizer);
-  if (vocab_size < tokenizer->vocab_size()) {
+BatchLayout make_layout(const DataConfig& data, const TokenizerFacts& tokenizer, int64_t vocab_size, int64_t sequences,
+                        int64_t segment_tokens, const MeshShape& shape, const MeshCoordinate& at) {
+  if (vocab_size < tokenizer.vocab_size()) {
     throw Error(ErrorKind::kConfig, concat("model.vocab_size: ", vocab_size, " is less than the ",
-                                           tokenizer->vocab_size(), " tokens of the tokenizer '", data.tokenizer, "'"));
+                                           tokenizer.vocab_size(), " tokens of the tokenizer '", tokenizer.name, "'"));
   }
   return {.sequences = sequences,
           .seq_len = data.seq_len,
@@ -28,11 +26,12 @@ BatchLayout make_layout(const DataConfig& data, int64_t vocab_size, int64_t sequ
           .segment_tokens = segment_tokens};
 }
 
-std::vector<Documents> open_sets(Communicator& host, const DataConfig& data, int64_t vocab_size) {
+std::vector<Documents> open_sets(Communicator& host, const DataConfig& data, int64_t vocab_size,
+                                 const std::shared_ptr<const TokenizerFacts>& tokenizer) {
   if (data.train.empty()) throw Error(ErrorKind::kConfig, "data.train: names no set of tokens");
   std::vector<std::string> paths;
   for (const DataSource& source : data.train) paths.push_back(source.path);
-  std::vector<Documents> sets = open_documents(host, paths, data, vocab_size);
+  std::vector<Documents> sets = open_documents(host, paths, data, vocab_size, tokenizer);
   for (const Documents& set : sets) {
     if (whole_windows(set.tokens(), data.seq_len) > 0) continue;
     throw Error(ErrorKind::kData, concat(set.prefix(), ": holds ", set.tokens(),
@@ -98,12 +97,13 @@ TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64
 TrainLoader::TrainLoader(const DataConfig& data, const TrainConfig& train, int64_t vocab_size, uint64_t seed,
                          const MeshShape& shape, const MeshCoordinate& at, int64_t segment_tokens, Communicator& host,
                          Activity* activity)
-    : layout_(make_layout(data, vocab_size,
+    : tokenizer_(tokenizer_facts(host, data.tokenizer)),
+      layout_(make_layout(data, *tokenizer_, vocab_size,
                           whole_quotient(train.micro_batch_tokens, data.seq_len, "micro_batch_tokens / seq_len"),
                           segment_tokens, shape, at)),
       shape_(shape),
       at_(at),
-      sets_(open_sets(host, data, vocab_size)),
+      sets_(open_sets(host, data, vocab_size, tokenizer_)),
       end_token_(agree_on_end_token(sets_)),
       order_(make_order(sets_, data, seed)),
       dealing_(deal(train, shape)),
@@ -154,7 +154,7 @@ EvalWindows::EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_siz
 EvalWindows::EvalWindows(Documents documents, const DataConfig& data, int64_t vocab_size, int64_t sequences,
                          const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens, int64_t segment_tokens)
     : documents_(std::move(documents)),
-      layout_(make_layout(data, vocab_size, sequences, segment_tokens, shape, at)),
+      layout_(make_layout(data, documents_.tokenizer(), vocab_size, sequences, segment_tokens, shape, at)),
       shape_(shape),
       at_(at) {
   const auto round_up = [&](int64_t tokens) { return (tokens + layout_.seq_len - 1) / layout_.seq_len; };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -42,6 +43,8 @@ class TrainLoader {
 
   /// With which documents end and begin, unless a set shows another.
   std::optional<int32_t> end_token() const { return end_token_; }
+  /// That of data.tokenizer.
+  const std::shared_ptr<const TokenizerFacts>& tokenizer() const { return tokenizer_; }
   /// What Documents::look_at() finds in the sets. Throws Error(kData) besides when one has nothing to predict.
   std::vector<SetNote> look_at() const;
 
@@ -60,6 +63,7 @@ class TrainLoader {
   int64_t number_after(int64_t number) const;
   HostBatch make(int64_t number) const;
 
+  std::shared_ptr<const TokenizerFacts> tokenizer_;
   BatchLayout layout_;
   MeshShape shape_;
   MeshCoordinate at_;

@@ -1,17 +1,21 @@
 #include "trainer/data/prepare.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
+#include <deque>
 #include <filesystem>
-#include <fstream>
-#include <iostream>
+#include <functional>
+#include <future>
+#include <istream>
 #include <limits>
-#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
 
 #include "kernels/core/error.h"
-#include "kernels/core/text.h"
+#include "parallel/agreement.h"
+#include "trainer/data/text_inputs.h"
 #include "trainer/data/text_reader.h"
+#include "trainer/data/token_origin.h"
 #include "trainer/data/token_writer.h"
 
 namespace retain {
@@ -19,7 +23,7 @@ namespace {
 
 constexpr size_t kMostNamed = 8;  // of what is left out
 constexpr int64_t kTokenBlock = 1 << 18;
-constexpr const char* kSkipsBad = "--skip-bad N leaves up to N such lines out";
+constexpr size_t kPartBytes = 1 << 17;  // of text, encoded by one thread at a time, or more
 
 void create_parent_folder(const std::string& prefix) {
   const auto folder = std::filesystem::path(prefix).parent_path();
@@ -34,48 +38,17 @@ void leave_out(LeftOut& left_out, const std::string& what) {
   ++left_out.count;
 }
 
-/// Why the text of a line is no JSON.
-std::string complaint(const nlohmann::json::parse_error& error) {
-  const std::string_view what = error.what();
-  return concat("byte ", error.byte,
-                what.find("surrogate U+") != std::string_view::npos
-                    ? ": half of a surrogate pair (\\ud800 to \\udfff) is no character"
-                    : ": not valid JSON; each line must be one whole object");
-}
+/// What became of a part of the inputs: the tokens of a document or of a piece of one, or why there are none.
+struct Encoded {
+  std::vector<int32_t> tokens = {};
+  int64_t text_bytes = 0;
+  bool ends_document = true;
+  std::string place = {};  ///< of the document
+  std::optional<Error> bad_line = {};
+};
 
-/// The text in a line of JSONL; the line is number `number` of the file `name`.
-std::string text_of_line(const std::string& line, const std::string& text_key, const std::string& name, int64_t number,
-                         Utf8Checker& utf8) {
-  const auto refuse = [&](const auto&... why) {
-    return Error(ErrorKind::kData, concat(name, ":", number, ": ", why...));
-  };
-  utf8.check(line, number, 0);
-  nlohmann::json object;
-  try {
-    object = nlohmann::json::parse(line);
-  } catch (const nlohmann::json::parse_error& error) {
-    throw refuse(complaint(error));
-  } catch (const nlohmann::json::out_of_range&) {
-    throw refuse("holds a number that is out of range");
-  }
-  if (!object.is_object()) throw refuse("holds no object but ", object.type_name());
-  const auto text = object.find(text_key);
-  if (text == object.end()) {
-    constexpr size_t kNamedKeys = 8;
-    std::string keys;
-    size_t named = 0;
-    for (const auto& [key, value] : object.items()) {
-      if (named++ < kNamedKeys) keys += (keys.empty() ? "" : ", ") + in_quotes(key);
-    }
-    if (keys.empty()) throw refuse("the object is empty");
-    throw refuse("has no ", in_quotes(text_key), " but ", keys, named > kNamedKeys ? ", ..." : "",
-                 " (--text-key names the one to take)");
-  }
-  if (!text->is_string()) throw refuse(in_quotes(text_key), " is ", text->type_name(), ", want a string");
-  return std::move(text->get_ref<std::string&>());
-}
-
-/// What turns inputs into tokens, one after the other.
+/// What turns inputs into tokens: this thread reads them, others encode parts of them, and this one writes what came of
+/// these in their order. So neither tokens nor messages depend on the number of threads.
 class Preparation {
  public:
   Preparation(const Tokenizer& tokenizer, const PrepareOptions& options, TokenWriter& writer, PrepareSummary& summary)
@@ -83,111 +56,134 @@ class Preparation {
 
   void add_document(std::istream& stream, const std::string& name);    ///< streams it
   void add_json_lines(std::istream& stream, const std::string& name);  ///< a document a line
+  /// Writes what is still being encoded.
+  void finish() {
+    encode_pending();
+    while (!parts_.empty()) write_oldest();
+  }
 
  private:
-  void add_json_line(const std::string& line, const std::string& name, int64_t number, Utf8Checker& utf8);
-  void end_document() {
-    const int32_t end = tokenizer_.end_of_document();
-    writer_.append(std::span(&end, 1));
-    writer_.end_document();
-  }
+  using Part = std::vector<Encoded>;
+  /// A document, or a piece of one.
+  struct Piece {
+    std::string text;
+    bool ends_document = true;
+    std::string place = {};
+  };
+  Encoded encode_piece(const Piece& piece) const;
+  /// Takes a piece of plain text; small ones are encoded together.
+  void add(Piece piece);
+  void encode_pending();
+  /// Begins work on a part; waits where too many are being worked on.
+  void encode(std::function<Part()> work);
+  void write_oldest();
+  void write(const Encoded& encoded);
 
   const Tokenizer& tokenizer_;
   const PrepareOptions& options_;
   TokenWriter& writer_;
   PrepareSummary& summary_;
+  std::vector<Piece> pending_;
+  size_t pending_bytes_ = 0;
+  int64_t document_bytes_ = 0;  ///< of the document that is being written
+  std::deque<std::future<Part>> parts_;
 };
 
-void Preparation::add_document(std::istream& stream, const std::string& name) {
-  TextReader reader(stream, name, options_.encoding);
-  int64_t text_bytes = 0;
-  std::string pending;  // read but not encoded: what follows may change its tokens
-  while (reader.read(pending)) {
-    const size_t cut = tokenizer_.cut(pending);
-    writer_.append(tokenizer_.encode(std::string_view(pending).substr(0, cut)));
-    text_bytes += static_cast<int64_t>(cut);
-    pending.erase(0, cut);
-  }
-  writer_.append(tokenizer_.encode(pending));
-  text_bytes += static_cast<int64_t>(pending.size());
-  summary_.text_bytes += text_bytes;
-  if (text_bytes > 0) {
-    end_document();
-  } else {
-    leave_out(summary_.empty_documents, name);
-  }
+Encoded Preparation::encode_piece(const Piece& piece) const {
+  Encoded encoded{.text_bytes = static_cast<int64_t>(piece.text.size()),
+                  .ends_document = piece.ends_document,
+                  .place = piece.place};
+  const Outcome outcome = attempt([&] { encoded.tokens = tokenizer_.encode(piece.text); });
+  if (!outcome.ok) throw Error(outcome.kind, concat(piece.place, ": ", outcome.message));
+  return encoded;
 }
 
-void Preparation::add_json_lines(std::istream& stream, const std::string& name) {
-  if (options_.encoding == "bytes")
-    throw Error(ErrorKind::kUsage,
-                concat(name, ": is JSONL, whose text has an encoding; --encoding bytes is for plain text"));
-  TextReader reader(stream, name, options_.encoding, Utf8Check::kLater);  // a line at a time
-  Utf8Checker utf8(name, kSkipsBad, kSkipsBad);
-  int64_t number = 0;
-  std::string text;
-  size_t searched = 0;  // bytes without a newline
-  while (reader.read(text)) {
-    size_t begin = 0;
-    for (size_t end = text.find('\n', searched); end != std::string::npos; end = text.find('\n', begin)) {
-      add_json_line(text.substr(begin, end - begin), name, ++number, utf8);
-      begin = end + 1;
-    }
-    text.erase(0, begin);
-    searched = text.size();
-  }
-  add_json_line(text, name, ++number, utf8);
+void Preparation::add(Piece piece) {
+  pending_bytes_ += piece.text.size();
+  pending_.push_back(std::move(piece));
+  if (pending_bytes_ >= kPartBytes) encode_pending();
 }
 
-void Preparation::add_json_line(const std::string& line, const std::string& name, int64_t number, Utf8Checker& utf8) {
-  if (line.find_first_not_of(" \t\r") == std::string::npos) return;
-  std::string text;
+void Preparation::encode_pending() {
+  if (pending_.empty()) return;
+  pending_bytes_ = 0;
+  encode([this, pieces = std::exchange(pending_, {})] {
+    Part part;
+    for (const Piece& piece : pieces) part.push_back(encode_piece(piece));
+    return part;
+  });
+}
+
+void Preparation::encode(std::function<Part()> work) {
+  while (std::ssize(parts_) >= options_.threads) write_oldest();
+  parts_.push_back(std::async(std::launch::async, std::move(work)));
+}
+
+void Preparation::write_oldest() {
+  std::future<Part> oldest = std::move(parts_.front());
+  parts_.pop_front();
   try {
-    text = text_of_line(line, options_.text_key.value_or("text"), name, number, utf8);
-  } catch (const Error& error) {
-    if (options_.skip_bad == 0) throw;
+    for (const Encoded& encoded : oldest.get()) write(encoded);
+  } catch (...) {
+    parts_.clear();  // what is wrong in those that follow comes too late
+    throw;
+  }
+}
+
+void Preparation::write(const Encoded& encoded) {
+  if (encoded.bad_line) {
+    const Error& error = *encoded.bad_line;
+    if (options_.skip_bad == 0) throw error;
     if (summary_.bad_lines.count == options_.skip_bad) {
       throw Error(error.kind(), concat(error.what(), " (", options_.skip_bad, " bad lines were left out before)"));
     }
     return leave_out(summary_.bad_lines, error.what());
   }
-  if (text.empty()) return leave_out(summary_.empty_documents, concat(name, ":", number));
-  writer_.append(tokenizer_.encode(text));
-  end_document();
-  summary_.text_bytes += static_cast<int64_t>(text.size());
+  writer_.append(encoded.tokens);
+  summary_.text_bytes += encoded.text_bytes;
+  document_bytes_ += encoded.text_bytes;
+  if (!encoded.ends_document) return;
+  if (std::exchange(document_bytes_, 0) == 0) return leave_out(summary_.empty_documents, encoded.place);
+  const int32_t end = tokenizer_.end_of_document();
+  writer_.append(std::span(&end, 1));
+  writer_.end_document();
 }
 
-/// Whether the file of this name is read as JSONL; refuses what would become tokens without being text.
-bool is_json_lines(const std::string& input, const std::optional<std::string>& text_key) {
-  std::string extension = std::filesystem::path(input).extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  for (const char* const compressed : {".gz", ".zst", ".xz", ".bz2", ".zip"}) {
-    if (extension != compressed) continue;
-    throw Error(ErrorKind::kData, concat(input,
-                                         ": is compressed; unpack it, also into a pipe: zcat FILE.jsonl.gz | retain "
-                                         "data prepare - --text-key text"));
+void Preparation::add_document(std::istream& stream, const std::string& name) {
+  TextReader reader(stream, name, options_.encoding);
+  std::string pending;  // read but not encoded: what follows may change its tokens
+  while (reader.read(pending)) {
+    const size_t cut = tokenizer_.cut(pending);
+    std::string rest = pending.substr(cut);
+    pending.resize(cut);
+    add({.text = std::exchange(pending, std::move(rest)), .ends_document = false, .place = name});
   }
-  if (text_key) return true;
-  if (extension == ".json") {
-    throw Error(ErrorKind::kData, concat(input,
-                                         ": is it JSONL, a document a line? --text-key KEY says so, and where each "
-                                         "line's object has its text"));
-  }
-  return extension == ".jsonl" || extension == ".ndjson";
+  add({.text = std::move(pending), .place = name});
 }
 
-void add_input(const std::string& input, const std::optional<std::string>& text_key, Preparation& preparation) {
-  const auto add = [&](std::istream& stream, const std::string& name, bool json_lines) {
-    json_lines ? preparation.add_json_lines(stream, name) : preparation.add_document(stream, name);
-  };
-  if (input == "-") return add(std::cin, "standard input", text_key.has_value());
-  if (!std::filesystem::exists(input)) throw Error(ErrorKind::kMissingInput, concat(input, ": there is no such file"));
-  if (std::filesystem::is_directory(input)) throw Error(ErrorKind::kData, concat(input, ": is a folder, want a file"));
-  const bool json_lines = is_json_lines(input, text_key);
-  std::ifstream file(input, std::ios::binary);
-  if (!file) throw Error(ErrorKind::kIo, concat(input, ": cannot open"));
-  add(file, input, json_lines);
+void Preparation::add_json_lines(std::istream& stream, const std::string& name) {
+  encode_pending();  // which comes before
+  for_each_lines(stream, name, options_.encoding, [this](JsonLines lines) {
+    encode([this, lines = std::move(lines)] {
+      Part part;
+      lines.for_each(
+          options_.text_key.value_or("text"),
+          [&](int64_t number, const std::string& text) {
+            part.push_back(encode_piece({.text = text, .place = concat(lines.name, ":", number)}));
+          },
+          [&](const Error& error) { part.push_back({.bad_line = error}); });
+      return part;
+    });
+  });
+}
+
+/// Gives the set its name; what is said of an earlier one there goes before it, and of this one comes after it.
+PreparedSet finish(TokenWriter& writer, const std::string& prefix, const Tokenizer& tokenizer) {
+  std::error_code ignored;
+  std::filesystem::remove(origin_file(prefix), ignored);
+  writer.finish();
+  write_token_origin(prefix, writer.tokens(), writer.documents(), tokenizer);
+  return {prefix, writer.tokens(), writer.documents()};
 }
 
 /// Tokens [begin, end) of a set, as documents, to a set of their own.
@@ -208,11 +204,10 @@ PreparedSet copy_tokens(const TokenSet& from, int64_t begin, int64_t end, const 
       rest = rest.subspan(count);
     }
   }
-  writer.finish();
-  return {prefix, writer.tokens(), writer.documents()};
+  return finish(writer, prefix, tokenizer);
 }
 
-/// Removes the two files of a set when it goes.
+/// Removes the files of a set when it goes.
 class TemporarySet {
  public:
   explicit TemporarySet(std::string prefix) : prefix_(std::move(prefix)) {}
@@ -220,6 +215,7 @@ class TemporarySet {
     std::error_code ignored;
     std::filesystem::remove(prefix_ + ".idx", ignored);
     std::filesystem::remove(prefix_ + ".bin", ignored);
+    std::filesystem::remove(origin_file(prefix_), ignored);
   }
   TemporarySet(const TemporarySet&) = delete;
   TemporarySet& operator=(const TemporarySet&) = delete;
@@ -234,10 +230,15 @@ PrepareSummary write_whole(std::span<const std::string> inputs, const std::strin
   TokenWriter writer(prefix, tokenizer.vocab_size());
   PrepareSummary summary;
   Preparation preparation(tokenizer, options, writer, summary);
-  for (const std::string& input : inputs) add_input(input, options.text_key, preparation);
+  const Outcome read = attempt([&] {
+    for_each_input(inputs, options.text_key, [&](std::istream& stream, const std::string& name, bool json_lines) {
+      json_lines ? preparation.add_json_lines(stream, name) : preparation.add_document(stream, name);
+    });
+  });
+  preparation.finish();  // what is wrong in a part before comes first
+  read.throw_if_failed();
   if (summary.text_bytes == 0) throw Error(ErrorKind::kData, concat(inputs.size(), " inputs hold no text"));
-  writer.finish();
-  summary.sets.push_back({prefix, writer.tokens(), writer.documents()});
+  summary.sets.push_back(finish(writer, prefix, tokenizer));
   return summary;
 }
 
@@ -276,7 +277,8 @@ TokenSetDescription describe(const TokenSet& set, const Tokenizer& tokenizer, in
                              .bytes = set.bytes(),
                              .type = set.type(),
                              .smallest_token = std::numeric_limits<int32_t>::max(),
-                             .fingerprint = set.fingerprint()};
+                             .fingerprint = set.fingerprint(),
+                             .origin = read_token_origin(set)};
   std::vector<int32_t> block;
   for (int64_t at = 0; at < set.tokens(); at += kTokenBlock) {
     block.resize(static_cast<size_t>(std::min(kTokenBlock, set.tokens() - at)));

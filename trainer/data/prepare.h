@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "trainer/data/token_origin.h"
 #include "trainer/data/token_set.h"
-#include "trainer/data/tokenizer.h"
+#include "trainer/data/tokenizer/tokenizer.h"
 
 namespace retain {
 
@@ -34,6 +35,7 @@ struct PrepareOptions {
   std::optional<std::string> text_key = {};  ///< given: all inputs are JSONL, and this key has the text
   std::string encoding = {};                 ///< of all inputs, as TextReader has it
   int64_t skip_bad = 0;                      ///< lines of JSONL that may be left out because they cannot be used
+  int threads = 1;                           ///< that encode; what is written does not depend on it
 };
 
 /// Each input file ("-" is standard input) becomes one document, ended by end-of-document; it is streamed. Of JSONL
@@ -42,9 +44,10 @@ struct PrepareOptions {
 /// named .jsonl and .ndjson are JSONL. Compressed files, and .json without a text_key, are refused. `out` is the
 /// PREFIX, or either file of it. holdout_fraction 0: everything goes to PREFIX. Else the last fraction of all tokens
 /// goes to PREFIX_valid and the rest to PREFIX_train; a document that the cut divides goes on in PREFIX_valid. Folders
-/// of the prefix are created. Throws Error(kMissingInput), Error(kData) when a text is not of its encoding or a line is
-/// no such object (file and line are named), when there is no text or a part gets no token, Error(kCannotCreate),
-/// Error(kIo), Error(kConfig) for an illegal fraction, Error(kUsage) for an unknown encoding.
+/// of the prefix are created. Beside each set is written with which tokenizer it was made. Throws Error(kMissingInput),
+/// Error(kData) when a text is not of its encoding or a line is no such object (file and line are named), when there is
+/// no text or a part gets no token, Error(kCannotCreate), Error(kIo), Error(kConfig) for an illegal fraction,
+/// Error(kUsage) for an unknown encoding.
 PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::string& out, const Tokenizer& tokenizer,
                               const PrepareOptions& options = {});
 
@@ -54,8 +57,9 @@ struct TokenSetDescription {
   TokenType type = TokenType::kUint16;
   int32_t smallest_token = 0, largest_token = 0;
   uint64_t fingerprint = 0;
-  std::string beginning =
-      {};  ///< the first tokens as text; empty when the set has tokens that are not this tokenizer's
+  std::optional<TokenOrigin> origin = {};
+  /// The first tokens as text; empty when the set has tokens that are not this tokenizer's.
+  std::string beginning = {};
 };
 
 /// Reads the whole set (for the range of its tokens). beginning_tokens: how many are decoded.

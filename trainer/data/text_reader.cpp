@@ -14,7 +14,7 @@
 namespace retain {
 namespace {
 
-constexpr size_t kBlockBytes = 1 << 20;
+constexpr size_t kBlockBytes = 1 << 18;
 constexpr size_t kLongestCharacter = 4;
 constexpr std::string_view kMark = "\xef\xbb\xbf";  // the byte order mark in UTF-8
 constexpr std::string_view kNotWindows1252 = "\x81\x8d\x8f\x90\x9d";

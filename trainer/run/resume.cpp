@@ -64,7 +64,7 @@ std::vector<Change> changes_since(const RunState& saved, const SavedConfig& conf
     else if (!here.resolved.empty() && kept(key, here.resolved) != here.resolved)  // though it may be written alike
       compare(key, kept(key, ""), here.resolved, here.resume);
     else if (then != config.values.end())
-      compare(key, then->second, here.value, here.resume);
+      compare(key, then->second, here.value, here.resolved.empty() ? here.resume : Resume::kMayDiffer);
   }
   compare(kDocuments, kept(kDocuments, kDocumentsOnceBegan), kDocumentsBegin, Resume::kMayDiffer);
   compare("mesh", saved.mesh.describe(), mesh.describe(), Resume::kMayDiffer);
@@ -81,7 +81,9 @@ void refuse_changes(const std::vector<Change>& changes, const std::vector<std::s
     if (change.resume == Resume::kMayDiffer || (change.resume == Resume::kIfAllowed && is_allowed)) continue;
     problems += concat("\n  ", change.key, ": the checkpoint has ", change.from, ", this run has ",
                        change.to.empty() ? "no such key" : change.to,
-                       change.key == kDataContents ? " (what the sets of data.train hold, and their weights)" : "");
+                       change.key == kDataContents      ? " (what the sets of data.train hold, and their weights)"
+                       : change.key == "data.tokenizer" ? " (\"bytes\", or a tokenizer's fingerprint)"
+                                                        : "");
     if (change.resume == Resume::kIfAllowed) to_allow += (to_allow.empty() ? "" : ",") + change.key;
     never = never || change.resume == Resume::kMustAgree;
   }

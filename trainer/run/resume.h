@@ -37,7 +37,9 @@ struct SavedConfig {
 struct RunKey {
   std::string value;
   Resume resume = Resume::kMayDiffer;
-  std::string resolved = {};  ///< what the value came to here, where that is not always the same: "auto" -> "bf16"
+  /// What the value came to here, where that is not always the same ("auto" -> "bf16"; the fingerprint of a tokenizer):
+  /// another way to write it is no other value.
+  std::string resolved = {};
 };
 
 /// What the launcher knows about a run and its checkpoints keep.

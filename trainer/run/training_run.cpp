@@ -65,6 +65,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
   identity_.keys[kDataContents] = {fmt::format("{:016x}", trainer_.loader().contents()), Resume::kIfAllowed};
   const std::optional<int32_t> end_token = trainer_.loader().end_token();
   identity_.keys[kDataEndToken] = {end_token ? std::to_string(*end_token) : kNoEndToken};
+  identity_.keys["data.tokenizer"].resolved = trainer_.loader().tokenizer()->fingerprint;
   identity_.keys["device"].resolved = device_name(target.device);
   identity_.keys["precision"].resolved = precision_name(target.compute);
   std::vector<std::string> names, paths;
@@ -72,7 +73,8 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
     names.push_back(name);
     paths.push_back(path);
   }
-  std::vector<Documents> sets = open_documents(mesh.host(), paths, config.data, config.model.vocab_size, end_token);
+  std::vector<Documents> sets = open_documents(mesh.host(), paths, config.data, config.model.vocab_size,
+                                               trainer_.loader().tokenizer(), end_token);
   const BatchShape& batch = trainer_.model().dims().batch;
   for (size_t i = 0; i < sets.size(); ++i) {
     validation_.emplace(names[i], EvalWindows(std::move(sets[i]), config.data, config.model.vocab_size, batch.sequences,

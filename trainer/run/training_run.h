@@ -75,6 +75,7 @@ class TrainingRun {
   RunSummary summary() const;
   /// After begin(): the step until which the run had the values that it had before this start. Rank 0's.
   int64_t older_values_held_until() const { return older_values_held_until_; }
+  const std::string& tokenizer_fingerprint() { return trainer_.loader().tokenizer()->fingerprint; }
 
  private:
   /// So long is waited for reports that a sick disk does not take.

@@ -54,7 +54,7 @@ Arguments help_of(const std::string& verb) {
 }
 
 /// The verbs as they are written: "train", "data prepare".
-Arguments verb_names() { return listed({"--help"}, "Verbs:", 17); }
+Arguments verb_names() { return listed({"--help"}, "Verbs:", 21); }
 
 /// The options of a verb, sorted, without --help.
 Arguments option_names(const std::string& verb) {
@@ -77,8 +77,9 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "plan: --json --ranks --ranks-per-node --set\n"
             "eval: --data --json --mode --tokens\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
-            "data prepare: --encoding --holdout --out --skip-bad --text-key --tokenizer\n"
-            "data info: --json\n"
+            "data prepare: --encoding --holdout --out --skip-bad --text-key --threads --tokenizer\n"
+            "data train-tokenizer: --encoding --out --sample --text-key --vocab\n"
+            "data info: --json --tokenizer\n"
             "checkpoint list: --json\n"
             "checkpoint verify: --json\n"
             "checkpoint digest: --json\n"
@@ -258,6 +259,7 @@ TEST(CommandLine, DataAndCheckpoint) {
     EXPECT_EQ(parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--holdout", share}).holdout, fraction);
   EXPECT_EQ(prepare.encoding, "");
   EXPECT_EQ(prepare.skip_bad, 0);
+  EXPECT_EQ(prepare.threads, 0);
   const auto other =
       parse<DataPrepareOptions>({"data", "prepare", "a", "--out", "b", "--encoding", "utf-16", "--skip-bad", "1k"});
   EXPECT_EQ(other.encoding, "utf-16");
@@ -322,7 +324,7 @@ TEST(CommandLine, AnEmptyValueOfAnOptionWithoutADefaultOfItsOwnIsNotGiven) {
 TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
   const std::string page = complaint({});
   const std::string list = page.substr(page.find('\n'));
-  EXPECT_THAT(list, ::testing::StartsWith("\nverbs:\n  train             Trains a model.\n  plan "));
+  EXPECT_THAT(list, ::testing::StartsWith("\nverbs:\n  train                 Trains a model.\n  plan "));
   EXPECT_THAT(list, ::testing::EndsWith("\n'retain help VERB' explains a verb"));
   std::istringstream lines(page);
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
@@ -336,8 +338,9 @@ TEST(CommandLine, AnUnknownVerbGetsASuggestionAndTheList) {
 TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
   const std::string list =
       "\nverbs:\n"
-      "  data prepare      Turns text into token shards.\n"
-      "  data info         Says what files of tokens hold.\n"
+      "  data prepare          Turns text into token shards.\n"
+      "  data train-tokenizer  Trains a tokenizer (SentencePiece BPE) on text.\n"
+      "  data info             Says what files of tokens hold.\n"
       "'retain help data VERB' explains a verb";
   EXPECT_EQ(complaint({"data"}), "retain data: no verb given" + list);
   EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
@@ -358,7 +361,10 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"eval", "p", "--data", "a=p", "--data", "b=p"}, {"CHECKPOINT", "--data a", "--data b"}},
       {{"generate", "p", "--prompt-file", "p"}, {"CHECKPOINT", "--prompt-file"}},
       {{"data", "prepare", "p", "p", "--out", "p"}, {"--out", "INPUT", "INPUT"}},
+      {{"data", "prepare", "p", "--out", "p", "--tokenizer", "p"}, {"--out", "--tokenizer", "INPUT"}},
+      {{"data", "train-tokenizer", "p", "p", "--out", "p", "--vocab", "1k"}, {"--out", "INPUT", "INPUT"}},
       {{"data", "info", "p", "p"}, {"PATH", "PATH"}},
+      {{"data", "info", "p", "--tokenizer", "p"}, {"--tokenizer", "PATH"}},
       {{"checkpoint", "list", "p"}, {"RUN"}},
       {{"checkpoint", "verify", "p"}, {"PATH"}},
       {{"checkpoint", "digest", "p"}, {"PATH"}},
@@ -453,7 +459,9 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"data", "prepare", "a"}, "--out is required"},
       {{"data", "prepare", "--out", "a"}, "INPUT is required"},
       {{"data", "prepare", "a", "--out", "b", "--holdout", "100%"}, "--holdout: expected 0 to 99"},
-      {{"data", "prepare", "a", "--out", "b", "--tokenizer", "byte"}, "did you mean 'bytes'?"},
+      {{"data", "prepare", "a", "--out", "b", "--threads", "0"}, "--threads: expected 1 to 1024"},
+      {{"data", "train-tokenizer", "a", "--out", "b"}, "--vocab is required"},
+      {{"data", "train-tokenizer", "a", "--out", "b", "--vocab", "257"}, "--vocab: expected 300 to 1000000"},
       {{"data", "info"}, "PATH is required"},
       {{"bench", "step"}, "CONFIG is required"},
       {{"bench", "step", "a", "--warmup", "0"}, "--warmup: expected 1 to"},
@@ -528,8 +536,9 @@ TEST(CommandLine, HelpWorksAnywhereAtOnce) {
 TEST(CommandLine, HelpOfAGroupExplainsItsVerbsAlone) {
   const std::string text = parse<ShowText>({"data", "--help"}).text;
   EXPECT_THAT(text, HasSubstr("Usage: retain data VERB ARGUMENTS [--options]\n\nVerbs:\n"
-                              "  data prepare      Turns text into token shards.\n"
-                              "  data info         Says what files of tokens hold.\n\n"));
+                              "  data prepare          Turns text into token shards.\n"
+                              "  data train-tokenizer  Trains a tokenizer (SentencePiece BPE) on text.\n"
+                              "  data info             Says what files of tokens hold.\n\n"));
   EXPECT_THAT(text, HasSubstr("\nretain data VERB --help explains a verb.\n"));
   EXPECT_EQ(parse<ShowText>({"data", "prepaer", "--help"}).text, text);
   for (const char* group : {"checkpoint", "bench", "study"}) {

@@ -10,7 +10,9 @@
 #include "parallel/host_name.h"
 #include "tests/support/ranks.h"
 #include "tests/trainer/data/token_files.h"
+#include "tests/trainer/data/tokenizer/small_bpe.h"
 #include "trainer/data/host_batch.h"
+#include "trainer/data/prepare.h"
 
 namespace retain {
 namespace {
@@ -245,12 +247,28 @@ TEST_F(DocumentsOf, KnowsWhetherAnythingIsPredicted) {
   EXPECT_FALSE(documents.predicts_something(70'000));
 }
 
+TEST(SetsOfATokenizer, AreRefusedToAnotherOne) {
+  const TestFolder folder;
+  const auto bpe = make_byte_level_bpe(small_bpe());
+  write_file(folder.file("text"), "hello world");
+  prepare_tokens(std::vector{folder.file("text")}, folder.file("set"), *bpe);
+  EXPECT_EQ(
+      message_of(ErrorKind::kData, [&] { Documents(TokenSet(folder.file("set")), DataConfig{}); }),
+      concat(folder.file("set"), ": its tokens were made with the tokenizer 'small' (301 tokens, ", bpe->fingerprint(),
+             "), but data.tokenizer is 'bytes' (257 tokens, bytes): set data.tokenizer to that "
+             "one, or prepare the text with this one"));
+  const auto facts = std::make_shared<const TokenizerFacts>(facts_of(*bpe));
+  const Documents documents(TokenSet(folder.file("set")), {}, std::nullopt, facts);
+  EXPECT_EQ(documents.end_token(), 300);
+  EXPECT_EQ(documents.text_bytes(259), 5);
+}
+
 /// The sets of one path a rank, opened together.
 std::vector<std::vector<Documents>> open_on_ranks(const std::vector<std::string>& paths, const DataConfig& data = {}) {
   std::vector<std::vector<Documents>> sets(paths.size());
   test::run_ranks(static_cast<int>(paths.size()), [&](Communicator& host) {
     const auto rank = static_cast<size_t>(host.rank());
-    sets[rank] = open_documents(host, {paths[rank]}, data, 60000);
+    sets[rank] = open_documents(host, {paths[rank]}, data, 60000, tokenizer_facts(host, data.tokenizer));
   });
   return sets;
 }

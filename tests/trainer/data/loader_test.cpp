@@ -11,7 +11,7 @@
 
 #include "kernels/core/random.h"
 #include "tests/trainer/data/token_files.h"
-#include "trainer/data/tokenizer.h"
+#include "trainer/data/tokenizer/tokenizer.h"
 
 namespace retain {
 namespace {

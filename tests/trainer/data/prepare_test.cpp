@@ -1,13 +1,16 @@
 #include "trainer/data/prepare.h"
 
 #include <iostream>
+#include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 #include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/trainer/data/token_files.h"
+#include "tests/trainer/data/tokenizer/small_bpe.h"
 
 namespace retain {
 namespace {
@@ -301,6 +304,77 @@ TEST_F(Prepare, ReadsStandardInput) {
   std::cin.rdbuf(before);
   EXPECT_EQ(summary.sets[0].tokens, 12);
   EXPECT_EQ(tokenizer_->decode(tokens_of(folder_.file("out/set"))), "from a pipe");
+}
+
+TEST_F(Prepare, WritesTheSameBytesWithAnyNumberOfThreads) {
+  const auto tokenizer = make_byte_level_bpe(small_bpe());
+  std::mt19937 random(9);
+  std::string plain, lines;
+  while (plain.size() < 3'500'000) plain += random_text(random, 1000, false);
+  for (int i = 0; i < 4000; ++i)
+    lines += nlohmann::json{{"text", random_text(random, 100, false)}}.dump() + (i % 7 ? "\n" : "\n\n");
+  const std::vector<std::string> inputs = {input("a.txt", plain), input("b.jsonl", lines), input("c.txt", "hello")};
+  const auto files = [&](int threads) {
+    const PrepareSummary summary = prepare_tokens(inputs, folder_.file("out/set"), *tokenizer, {.threads = threads});
+    EXPECT_EQ(summary.sets.at(0).documents, 4002);
+    return read_file(folder_.file("out/set.bin")) + read_file(folder_.file("out/set.idx"));
+  };
+  const std::string alone = files(1);
+  EXPECT_TRUE(files(2) == alone);
+  EXPECT_TRUE(files(7) == alone);
+  std::vector<int32_t> first(static_cast<size_t>(TokenSet(folder_.file("out/set")).document_begin(1)));
+  TokenSet(folder_.file("out/set")).read(0, first);
+  EXPECT_TRUE(tokenizer->decode(first) == plain);
+}
+
+TEST_F(Prepare, TheFirstBadLineIsNamedWithAnyNumberOfThreads) {
+  std::string lines;
+  for (int i = 0; i < 60'000; ++i)
+    lines +=
+        i == 29'999 || i == 59'998 ? "{\"text\": 1}\n" : "{\"text\": \"what a line holds, and some more of it\"}\n";
+  const std::string jsonl = input("a.jsonl", lines + "\xff\n"), latin = input("b.txt", "\xe9 vu");
+  for (const int threads : {1, 3}) {
+    EXPECT_THAT(message_of(ErrorKind::kData,
+                           [&] {
+                             prepare({jsonl, latin}, {.threads = threads});
+                           }),
+                HasSubstr("a.jsonl:30000: 'text' is number"));
+    EXPECT_THAT(message_of(ErrorKind::kData,
+                           [&] {
+                             prepare({jsonl, latin}, {.skip_bad = 1, .threads = threads});
+                           }),
+                HasSubstr("a.jsonl:59999: 'text' is number"));
+    EXPECT_THAT(message_of(ErrorKind::kData,
+                           [&] {
+                             prepare({jsonl, latin}, {.skip_bad = 9, .threads = threads});
+                           }),
+                HasSubstr("b.txt:1: byte 1"));
+  }
+}
+
+TEST_F(Prepare, SaysBesideASetWithWhichTokenizerItWasMade) {
+  const std::string prefix = folder_.file("out/set"), text = input("a", "hello world");
+  prepare({text});
+  ASSERT_TRUE(read_token_origin(TokenSet(prefix)).has_value());
+  EXPECT_EQ(read_token_origin(TokenSet(prefix))->fingerprint, "bytes");
+  const auto bpe = make_byte_level_bpe(small_bpe());
+  prepare_tokens(std::vector{text}, prefix, *bpe);
+  const auto origin = describe(TokenSet(prefix), *bpe).origin;
+  ASSERT_TRUE(origin.has_value());
+  EXPECT_EQ(origin->tokenizer, "small");
+  EXPECT_EQ(origin->fingerprint, bpe->fingerprint());
+  EXPECT_EQ(origin->vocab_size, 301);
+  prepare_tokens(std::vector{text, text}, prefix, *bpe, {.holdout_fraction = 0.5});
+  for (const char* const part : {"_train", "_valid"})
+    EXPECT_TRUE(read_token_origin(TokenSet(prefix + part)).has_value());
+  EXPECT_FALSE(std::filesystem::exists(prefix + ".whole.tokens.json"));
+
+  // Other tokens were put there by somebody who does not know of that file.
+  write_set(prefix, {{1, 2, 3}}, 257);
+  EXPECT_EQ(read_token_origin(TokenSet(prefix)), std::nullopt);
+  write_file(prefix + ".tokens.json", "{}");
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { read_token_origin(TokenSet(prefix)); }),
+              HasSubstr("set.tokens.json: does not say with which tokenizer"));
 }
 
 TEST_F(Prepare, DescribesWhatASetHolds) {

@@ -106,6 +106,18 @@ TEST(ResumeChanges, WhatAutoCameToIsComparedWhereItIsKept) {
   EXPECT_THAT(pair.lines(), ElementsAre("precision was fp32 and is auto"));
 }
 
+TEST(ResumeChanges, ATokenizerThatLiesElsewhereIsTheSame) {
+  Pair pair;
+  pair.now["data.tokenizer"] = {"/new/place", Resume::kIfAllowed, "0123456789abcdef"};
+  pair.config.values["data.tokenizer"] = "/old/place";
+  pair.saved.identity["data.tokenizer"] = "0123456789abcdef";
+  EXPECT_THAT(pair.lines(), ElementsAre("data.tokenizer was /old/place and is /new/place"));
+  EXPECT_EQ(pair.refusal(), "");
+  pair.saved.identity["data.tokenizer"] = "bytes";
+  EXPECT_THAT(pair.refusal(), HasSubstr("data.tokenizer: the checkpoint has bytes, this run has 0123456789abcdef"));
+  EXPECT_EQ(pair.refusal({"data.tokenizer"}), "");
+}
+
 TEST(ResumeChanges, AnOlderReleaseIsNotComparedInWhatItDoesNotKeep) {
   Pair pair;
   pair.saved.identity = {{"model.layers", "2"}, {"data.fingerprint", "cc"}};

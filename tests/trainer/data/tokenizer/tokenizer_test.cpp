@@ -1,4 +1,4 @@
-#include "trainer/data/tokenizer.h"
+#include "trainer/data/tokenizer/tokenizer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -37,8 +37,9 @@ TEST(Tokenizer, KnowsTheBytesOfEachTokensText) {
   EXPECT_EQ(tokenizer->text_bytes(-1), std::nullopt);
 }
 
-TEST(Tokenizer, NamesTheLegalOnesForAnUnknownName) {
-  EXPECT_THAT(message_of(ErrorKind::kConfig, [] { make_tokenizer("byte"); }), testing::HasSubstr("legal: bytes"));
+TEST(Tokenizer, SaysWhatThereIsForAnUnknownName) {
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [] { make_tokenizer("byte"); }),
+              testing::HasSubstr("tokenizer 'byte': there is no such file or folder; want tokenizer.json"));
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
-#include "trainer/data/tokenizer.h"
-
 #include "kernels/core/error.h"
+#include "trainer/data/tokenizer/tokenizer.h"
 
 namespace retain {
 namespace {
@@ -9,7 +8,8 @@ class ByteTokenizer final : public Tokenizer {
  public:
   static constexpr int32_t kEndOfDocument = 256;
 
-  std::string_view name() const override { return "bytes"; }
+  std::string_view name() const override { return kByteTokenizer; }
+  std::string fingerprint() const override { return kByteTokenizer; }
   int64_t vocab_size() const override { return kEndOfDocument + 1; }
   int32_t end_of_document() const override { return kEndOfDocument; }
 
@@ -42,9 +42,6 @@ class ByteTokenizer final : public Tokenizer {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name) {
-  if (name == "bytes") return std::make_unique<ByteTokenizer>();
-  throw Error(ErrorKind::kConfig, concat("data.tokenizer: there is no tokenizer '", name, "' (legal: bytes)"));
-}
+std::unique_ptr<Tokenizer> make_byte_tokenizer() { return std::make_unique<ByteTokenizer>(); }
 
 }  // namespace retain
