@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <string_view>
 #include <system_error>
 
 #include "kernels/core/text.h"
@@ -17,6 +18,7 @@
 #include "launch/config/suggest.h"
 #include "launch/config/value.h"
 #include "launch/config/yaml.h"
+#include "trainer/data/token_shard.h"
 
 namespace retain {
 namespace {
@@ -282,8 +284,14 @@ class Reader {
     };
     absolute(config_.run.dir);
     if (config_.data.tokenizer != "bytes") absolute(config_.data.tokenizer);
-    for (DataSource& source : config_.data.train) absolute(source.path);
-    for (auto& [name, path] : config_.data.valid) absolute(path);
+    const auto absolute_set = [&](std::string& path) {
+      const std::string_view nano = kNanoGpt;
+      std::string file = path.starts_with(nano) ? path.substr(nano.size()) : path;
+      absolute(file);
+      path = path.starts_with(nano) ? kNanoGpt + file : file;
+    };
+    for (DataSource& source : config_.data.train) absolute_set(source.path);
+    for (auto& [name, path] : config_.data.valid) absolute_set(path);
   }
 
   std::string resolved_yaml() const {

@@ -24,6 +24,8 @@ ordered_json to_json(const TokenSetDescription& set) {
   ordered_json json = {{"path", set.prefix},
                        {"tokens", set.tokens},
                        {"documents", set.documents},
+                       {"format", token_format_name(set.format)},
+                       {"shards", set.shards},
                        {"type", token_type_name(set.type)},
                        {"bytes", set.bytes},
                        {"smallest_token", set.smallest_token},

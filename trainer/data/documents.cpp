@@ -15,7 +15,12 @@
 namespace retain {
 namespace {
 
-static_assert(std::is_trivially_copyable_v<DocumentsFacts>);  // ranks send them as bytes
+/// A part of what rank 0 tells of a set: of one shard.
+struct ShardMessage {
+  TokenShardFacts shard;
+  std::optional<int32_t> shown_end_token;  ///< of its set
+};
+static_assert(std::is_trivially_copyable_v<ShardMessage>);  // ranks send them as bytes
 
 constexpr int64_t kMostBorders = 1000;     // of an index, looked at over the whole set
 constexpr int64_t kTailTokens = 512;       // before a border, in which that token may stand a second time
@@ -60,7 +65,7 @@ std::optional<int32_t> token_at_borders(const TokenSet& set, const TokenizerFact
   return found;
 }
 
-void refuse_other_tokenizer(const TokenSet& set, const TokenizerFacts& tokenizer) {
+void refuse_other_tokenizer(const TokenShard& set, const TokenizerFacts& tokenizer) {
   const std::optional<TokenOrigin> origin = read_token_origin(set);
   if (!origin || origin->fingerprint == tokenizer.fingerprint) return;
   throw Error(ErrorKind::kData,
@@ -91,7 +96,7 @@ Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t
 Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t> end_token_of_run,
                      std::shared_ptr<const TokenizerFacts> tokenizer)
     : Documents(std::move(set), data, end_token_of_run, std::move(tokenizer), Unread{}) {
-  refuse_other_tokenizer(set_, *tokenizer_);
+  for (const TokenShard& shard : set_.shards()) refuse_other_tokenizer(shard, *tokenizer_);
   if (auto_) shown_ = token_at_borders(set_, *tokenizer_);
 }
 
@@ -101,6 +106,34 @@ Documents Documents::of_known(TokenSet set, const DataConfig& data, std::optiona
   documents.shown_ = shown_end_token;
   return documents;
 }
+
+namespace {
+
+/// Rank 0's facts to all, of which a path without a pattern needs no word how many shards it has.
+void broadcast_facts(Communicator& host, const std::vector<std::string>& paths, std::vector<DocumentsFacts>& facts) {
+  std::vector<int32_t> counts(paths.size(), 1);
+  if (std::any_of(paths.begin(), paths.end(), may_name_several)) {
+    for (size_t i = 0; i < paths.size() && host.rank() == 0; ++i)
+      counts[i] = static_cast<int32_t>(facts[i].set.shards.size());
+    host.broadcast(TensorView(counts.data(), DType::kInt32, {std::ssize(counts)}), 0).wait();
+  }
+  std::vector<ShardMessage> messages;
+  for (size_t i = 0; i < paths.size(); ++i) {
+    facts[i].set.shards.resize(static_cast<size_t>(counts[i]));
+    for (const TokenShardFacts& shard : facts[i].set.shards) messages.push_back({shard, facts[i].shown_end_token});
+  }
+  const auto bytes = static_cast<int64_t>(messages.size() * sizeof(ShardMessage));
+  host.broadcast(TensorView(messages.data(), DType::kUint8, {bytes}), 0).wait();
+  size_t next = 0;
+  for (DocumentsFacts& of : facts) {
+    for (TokenShardFacts& shard : of.set.shards) {
+      of.shown_end_token = messages[next].shown_end_token;
+      shard = messages[next++].shard;
+    }
+  }
+}
+
+}  // namespace
 
 std::vector<Documents> open_documents(Communicator& host, const std::vector<std::string>& paths, const DataConfig& data,
                                       int64_t vocab_size, std::shared_ptr<const TokenizerFacts> tokenizer,
@@ -115,8 +148,7 @@ std::vector<Documents> open_documents(Communicator& host, const std::vector<std:
     }
   });
   if (host.size() == 1 || paths.empty()) return sets;
-  const auto bytes = static_cast<int64_t>(facts.size() * sizeof(DocumentsFacts));
-  host.broadcast(TensorView(facts.data(), DType::kUint8, {bytes}), 0).wait();
+  broadcast_facts(host, paths, facts);
   Outcome same = attempt([&] {
     for (size_t i = 0; i < paths.size() && host.rank() != 0; ++i) {
       TokenSet set(paths[i], vocab_size, files, facts[i].set);

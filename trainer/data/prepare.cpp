@@ -276,9 +276,11 @@ TokenSetDescription describe(const TokenSet& set, const Tokenizer& tokenizer, in
                              .documents = set.documents(),
                              .bytes = set.bytes(),
                              .type = set.type(),
+                             .format = set.shards().front().format(),
+                             .shards = std::ssize(set.shards()),
                              .smallest_token = std::numeric_limits<int32_t>::max(),
                              .fingerprint = set.fingerprint(),
-                             .origin = read_token_origin(set)};
+                             .origin = read_token_origin(set.shards().front())};
   std::vector<int32_t> block;
   for (int64_t at = 0; at < set.tokens(); at += kTokenBlock) {
     block.resize(static_cast<size_t>(std::min(kTokenBlock, set.tokens() - at)));

@@ -54,10 +54,12 @@ PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::st
 struct TokenSetDescription {
   std::string prefix;
   int64_t tokens = 0, documents = 0, bytes = 0;
-  TokenType type = TokenType::kUint16;
+  TokenType type = TokenType::kUint16;  ///< of the first shard, as the next
+  TokenFormat format = TokenFormat::kMegatron;
+  int64_t shards = 1;
   int32_t smallest_token = 0, largest_token = 0;
   uint64_t fingerprint = 0;
-  std::optional<TokenOrigin> origin = {};
+  std::optional<TokenOrigin> origin = {};  ///< of the first shard
   /// The first tokens as text; empty when the set has tokens that are not this tokenizer's.
   std::string beginning = {};
 };

@@ -28,13 +28,13 @@ void write_token_origin(const std::string& prefix, int64_t tokens, int64_t docum
   replace_file(origin_file(prefix), json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
-std::optional<TokenOrigin> read_token_origin(const TokenSet& set) {
-  const std::string path = origin_file(set.prefix());
+std::optional<TokenOrigin> read_token_origin(const TokenShard& shard) {
+  const std::string path = origin_file(shard.prefix());
   std::error_code unreadable;
   if (!std::filesystem::exists(path, unreadable) && !unreadable) return std::nullopt;
   const auto json = nlohmann::json::parse(read_text(File::open_input(path), kLimitBytes), nullptr, false);
   try {
-    if (json.at("tokens") != set.tokens() || json.at("documents") != set.documents()) return std::nullopt;
+    if (json.at("tokens") != shard.tokens() || json.at("documents") != shard.documents()) return std::nullopt;
     const auto& tokenizer = json.at("tokenizer");
     return TokenOrigin{.tokenizer = tokenizer.at("name").get<std::string>(),
                        .fingerprint = tokenizer.at("fingerprint").get<std::string>(),

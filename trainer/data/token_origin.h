@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "trainer/data/token_set.h"
+#include "trainer/data/token_shard.h"
 #include "trainer/data/tokenizer/tokenizer.h"
 
 namespace retain {
@@ -26,6 +26,6 @@ void write_token_origin(const std::string& prefix, int64_t tokens, int64_t docum
 
 /// Nothing where the file is not there or is about other numbers of tokens and documents: a set was put there by
 /// somebody who does not know it. Throws Error(kData) for what is no such file, and Error(kIo).
-std::optional<TokenOrigin> read_token_origin(const TokenSet& set);
+std::optional<TokenOrigin> read_token_origin(const TokenShard& shard);
 
 }  // namespace retain

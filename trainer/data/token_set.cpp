@@ -1,15 +1,14 @@
 #include "trainer/data/token_set.h"
 
+#include <glob.h>
 #include <xxhash.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
+#include <cstddef>
 #include <filesystem>
-#include <limits>
-#include <memory>
 #include <string_view>
-#include <vector>
+#include <system_error>
+#include <utility>
 
 #include "kernels/core/error.h"
 #include "kernels/core/text.h"
@@ -17,368 +16,122 @@
 namespace retain {
 namespace {
 
-constexpr int64_t kBlockElements = 1 << 16;  // of the index, read at a time: memory does not grow with the set
-constexpr int64_t kReadBytes = 1 << 16;      // of the tokens, converted at a time
-constexpr size_t kNamedSets = 8;             // in a message
-constexpr int64_t kSampleBlocks = 64;        // blocks of the tokens that enter the fingerprint
-constexpr int64_t kSampleBlockBytes = 1 << 12;
+constexpr std::string_view kPatterns = "*?[{";
 
-/// The sets in the folder `prefix`, or else in its folder: those that share a beginning with it (PREFIX_train and
-/// PREFIX_valid after a holdout), or else all.
-std::string sets_nearby(const std::string& prefix) {
-  const std::filesystem::path path(prefix);
-  std::error_code error;
-  const bool inside = std::filesystem::is_directory(path, error);
-  const auto folder = inside ? path : path.parent_path();
-  const std::string wanted = inside ? "" : path.filename().string();
-  std::vector<std::string> all, akin;
-  for (std::filesystem::directory_iterator entry(folder.empty() ? "." : folder, error), end; !error && entry != end;
-       entry.increment(error)) {
-    if (entry->path().extension() != ".idx") continue;
-    const std::string name = entry->path().stem().string();
-    all.push_back((folder / name).string());
-    if (name.starts_with(wanted) || wanted.starts_with(name)) akin.push_back(all.back());
-  }
-  std::vector<std::string>& named = akin.empty() ? all : akin;
-  std::sort(named.begin(), named.end());
-  std::string list;
-  for (size_t i = 0; i < std::min(named.size(), kNamedSets); ++i) list += (i ? ", " : "") + named[i];
-  return list + (named.size() > kNamedSets ? ", ..." : "");
-}
-
-/// `prefix`, if a set is there; else says what is.
-std::string existing_prefix(std::string prefix, const std::string& path) {
+bool exists(const std::string& path) {
   std::error_code unreadable;
-  if (std::filesystem::exists(prefix + ".idx", unreadable) || unreadable) return prefix;
-  std::string message = concat(in_quotes(path), " is no set of tokens: there is no ", prefix, ".idx");
-  if (std::filesystem::exists(prefix + ".bin", unreadable)) {
-    message += concat(" beside ", prefix, ".bin");
-  } else if (path == prefix && std::filesystem::is_regular_file(path, unreadable)) {
-    message += "; 'retain data prepare' makes a set of a text";
-  } else if (const std::string others = sets_nearby(prefix); !others.empty()) {
-    message += concat("; sets nearby: ", others);
-  } else {
-    message += "; 'retain data prepare' makes sets";
+  return std::filesystem::exists(path, unreadable);
+}
+
+/// What a pattern matches, in the order of names, and of braces.
+std::vector<std::string> matches(const std::string& pattern) {
+  glob_t found = {};
+  ::glob(pattern.c_str(), GLOB_BRACE, nullptr, &found);
+  std::vector<std::string> paths(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  ::globfree(&found);
+  return paths;
+}
+
+/// The shards that a path names, in their order.
+std::vector<std::string> shard_paths(const std::string& path) {
+  const bool nano = path.starts_with(kNanoGpt);
+  const std::string plain = nano ? path.substr(std::string_view(kNanoGpt).size()) : path;
+  if (!may_name_several(path) || exists(plain) || exists(plain + ".idx") || exists(plain + ".bin")) return {path};
+  const bool whole = nano || plain.ends_with(".bin") || plain.ends_with(".idx");
+  std::vector<std::string> paths;
+  for (const std::string& match : matches(whole ? plain : plain + ".{idx,bin}")) {
+    std::string shard = nano ? kNanoGpt + match : token_set_prefix(match);
+    if (std::find(paths.begin(), paths.end(), shard) == paths.end()) paths.push_back(std::move(shard));
   }
-  throw Error(ErrorKind::kMissingInput, message);
-}
-
-template <class Found, class Want>
-[[noreturn]] void damaged(const File& file, int64_t offset, const std::string& what, const Found& found,
-                          const Want& want) {
-  throw Error(ErrorKind::kData,
-              concat(file.path().string(), ": byte ", offset, ": ", what, ": found ", found, ", want ", want));
-}
-
-template <class T>
-T load(const std::byte* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-template <class T>
-void read_elements(const File& file, int64_t offset, std::vector<T>& out) {
-  file.read(out.data(), static_cast<int64_t>(out.size() * sizeof(T)), offset);
-}
-
-/// Stored tokens as int32; returns the position of the first that is outside [0, limit), or -1.
-template <class T>
-int64_t widen(const std::byte* from, std::span<int32_t> to, int64_t limit) {
-  for (size_t i = 0; i < to.size(); ++i) {
-    const auto value = static_cast<int64_t>(load<T>(from + i * sizeof(T)));  // NOLINT(bugprone-signed-char-misuse)
-    if (value < 0 || value >= limit) return static_cast<int64_t>(i);
-    to[i] = static_cast<int32_t>(value);
-  }
-  return -1;
-}
-
-int64_t widen(TokenType type, const std::byte* from, std::span<int32_t> to, int64_t limit) {
-  switch (type) {
-    case TokenType::kUint8: return widen<uint8_t>(from, to, limit);
-    case TokenType::kInt8: return widen<int8_t>(from, to, limit);
-    case TokenType::kInt16: return widen<int16_t>(from, to, limit);
-    case TokenType::kInt32: return widen<int32_t>(from, to, limit);
-    case TokenType::kInt64: return widen<int64_t>(from, to, limit);
-    case TokenType::kUint16: return widen<uint16_t>(from, to, limit);
-  }
-  return 0;
-}
-
-int64_t stored_token(TokenType type, const std::byte* from) {
-  switch (type) {
-    case TokenType::kUint8: return load<uint8_t>(from);
-    case TokenType::kInt8: return load<int8_t>(from);
-    case TokenType::kInt16: return load<int16_t>(from);
-    case TokenType::kInt32: return load<int32_t>(from);
-    case TokenType::kInt64: return load<int64_t>(from);
-    case TokenType::kUint16: return load<uint16_t>(from);
-  }
-  return 0;
-}
-
-/// XXH3-64 of what it is given, one after the other.
-class Hash {
- public:
-  Hash() : state_(XXH3_createState(), XXH3_freeState) { XXH3_64bits_reset(state_.get()); }
-  template <class Elements>
-  void update(const Elements& elements) {
-    XXH3_64bits_update(state_.get(), elements.data(), elements.size() * sizeof elements[0]);
-  }
-  uint64_t digest() const { return XXH3_64bits_digest(state_.get()); }
-
- private:
-  std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state_;
-};
-
-/// Calls visit(bytes) for blocks of the tokens, evenly from the first to the last.
-template <class Visit>
-void for_sample_blocks(const File& bin, const Visit& visit) {
-  std::vector<std::byte> block(static_cast<size_t>(std::min(kSampleBlockBytes, bin.bytes())));
-  const int64_t last = bin.bytes() - static_cast<int64_t>(block.size());
-  for (int64_t i = 0; i < kSampleBlocks; ++i) {
-    read_elements(bin, last / (kSampleBlocks - 1) * i + last % (kSampleBlocks - 1) * i / (kSampleBlocks - 1), block);
-    visit(block);
-  }
+  if (paths.empty()) throw Error(ErrorKind::kMissingInput, concat(in_quotes(path), ": no files match this pattern"));
+  return paths;
 }
 
 }  // namespace
 
-int64_t token_type_bytes(TokenType type) {
-  switch (type) {
-    case TokenType::kUint8:
-    case TokenType::kInt8: return 1;
-    case TokenType::kInt16:
-    case TokenType::kUint16: return 2;
-    case TokenType::kInt32: return 4;
-    case TokenType::kInt64: return 8;
-  }
-  return 0;
-}
+bool may_name_several(const std::string& path) { return path.find_first_of(kPatterns) != std::string::npos; }
 
-const char* token_type_name(TokenType type) {
-  switch (type) {
-    case TokenType::kUint8: return "uint8";
-    case TokenType::kInt8: return "int8";
-    case TokenType::kInt16: return "int16";
-    case TokenType::kInt32: return "int32";
-    case TokenType::kInt64: return "int64";
-    case TokenType::kUint16: return "uint16";
-  }
-  return "unknown";
-}
-
-std::string token_set_prefix(const std::string& path) {
-  for (const std::string_view extension : {".bin", ".idx"}) {
-    if (path.ends_with(extension)) return path.substr(0, path.size() - extension.size());
-  }
-  return path;
-}
-
-namespace {
-
-TokenIndexHeader read_header(const File& idx) {
-  if (idx.bytes() < TokenIndexHeader::kBytes) {
-    damaged(idx, idx.bytes(), "size of the index", concat(idx.bytes(), " bytes"),
-            concat("at least the header's ", TokenIndexHeader::kBytes));
-  }
-  std::array<std::byte, TokenIndexHeader::kBytes> raw;
-  idx.read(raw.data(), TokenIndexHeader::kBytes, 0);
-  if (std::memcmp(raw.data(), TokenIndexHeader::kMagic, sizeof TokenIndexHeader::kMagic) != 0) {
-    damaged(idx, 0, "magic", "other bytes", "'MMIDIDX\\0\\0' of an index of tokens (Megatron IndexedDataset)");
-  }
-  const auto version = load<uint64_t>(&raw[9]);
-  if (version != TokenIndexHeader::kVersion) damaged(idx, 9, "version", version, TokenIndexHeader::kVersion);
-  const auto code = load<uint8_t>(&raw[17]);
-  if (code < 1 || code > 8 || code == 6 || code == 7) {
-    damaged(idx, 17, "code of the tokens' type", int{code}, "1 uint8, 2 int8, 3 int16, 4 int32, 5 int64 or 8 uint16");
-  }
-  const auto sequences = load<uint64_t>(&raw[18]), boundaries = load<uint64_t>(&raw[26]);
-  const auto size = static_cast<uint64_t>(idx.bytes());
-  if (sequences == 0) damaged(idx, 18, "number of sequences", 0, "at least 1: there are no tokens");
-  // Both counts are bounded by the file's size before they are multiplied.
-  if (sequences > size / 12) damaged(idx, 18, "number of sequences", sequences, concat("what fits ", size, " bytes"));
-  if (boundaries < 2 || boundaries > size / 8) {
-    damaged(idx, 26, "number of document boundaries", boundaries, concat("2 to what fits ", size, " bytes"));
-  }
-  const uint64_t want = TokenIndexHeader::kBytes + 12 * sequences + 8 * boundaries;
-  if (size == want + sequences) {
-    damaged(idx, static_cast<int64_t>(want), "list of modes", "a multimodal set", "text only");
-  }
-  if (size != want) damaged(idx, std::min(idx.bytes(), static_cast<int64_t>(want)), "size of the index", size, want);
-  return {static_cast<TokenType>(code), static_cast<int64_t>(sequences), static_cast<int64_t>(boundaries)};
-}
-
-/// Checks lengths and offsets, and hashes them in their order in the file: lengths are read twice, and memory does not
-/// grow with their number.
-void check_sequences(const File& idx, const File& bin, const TokenIndexHeader& header, Hash& hash) {
-  const int64_t lengths_at = TokenIndexHeader::kBytes, offsets_at = lengths_at + 4 * header.sequences;
-  const int64_t token_bytes = token_type_bytes(header.type);
-  int64_t expected = 0;  // the byte at which the next sequence starts
-  std::vector<int32_t> lengths;
-  std::vector<int64_t> offsets;
-  for (int64_t first = 0; first < header.sequences; first += kBlockElements) {
-    lengths.resize(static_cast<size_t>(std::min(kBlockElements, header.sequences - first)));
-    read_elements(idx, lengths_at + 4 * first, lengths);
-    hash.update(lengths);
-  }
-  for (int64_t first = 0; first < header.sequences; first += kBlockElements) {
-    const int64_t count = std::min(kBlockElements, header.sequences - first);
-    lengths.resize(static_cast<size_t>(count));
-    offsets.resize(static_cast<size_t>(count));
-    read_elements(idx, lengths_at + 4 * first, lengths);
-    read_elements(idx, offsets_at + 8 * first, offsets);
-    hash.update(offsets);
-    for (int64_t i = 0; i < count; ++i) {
-      const auto at = static_cast<size_t>(i);
-      if (lengths[at] < 0) {
-        damaged(idx, lengths_at + 4 * (first + i), concat("length of sequence ", first + i), lengths[at], "0 or more");
-      }
-      if (offsets[at] != expected) {
-        damaged(idx, offsets_at + 8 * (first + i), concat("offset of sequence ", first + i), offsets[at], expected);
-      }
-      expected += lengths[at] * token_bytes;
-      if (expected > bin.bytes()) {
-        damaged(bin, bin.bytes(), "size of the tokens", bin.bytes(),
-                concat("at least ", expected, ", where sequence ", first + i, " ends"));
-      }
-    }
-  }
-  if (expected != bin.bytes()) damaged(bin, expected, "size of the tokens", bin.bytes(), expected);
-  if (expected == 0) damaged(bin, 0, "number of tokens", 0, "at least 1");
-}
-
-void check_documents(const File& idx, const TokenIndexHeader& header, Hash& hash) {
-  const int64_t documents_at = TokenIndexHeader::kBytes + 12 * header.sequences;
-  int64_t previous = 0;
-  std::vector<int64_t> documents;
-  for (int64_t first = 0; first < header.boundaries; first += kBlockElements) {
-    const int64_t count = std::min(kBlockElements, header.boundaries - first);
-    documents.resize(static_cast<size_t>(count));
-    read_elements(idx, documents_at + 8 * first, documents);
-    hash.update(documents);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t boundary = documents[static_cast<size_t>(i)], offset = documents_at + 8 * (first + i);
-      const std::string what = "document boundary";
-      if (first + i == 0 && boundary != 0) damaged(idx, offset, what, boundary, 0);
-      if (boundary < previous) damaged(idx, offset, what, boundary, concat(previous, " or more"));
-      if (boundary > header.sequences) damaged(idx, offset, what, boundary, concat("at most ", header.sequences));
-      previous = boundary;
-    }
-  }
-  if (previous != header.sequences) {
-    damaged(idx, idx.bytes() - 8, "last document boundary", previous, header.sequences);
-  }
-}
-
-/// Checks the whole index against the files, in the pass that hashes it.
-TokenSetFacts find_facts(const File& idx, const File& bin) {
-  TokenSetFacts facts{.header = read_header(idx), .bytes = bin.bytes()};
-  Hash all, sample;
-  std::vector<std::byte> header(TokenIndexHeader::kBytes);
-  read_elements(idx, 0, header);
-  all.update(header);
-  check_sequences(idx, bin, facts.header, all);
-  check_documents(idx, facts.header, all);
-  all.update(std::array<int64_t, 2>{idx.bytes(), bin.bytes()});
-  for_sample_blocks(bin, [&](const std::vector<std::byte>& block) {
-    all.update(block);
-    sample.update(block);
-  });
-  facts.fingerprint = all.digest();
-  facts.sample = sample.digest();
-  return facts;
-}
-
-}  // namespace
-
-TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files)
-    : prefix_(existing_prefix(token_set_prefix(path), path)),
-      vocab_size_(std::min(vocab_size, kAnyVocabulary)),
-      files_(files ? std::move(files) : std::make_shared<OpenFiles>(2)) {
-  facts_ = find_facts(*index(), *binary());
+TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files) {
+  const std::vector<std::string> paths = shard_paths(path);
+  if (!files) files = paths.size() == 1 ? std::make_shared<OpenFiles>(2) : std::make_shared<OpenFiles>();
+  for (const std::string& shard : paths) shards_.emplace_back(shard, vocab_size, files);
+  prefix_ = paths.size() == 1 ? shards_.front().prefix() : path;
+  count();
 }
 
 TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files,
-                   const TokenSetFacts& known)
-    : prefix_(token_set_prefix(path)),
-      vocab_size_(std::min(vocab_size, kAnyVocabulary)),
-      files_(std::move(files)),
-      facts_(known) {
-  const auto idx = index(), bin = binary();
-  const TokenIndexHeader header = read_header(*idx);
-  const auto same = [](const File& file, const char* what, const auto& here, const auto& there) {
-    if (here == there) return;
+                   const TokenSetFacts& known) {
+  const std::vector<std::string> paths = shard_paths(path);
+  if (paths.size() != known.shards.size()) {
     throw Error(ErrorKind::kConfig,
-                concat(file.path().string(), " is another file than rank 0 reads: ", what, " is ", here, ", there ",
-                       there, "; every rank needs the same sets, in a folder that all share or copied alike"));
-  };
-  same(*idx, "the tokens' type", token_type_name(header.type), std::string_view(token_type_name(known.header.type)));
-  same(*idx, "the number of sequences", header.sequences, known.header.sequences);
-  same(*idx, "the number of document boundaries", header.boundaries, known.header.boundaries);
-  same(*bin, "its size", bin->bytes(), known.bytes);
-  Hash sample;
-  for_sample_blocks(*bin, [&](const std::vector<std::byte>& block) { sample.update(block); });
-  same(*bin, "the hash of a sample of its tokens", sample.digest(), known.sample);
+                concat(in_quotes(path), " names ", paths.size(), " shards here, and ", known.shards.size(),
+                       " on rank 0; every rank needs the same sets, in a folder that all share or copied alike"));
+  }
+  for (size_t i = 0; i < paths.size(); ++i) shards_.emplace_back(paths[i], vocab_size, files, known.shards[i]);
+  prefix_ = paths.size() == 1 ? shards_.front().prefix() : path;
+  count();
 }
 
-int64_t TokenSet::document_begin(const File& idx, int64_t document) const {
-  const int64_t offsets_at = TokenIndexHeader::kBytes + 4 * facts_.header.sequences;
-  std::array<int64_t, 1> sequence, offset;
-  idx.read(sequence.data(), sizeof sequence, offsets_at + 8 * (facts_.header.sequences + document));
-  if (sequence[0] == facts_.header.sequences) return tokens();
-  idx.read(offset.data(), sizeof offset, offsets_at + 8 * sequence[0]);
-  return offset[0] / token_type_bytes(type());
+void TokenSet::count() {
+  begins_ = first_documents_ = {0};
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const auto has_index = [&](size_t shard) { return shards_[shard].format() == TokenFormat::kMegatron; };
+    const bool goes_on = i > 0 && !has_index(i) && !has_index(i - 1);
+    begins_.push_back(begins_.back() + shards_[i].tokens());
+    first_documents_.push_back(first_documents_.back() + (goes_on ? 0 : shards_[i].documents()));
+  }
+}
+
+int64_t TokenSet::bytes() const {
+  int64_t bytes = 0;
+  for (const TokenShard& shard : shards_) bytes += shard.bytes();
+  return bytes;
+}
+
+size_t TokenSet::shard_of(const std::vector<int64_t>& begins, int64_t index) {
+  return static_cast<size_t>(std::upper_bound(begins.begin(), begins.end() - 1, index) - begins.begin()) - 1;
+}
+
+void TokenSet::read(int64_t begin, std::span<int32_t> out, int64_t limit) const {
+  RETAIN_CHECK(begin >= 0 && std::ssize(out) <= tokens() && begin <= tokens() - std::ssize(out), prefix_, ": tokens ",
+               begin, " to ", begin + std::ssize(out), " of ", tokens());
+  for (size_t i = shard_of(begins_, begin); !out.empty(); ++i) {
+    const auto part = static_cast<size_t>(std::min<int64_t>(std::ssize(out), begins_[i + 1] - begin));
+    shards_[i].read(begin - begins_[i], out.first(part), limit);
+    begin += static_cast<int64_t>(part);
+    out = out.subspan(part);
+  }
 }
 
 int64_t TokenSet::document_begin(int64_t document) const {
   RETAIN_CHECK(document >= 0 && document <= documents(), prefix_, ": document ", document, " of ", documents());
-  return document_begin(*index(), document);
+  if (document == documents()) return tokens();
+  const size_t i = shard_of(first_documents_, document);
+  return begins_[i] + shards_[i].document_begin(document - first_documents_[i]);
 }
 
 std::vector<int64_t> TokenSet::document_begins(int64_t begin, int64_t end) const {
-  if (documents() == 1) return {};
-  const auto idx = index();
-  int64_t low = 1, high = documents();  // the first document in [low, high] that begins at `begin` or behind it
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (document_begin(*idx, middle) < begin) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
+  std::vector<int64_t> all;
+  for (size_t i = shard_of(begins_, begin); i < shards_.size() && begins_[i] < end; ++i) {
+    const bool begins_one = i > 0 && first_documents_[i + 1] > first_documents_[i];
+    if (begins_one && begins_[i] >= begin) all.push_back(begins_[i]);
+    const int64_t from = std::max<int64_t>(begin - begins_[i], 0), to = std::min(end, begins_[i + 1]) - begins_[i];
+    for (const int64_t at : shards_[i].document_begins(from, to)) all.push_back(begins_[i] + at);
   }
-  std::vector<int64_t> begins;
-  for (; low < documents(); ++low) {
-    const int64_t at = document_begin(*idx, low);
-    if (at >= end) break;
-    // A document may be empty, and an index be written anew under us.
-    if (at >= std::max<int64_t>(begin, 1) && (begins.empty() || begins.back() < at)) begins.push_back(at);
-  }
-  return begins;
+  return all;
 }
 
-void TokenSet::read(int64_t begin, std::span<int32_t> out, int64_t limit) const {
-  const auto bin = binary();
-  const auto count = static_cast<int64_t>(out.size());
-  RETAIN_CHECK(begin >= 0 && count <= tokens() && begin <= tokens() - count, prefix_, ": tokens ", begin, " to ",
-               begin + count, " of ", tokens());
-  std::array<std::byte, kReadBytes> raw;
-  const int64_t token_bytes = token_type_bytes(type());
-  for (int64_t done = 0; done < count;) {
-    const int64_t part = std::min(kReadBytes / token_bytes, count - done);
-    const int64_t offset = (begin + done) * token_bytes;
-    bin->read(raw.data(), part * token_bytes, offset);
-    const int64_t bad =
-        widen(type(), raw.data(), out.subspan(static_cast<size_t>(done), static_cast<size_t>(part)), limit);
-    if (bad >= 0) {
-      const int64_t found = stored_token(type(), &raw[static_cast<size_t>(bad * token_bytes)]);
-      damaged(*bin, offset + bad * token_bytes, concat("token ", begin + done + bad), found,
-              concat("0 to ", limit - 1, " (the vocabulary has ", limit, " tokens",
-                     found >= 0 && found < kAnyVocabulary ? concat(", at least ", found + 1, " are needed)") : ")"));
-    }
-    done += part;
-  }
+uint64_t TokenSet::fingerprint() const {
+  if (shards_.size() == 1) return shards_.front().fingerprint();
+  std::vector<uint64_t> all;
+  for (const TokenShard& shard : shards_) all.push_back(shard.fingerprint());
+  return XXH3_64bits(all.data(), all.size() * sizeof(uint64_t));
+}
+
+TokenSetFacts TokenSet::facts() const {
+  TokenSetFacts facts;
+  for (const TokenShard& shard : shards_) facts.shards.push_back(shard.facts());
+  return facts;
 }
 
 }  // namespace retain

@@ -1,6 +1,5 @@
-// A set of tokens on disk, in the format of Megatron's IndexedDataset: PREFIX.bin holds the tokens of all documents,
-// one after the other, PREFIX.idx says how long they are. Opening checks the whole index against the files. What a
-// document is to training is said by trainer/data/documents.h. All methods are const; any thread may call them.
+// A set of tokens on disk: one shard (trainer/data/token_shard.h), or several in a row. All methods are const; any
+// thread may call them.
 #pragma once
 
 #include <cstdint>
@@ -9,83 +8,66 @@
 #include <string>
 #include <vector>
 
+#include "trainer/data/token_shard.h"
 #include "trainer/open_files.h"
 
 namespace retain {
 
-/// How a token is stored; the values are the format's codes (6 and 7 are floats, which hold no tokens).
-enum class TokenType : uint8_t { kUint8 = 1, kInt8 = 2, kInt16 = 3, kInt32 = 4, kInt64 = 5, kUint16 = 8 };
-
-int64_t token_type_bytes(TokenType type);
-const char* token_type_name(TokenType type);  ///< "uint16", …
-
-/// The 34 bytes with which PREFIX.idx begins; then lengths i32[sequences], offsets i64[sequences], documents
-/// i64[boundaries].
-struct TokenIndexHeader {
-  static constexpr int64_t kBytes = 34;
-  static constexpr char kMagic[9] = {'M', 'M', 'I', 'D', 'I', 'D', 'X', 0, 0};
-  static constexpr uint64_t kVersion = 1;
-  TokenType type = TokenType::kUint16;
-  int64_t sequences = 0;
-  int64_t boundaries = 0;  ///< documents + 1: the list begins with 0
-};
-
-/// What opening a set found out, for ranks that need not read the whole index again.
+/// What opening a set found out, for ranks that need not read whole indexes again.
 struct TokenSetFacts {
-  TokenIndexHeader header;
-  int64_t bytes = 0;         ///< of PREFIX.bin
-  uint64_t fingerprint = 0;  ///< TokenSet::fingerprint()
-  uint64_t sample = 0;       ///< xxh3 of those blocks of the tokens that the fingerprint looks at
+  std::vector<TokenShardFacts> shards;
 };
 
-/// The prefix that a path of a set means: the path without ".bin" or ".idx" at its end.
-std::string token_set_prefix(const std::string& path);
+/// Whether a path may name several shards: it has *, ?, [ or {.
+bool may_name_several(const std::string& path);
 
 class TokenSet {
  public:
-  static constexpr int64_t kAnyVocabulary = int64_t{1} << 31;
+  static constexpr int64_t kAnyVocabulary = retain::kAnyVocabulary;
 
-  /// Opens PREFIX.idx and PREFIX.bin; `path` is the prefix or either file. Of many sets that share `files` only the
-  /// last used are open; without it they stay open. Throws Error(kMissingInput), or Error(kData) with file, offset,
-  /// what was found and what was wanted.
+  /// Opens the shards that `path` names: the prefix or either file of one, or a pattern of several, such as
+  /// "data/web_*.bin" or "data/{b,a}_train", in the order of their names, or of the braces; with "nanogpt:" before it
+  /// files of nanoGPT. Of many sets that share `files` only the last used files are open; without it they stay open.
+  /// Throws Error(kMissingInput), or Error(kData) with file, offset, what was found and what was wanted.
   explicit TokenSet(const std::string& path, int64_t vocab_size = kAnyVocabulary,
                     std::shared_ptr<OpenFiles> files = nullptr);
-  /// The same of a set that rank 0 has opened: of the index the header is read, and of the tokens the sample. Throws
+  /// The same of a set that rank 0 has opened: of an index the header is read, and of the tokens a sample. Throws
   /// Error(kConfig) besides when these are other files than rank 0's.
   TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files, const TokenSetFacts& known);
 
-  const std::string& prefix() const { return prefix_; }
-  int64_t tokens() const { return facts_.bytes / token_type_bytes(type()); }
-  int64_t documents() const { return facts_.header.boundaries - 1; }
-  int64_t bytes() const { return facts_.bytes; }  ///< of PREFIX.bin
-  TokenType type() const { return facts_.header.type; }
+  const std::string& prefix() const { return prefix_; }  ///< of the shard, or the pattern
+  const std::vector<TokenShard>& shards() const { return shards_; }
+  int64_t tokens() const { return begins_.back(); }
+  int64_t documents() const { return first_documents_.back(); }
+  int64_t bytes() const;                                     ///< of the tokens
+  TokenType type() const { return shards_.front().type(); }  ///< of the first shard
 
   /// Tokens [begin, begin + out.size()), which lie inside the set. Throws Error(kData) with file, offset and token when
-  /// one is outside [0, vocab_size), or when the file has shrunk.
-  void read(int64_t begin, std::span<int32_t> out) const { read(begin, out, vocab_size_); }
+  /// one is outside [0, vocab_size), or when the file has shrunk or was changed.
+  void read(int64_t begin, std::span<int32_t> out) const { read(begin, out, shards_.front().vocab_size()); }
   /// The same of tokens that may be outside the vocabulary.
   void read_any(int64_t begin, std::span<int32_t> out) const { read(begin, out, kAnyVocabulary); }
 
-  /// The token with which document [0, documents()) of the index begins; tokens() for documents().
+  /// The token with which document [0, documents()) of the index begins; tokens() for documents(). Shards without an
+  /// index that follow each other are one document.
   int64_t document_begin(int64_t document) const;
   /// The first tokens, in [begin, end), of documents of the index, each once; never 0.
   std::vector<int64_t> document_begins(int64_t begin, int64_t end) const;
 
-  /// xxh3 of the whole index, the sizes, and a fixed sample of blocks of the tokens: tells whether a run that goes on
-  /// reads what it read before. The path does not matter.
-  uint64_t fingerprint() const { return facts_.fingerprint; }
-  const TokenSetFacts& facts() const { return facts_; }
+  /// Tells whether a run that goes on reads what it read before: of the shards' fingerprints, where there are several.
+  uint64_t fingerprint() const;
+  TokenSetFacts facts() const;
 
  private:
-  std::shared_ptr<const File> index() const { return files_->open(prefix_ + ".idx"); }
-  std::shared_ptr<const File> binary() const { return files_->open(prefix_ + ".bin"); }
-  int64_t document_begin(const File& idx, int64_t document) const;
+  void count();
   void read(int64_t begin, std::span<int32_t> out, int64_t limit) const;
+  /// The shard with this token, or with this document; `begins` is begins_ or first_documents_.
+  static size_t shard_of(const std::vector<int64_t>& begins, int64_t index);
 
   std::string prefix_;
-  int64_t vocab_size_;
-  std::shared_ptr<OpenFiles> files_;
-  TokenSetFacts facts_;
+  std::vector<TokenShard> shards_;
+  std::vector<int64_t> begins_;           ///< the number of tokens before each shard, and in all
+  std::vector<int64_t> first_documents_;  ///< likewise of documents
 };
 
 }  // namespace retain

@@ -273,6 +273,20 @@ std::vector<std::vector<Documents>> open_on_ranks(const std::vector<std::string>
   return sets;
 }
 
+TEST(SetsOnRanks, OfSeveralShardsAreKnownAlike) {
+  const TestFolder folder;
+  write_set(folder.file("a1"), {{1, 2, 46}, {3, 46}}, 60000);
+  write_set(folder.file("a2"), {{4, 5, 46}}, 60000);
+  const std::string pattern = folder.file("a?");
+  for (const auto& sets : open_on_ranks({pattern, pattern, pattern})) {
+    ASSERT_EQ(sets.size(), 1U);
+    EXPECT_EQ(sets[0].set().shards().size(), 2U);
+    EXPECT_EQ(sets[0].tokens(), 8);
+    EXPECT_EQ(sets[0].end_token(), 46);
+    EXPECT_EQ(sets[0].set().fingerprint(), TokenSet(pattern).fingerprint());
+  }
+}
+
 TEST(SetsOnRanks, AreKnownAlikeAndShowTheSameEndToken) {
   const TestFolder folder;
   write_set(folder.file("a"), {{1, 2, 46}, {3, 46}, {4, 5, 46}}, 60000);

@@ -355,8 +355,8 @@ TEST_F(Prepare, TheFirstBadLineIsNamedWithAnyNumberOfThreads) {
 TEST_F(Prepare, SaysBesideASetWithWhichTokenizerItWasMade) {
   const std::string prefix = folder_.file("out/set"), text = input("a", "hello world");
   prepare({text});
-  ASSERT_TRUE(read_token_origin(TokenSet(prefix)).has_value());
-  EXPECT_EQ(read_token_origin(TokenSet(prefix))->fingerprint, "bytes");
+  ASSERT_TRUE(read_token_origin(TokenSet(prefix).shards().front()).has_value());
+  EXPECT_EQ(read_token_origin(TokenSet(prefix).shards().front())->fingerprint, "bytes");
   const auto bpe = make_byte_level_bpe(small_bpe());
   prepare_tokens(std::vector{text}, prefix, *bpe);
   const auto origin = describe(TokenSet(prefix), *bpe).origin;
@@ -366,14 +366,14 @@ TEST_F(Prepare, SaysBesideASetWithWhichTokenizerItWasMade) {
   EXPECT_EQ(origin->vocab_size, 301);
   prepare_tokens(std::vector{text, text}, prefix, *bpe, {.holdout_fraction = 0.5});
   for (const char* const part : {"_train", "_valid"})
-    EXPECT_TRUE(read_token_origin(TokenSet(prefix + part)).has_value());
+    EXPECT_TRUE(read_token_origin(TokenSet(prefix + part).shards().front()).has_value());
   EXPECT_FALSE(std::filesystem::exists(prefix + ".whole.tokens.json"));
 
   // Other tokens were put there by somebody who does not know of that file.
   write_set(prefix, {{1, 2, 3}}, 257);
-  EXPECT_EQ(read_token_origin(TokenSet(prefix)), std::nullopt);
+  EXPECT_EQ(read_token_origin(TokenSet(prefix).shards().front()), std::nullopt);
   write_file(prefix + ".tokens.json", "{}");
-  EXPECT_THAT(message_of(ErrorKind::kData, [&] { read_token_origin(TokenSet(prefix)); }),
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { read_token_origin(TokenSet(prefix).shards().front()); }),
               HasSubstr("set.tokens.json: does not say with which tokenizer"));
 }
 

@@ -107,7 +107,7 @@ TEST(TokenSet, NamesTheSetsThatAreThereForOneThatIsNot) {
   EXPECT_THAT(complaint(folder.file("a_train_2")), EndsWith(concat("; sets nearby: ", folder.file("a_train"))));
   EXPECT_THAT(complaint(folder.file("b")), EndsWith(concat("; sets nearby: ", folder.file("b/c"))));
   EXPECT_THAT(complaint(folder.file("lone")),
-              EndsWith(concat("no ", folder.file("lone.idx beside "), folder.file("lone.bin"))));
+              HasSubstr(concat("no ", folder.file("lone.idx beside "), folder.file("lone.bin,"))));
   EXPECT_THAT(complaint(folder.file("a.txt")), EndsWith("'retain data prepare' makes a set of a text"));
   EXPECT_THAT(complaint(folder.file("none/a")), EndsWith("'retain data prepare' makes sets"));
   EXPECT_THAT(complaint(""), HasSubstr("'' is no set of tokens"));
@@ -321,6 +321,127 @@ TEST(TokenSet, OpensMoreTokensThan32BitsCount) {
   std::vector<int32_t> last(4);
   set.read(kTokens - 4, last);
   EXPECT_EQ(last, (std::vector<int32_t>{0, 5, 6, 7}));
+}
+
+// A file of llm.c: dev/data/data_common.py writes 256 int32, then the tokens.
+template <class T>
+std::string llm_c(int32_t magic, int32_t version, const std::vector<T>& tokens) {
+  std::string bytes = bytes_of(magic) + bytes_of(version) + bytes_of(static_cast<int32_t>(tokens.size()));
+  bytes.resize(1024, '\0');
+  for (const T token : tokens) bytes += bytes_of(token);
+  return bytes;
+}
+std::string gpt2(const std::vector<uint16_t>& tokens) { return llm_c(20240520, 1, tokens); }
+
+TEST(TokenShards, OfLlmCAreKnownByTheirHeader) {
+  const TestFolder folder;
+  const std::string golden = gpt2({50256, 1, 2, 3});
+  EXPECT_EQ(golden.substr(0, 16), from_hex("88d834010100000004000000"
+                                           "00000000"));
+  write_file(folder.file("a.bin"), golden);
+  write_file(folder.file("b.bin"), llm_c<uint32_t>(20240801, 7, {128000, 128255, 5}));
+  for (const char* const name : {"a", "a.bin"}) {
+    const TokenSet set(folder.file(name));
+    EXPECT_EQ(read_all(set), (std::vector<int32_t>{50256, 1, 2, 3}));
+    EXPECT_EQ(set.documents(), 1);
+    EXPECT_EQ(set.bytes(), 8);
+    EXPECT_EQ(set.document_begin(0), 0);
+    EXPECT_EQ(set.document_begin(1), 4);
+    EXPECT_TRUE(set.document_begins(0, 4).empty());
+  }
+  EXPECT_EQ(read_all(TokenSet(folder.file("b.bin"))), (std::vector<int32_t>{128000, 128255, 5}));
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { read_all(TokenSet(folder.file("b"), 128256 - 1)); }),
+              HasSubstr("b.bin: byte 1028: token 1: found 128255, want 0 to 128254"));
+}
+
+TEST(TokenShards, OfLlmCMustBeWhatTheirHeaderSays) {
+  const TestFolder folder;
+  const auto refusal = [&](const std::string& bytes) {
+    write_file(folder.file("a.bin"), bytes);
+    return message_of(ErrorKind::kData, [&] { TokenSet set(folder.file("a")); });
+  };
+  const std::string whole = gpt2({1, 2, 3});
+  EXPECT_THAT(refusal(whole.substr(0, whole.size() - 1)),
+              EndsWith("a.bin: byte 1029: size of the file: found 1029, want 1030 for the 3 tokens of its header"));
+  EXPECT_THAT(refusal(whole + "x"), HasSubstr("byte 1030: size of the file: found 1031"));
+  EXPECT_THAT(refusal(whole.substr(0, 500)), HasSubstr("size of the file: found 500"));
+  EXPECT_THAT(refusal(with(whole, 4, int32_t{2})), HasSubstr("byte 4: version: found 2, want 1"));
+  EXPECT_THAT(refusal(with(whole, 8, int32_t{-3})), HasSubstr("byte 8: number of tokens: found -3"));
+  EXPECT_THAT(refusal(with(whole, 0, int32_t{20240522})), HasSubstr("found 20240522, of an evaluation (HellaSwag)"));
+  EXPECT_THAT(refusal(with(whole, 0, int32_t{20240328})), HasSubstr("of a tokenizer of llm.c"));
+  EXPECT_THAT(refusal(with(whole, 0, int32_t{20240326})), HasSubstr("of a model of llm.c"));
+}
+
+TEST(TokenShards, OfNanoGptAreReadWhenAskedForByName) {
+  const TestFolder folder;
+  const std::string raw = from_hex("0100020050c4");
+  write_file(folder.file("train.bin"), raw);
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet set(folder.file("train.bin")); }),
+              HasSubstr(concat("which has no header of llm.c; nanogpt:", folder.file("train.bin"),
+                               " takes all of it as uint16, as nanoGPT does")));
+  const TokenSet set("nanogpt:" + folder.file("train.bin"), 50257);
+  EXPECT_EQ(read_all(set), (std::vector<int32_t>{1, 2, 50256}));
+  EXPECT_EQ(set.prefix(), folder.file("train.bin"));
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { read_all(TokenSet("nanogpt:" + folder.file("train.bin"), 50256)); }),
+              HasSubstr("train.bin: byte 4: token 2: found 50256, want 0 to 50255"));
+  write_file(folder.file("odd.bin"), raw + "x");
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { TokenSet odd("nanogpt:" + folder.file("odd.bin")); }),
+              HasSubstr("odd.bin: byte 7: size of the file: found 7, want an even number"));
+  write_file(folder.file("other.bin"), gpt2({1}));
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { TokenSet other("nanogpt:" + folder.file("other.bin")); }),
+              HasSubstr("found a header of llm.c"));
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet none("nanogpt:" + folder.file("none.bin")); }),
+              HasSubstr("none.bin"));
+}
+
+TEST(TokenShards, OfAPatternAreOneSet) {
+  const TestFolder folder;
+  write_file(folder.file("web_000001.bin"), gpt2({1, 2, 3}));
+  write_file(folder.file("web_000002.bin"), gpt2({4}));
+  write_file(folder.file("web_000010.bin"), gpt2({5, 6}));
+  write_set(folder.file("book_a"), {{7, 8}, {9}}, 257);
+  write_set(folder.file("book_b"), {{10}, {11, 12}}, 257);
+  write_file(folder.file("book_a.tokens.json"), "{}");
+
+  const TokenSet web(folder.file("web_*.bin"));
+  EXPECT_EQ(read_all(web), (std::vector<int32_t>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(web.documents(), 1);  // llm.c cuts its shards anywhere
+  EXPECT_TRUE(web.document_begins(0, 6).empty());
+  EXPECT_EQ(web.document_begin(1), 6);
+
+  for (const char* const pattern : {"book_?", "book_[ab]", "book_*.idx"}) {
+    const TokenSet books(folder.file(pattern));
+    EXPECT_EQ(read_all(books), (std::vector<int32_t>{7, 8, 9, 10, 11, 12}));
+    EXPECT_EQ(books.documents(), 4);
+    EXPECT_EQ(books.document_begins(0, 6), (std::vector<int64_t>{2, 3, 4}));
+    EXPECT_EQ(books.document_begins(3, 4), (std::vector<int64_t>{3}));
+    EXPECT_EQ(books.document_begin(2), 3);
+    EXPECT_EQ(books.document_begin(3), 4);
+    EXPECT_EQ(books.document_begin(4), 6);
+  }
+  const TokenSet turned(folder.file("{book_b,web_*,book_a}"));  // indexes first
+  EXPECT_EQ(turned.tokens(), 12);
+  const TokenSet list(folder.file("{web_000010,web_000001}.bin"));
+  EXPECT_EQ(read_all(list), (std::vector<int32_t>{5, 6, 1, 2, 3}));
+  std::vector<int32_t> across(3);
+  list.read(1, across);
+  EXPECT_EQ(across, (std::vector<int32_t>{6, 1, 2}));
+  EXPECT_NE(list.fingerprint(), TokenSet(folder.file("{web_000001,web_000010}.bin")).fingerprint());
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { TokenSet none(folder.file("none_*")); }),
+              HasSubstr("none_*': no files match this pattern"));
+  const TokenSet one(folder.file("web_000002*"));
+  EXPECT_EQ(one.fingerprint(), TokenSet(folder.file("web_000002")).fingerprint());
+}
+
+TEST(TokenShards, AShardThatWasChangedIsNamed) {
+  const TestFolder folder;
+  write_file(folder.file("a1.bin"), gpt2({1, 2, 3}));
+  write_file(folder.file("a2.bin"), gpt2({4, 5, 6}));
+  const TokenSet set(folder.file("a*.bin"), TokenSet::kAnyVocabulary, std::make_shared<OpenFiles>(1));
+  EXPECT_EQ(read_all(set), (std::vector<int32_t>{1, 2, 3, 4, 5, 6}));
+  std::filesystem::remove(folder.file("a1.bin"));
+  write_file(folder.file("a1.bin"), gpt2({1, 2, 9, 9}));
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { read_all(set); }), HasSubstr("a1.bin"));
 }
 
 }  // namespace
