@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "launch/host_memory.h"
@@ -34,6 +36,15 @@ std::vector<SetNote> look_at_inputs(const Config& config, const Target& target, 
                 "device: cpu trains without");
   }
   return merged(notes);
+}
+
+/// Where the run has a copy of a tokenizer that is gone, "; …".
+std::string kept_copy(const Config& config) {
+  const std::string copy = RunDirectory(config.run.dir).file("tokenizer");
+  std::error_code unreadable;
+  const bool gone = config.data.tokenizer != "bytes" && !std::filesystem::exists(config.data.tokenizer, unreadable);
+  if (!gone || !std::filesystem::exists(copy, unreadable)) return "";
+  return concat("; this run has a copy of its own: --set data.tokenizer=", copy);
 }
 
 void throw_if_failed(const Outcome& outcome) {
@@ -117,7 +128,9 @@ void check_beginning(Communicator& host, const TrainOptions& options, const RunC
 std::vector<SetNote> check_inputs(Communicator& host, const Config& config, const Target& target) {
   std::vector<SetNote> notes;
   const auto look = [&] { notes = look_at_inputs(config, target, host.size()); };
-  throw_if_failed(broadcast_outcome(host, host.rank() == 0 ? attempt(look) : Outcome{}, 0));
+  Outcome looked = host.rank() == 0 ? attempt(look) : Outcome{};
+  if (!looked.ok && looked.kind == ErrorKind::kMissingInput) looked.message += kept_copy(config);
+  throw_if_failed(broadcast_outcome(host, looked, 0));
   return notes;
 }
 

@@ -65,7 +65,7 @@ struct ModelConfig {
 };
 
 struct DataSource {
-  std::string path;  ///< a token shard (trainer/data), or several by a shared prefix
+  std::string path;  ///< a token shard, or a pattern of several (trainer/data/token_set.h)
   double weight = 1;
 };
 

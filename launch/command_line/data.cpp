@@ -81,7 +81,7 @@ void add_data_verbs(CLI::App& root, Command& command) {
                             "  retain data info data/books_train\n"
                             "  retain data info data/books_valid data/web --json\n",
                             [](CLI::App& verb, DataInfoOptions& o) {
-                              verb.add_option("PATH", o.paths, "token shards, or prefixes of several")->required();
+                              verb.add_option("PATH", o.paths, "token shards, or patterns of several")->required();
                               option(verb, "--tokenizer", o.tokenizer, "PATH",
                                      "with which the beginning is decoded; bytes if not\ngiven");
                               json(verb, o.json);

@@ -59,7 +59,7 @@ TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<
   count();
 }
 
-TokenSet::TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files,
+TokenSet::TokenSet(const std::string& path, int64_t vocab_size, const std::shared_ptr<OpenFiles>& files,
                    const TokenSetFacts& known) {
   const std::vector<std::string> paths = shard_paths(path);
   if (paths.size() != known.shards.size()) {

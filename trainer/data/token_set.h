@@ -33,7 +33,8 @@ class TokenSet {
                     std::shared_ptr<OpenFiles> files = nullptr);
   /// The same of a set that rank 0 has opened: of an index the header is read, and of the tokens a sample. Throws
   /// Error(kConfig) besides when these are other files than rank 0's.
-  TokenSet(const std::string& path, int64_t vocab_size, std::shared_ptr<OpenFiles> files, const TokenSetFacts& known);
+  TokenSet(const std::string& path, int64_t vocab_size, const std::shared_ptr<OpenFiles>& files,
+           const TokenSetFacts& known);
 
   const std::string& prefix() const { return prefix_; }  ///< of the shard, or the pattern
   const std::vector<TokenShard>& shards() const { return shards_; }
