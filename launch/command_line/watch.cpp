@@ -12,9 +12,9 @@ const Named<FigureAxis> kAxes = {
 void add_watch_verbs(CLI::App& root, Command& command) {
   add_verb<TopOptions>(
       root, command, "top",
-      "Follows runs on the terminal: loss, throughput, memory, what is left, last events;\n"
-      "from the files of their directories alone, on any machine that sees them. q ends it.\n"
-      "Where stdout is no terminal the page is printed once.",
+      "Follows runs on the terminal: loss, throughput, memory, what is left, last\n"
+      "events; from the files of their directories alone, on any machine that sees\n"
+      "them. q ends it. Where stdout is no terminal the page is printed once.",
       "  retain top runs/demo\n"
       "  retain top runs/a runs/b --once\n",
       [](CLI::App& verb, TopOptions& o) {
@@ -26,8 +26,7 @@ void add_watch_verbs(CLI::App& root, Command& command) {
       });
   add_verb<PlotOptions>(
       root, command, "plot",
-      "Draws loss, validation losses and throughput of runs by gnuplot.\n"
-      "The data and the script stand beside the figure.",
+      "Draws losses and throughput of runs: by gnuplot, whose data and script\nstand beside the figure.",
       "  retain plot runs/demo --out demo.svg\n"
       "  retain plot runs/a runs/b --out both.png --x tokens --log-x\n",
       [](CLI::App& verb, PlotOptions& o) {

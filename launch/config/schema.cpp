@@ -88,8 +88,7 @@ void add_model(Table& table) {
 
 void add_data_and_train(Table& table) {
   constexpr Resume kIfAllowed = Resume::kIfAllowed;
-  table.add(RETAIN_KEY(data.tokenizer), TokenizerName{}, "", "bytes, or a tokenizer's folder or file", {},
-            kIfAllowed);
+  table.add(RETAIN_KEY(data.tokenizer), TokenizerName{}, "", "bytes, or a tokenizer's folder or file", {}, kIfAllowed);
   table.add(RETAIN_KEY(data.train), Sources{}, "", "token shards and their shares of the mixture").example =
       "[{path: data/train, weight: 1}]";
   table.add(RETAIN_KEY(data.valid), NamedPaths{}, "", "to evaluate on; adds to a base file's, {} removes them",

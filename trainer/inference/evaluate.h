@@ -27,8 +27,8 @@ struct EvalResult {
 
 /// Runs `model`, whose batch shape the windows have, over all windows in the given form of retention. `memory` holds
 /// one batch (take_batch) and nothing else is allocated on the device. Collective over the mesh; every rank gets the
-/// same result. `asked_to_stop` is asked before each batch: no rank goes on where one is. What a rank cannot read, every
-/// rank throws as a SharedError.
+/// same result. `asked_to_stop` is asked before each batch: no rank goes on where one is. What a rank cannot read,
+/// every rank throws as a SharedError.
 EvalResult evaluate(
     Backend& backend, Mesh& mesh, RetNet& model, const EvalWindows& windows, const DeviceBatch& memory,
     RetentionForm form, const std::function<bool()>& asked_to_stop = [] { return false; });
