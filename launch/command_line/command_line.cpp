@@ -143,7 +143,6 @@ Command parse_command_line(const Arguments& given) {
   add_watch_verbs(root, command);
   add_study_verbs(root, command);
   add_bench_verbs(root, command);
-  add_study_verbs(root, command);
   root.footer(  // verbs would have inherited it
       "  retain data prepare book.txt --out runs/demo/data/text --holdout 5%\n"
       "  retain train configs/demo.yaml\n"

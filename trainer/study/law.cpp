@@ -19,7 +19,7 @@ const std::vector<LawForm>& law_forms() {
   return forms;
 }
 
-const LawForm& find_form(const std::string& name) {
+const LawForm& find_form(std::string_view name) {
   std::string names;
   for (const LawForm& form : law_forms()) {
     if (form.name == name) return form;

@@ -15,6 +15,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace retain {
@@ -34,7 +35,7 @@ struct LawForm {
 
 const std::vector<LawForm>& law_forms();
 /// Throws Error(kUsage) with the names of all.
-const LawForm& find_form(const std::string& name);
+const LawForm& find_form(std::string_view name);
 
 struct Law {
   double e = 0, a = 0, b = 0, alpha = 0, beta = 0, gamma = 1;

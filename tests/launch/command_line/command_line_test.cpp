@@ -89,7 +89,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "--ranks-per-node --restarts --scheduler --set --site --supervise --time\n"
             "selftest: --device --full --json --ranks\n"
             "doctor: --device --full --json --set\n"
-            "top: --columns --once --rows --seconds\n"
+            "top: --columns --once,-1 --rows --seconds\n"
             "plot: --log-x --log-y --out --series --smooth --x\n"
             "study plan: --dry-run --json\n"
             "study run: --account --dry-run --max-jobs --only --partition --scheduler --shared --site --time\n"
@@ -375,7 +375,7 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"bench", "step", "p"}, {"CONFIG"}},
       {{"doctor", "p"}, {"CONFIG"}},
       {{"top", "p"}, {"RUN"}},
-      {{"plot", "p", "--out", "p"}, {"RUN", "--out"}},
+      {{"plot", "p", "--out", "p"}, {"--out", "RUN"}},
       {{"study", "plan", "p"}, {"STUDY"}},
       {{"study", "run", "p", "--site", "p"}, {"STUDY", "--site"}},
       {{"study", "status", "p"}, {"DIR"}},
