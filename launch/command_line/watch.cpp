@@ -19,7 +19,7 @@ void add_watch_verbs(CLI::App& root, Command& command) {
       "  retain top runs/a runs/b --once\n",
       [](CLI::App& verb, TopOptions& o) {
         verb.add_option("RUN", o.runs, "directories of runs")->required();
-        verb.add_flag("--once,-1", o.once, "prints the page once");
+        verb.add_flag("-1,--once", o.once, "prints the page once");
         option(verb, "--seconds", o.seconds, "S", "between two looks; 1 if not given")->check(CLI::Range(0.1, 3600.0));
         option(verb, "--columns", o.columns, "N", "of a page that is printed once")->transform(whole(20, 1000));
         option(verb, "--rows", o.rows, "N", "of it")->transform(whole(5, 1000));
@@ -39,7 +39,7 @@ void add_watch_verbs(CLI::App& root, Command& command) {
                "steps of an exponential mean; a hundredth of\nthe run if not given")
             ->transform(whole(1, 1'000'000'000));
         option(verb, "--series", o.figure.series, "NAME",
-               "instead of the losses, as metrics.jsonl names them;\nrepeat it for several");
+               "instead of the losses, by its name in\nmetrics.jsonl; repeat it for several");
       });
 }
 

@@ -89,7 +89,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "--ranks-per-node --restarts --scheduler --set --site --supervise --time\n"
             "selftest: --device --full --json --ranks\n"
             "doctor: --device --full --json --set\n"
-            "top: --columns --once,-1 --rows --seconds\n"
+            "top: --columns --rows --seconds -1,--once\n"
             "plot: --log-x --log-y --out --series --smooth --x\n"
             "study plan: --dry-run --json\n"
             "study run: --account --dry-run --max-jobs --only --partition --scheduler --shared --site --time\n"
