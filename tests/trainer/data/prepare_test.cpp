@@ -203,7 +203,7 @@ TEST_F(Prepare, DoesNotCallUtf8WithABadByteAnotherEncoding) {
   EXPECT_EQ(refusal(good + "ok \xe2\x82"), place + "4 (0xe2) begins a character that is cut off" + repair);
   for (const std::string& before : {good, std::string("plain\n")}) {
     EXPECT_EQ(refusal(before + "ok \xed\xa0\x80 more"),
-              place + "4 (0xed) begins half of a surrogate pair, which is no character of UTF-8" + repair);
+              concat(place, "4 (0xed) begins half of a surrogate pair, which is no character of UTF-8", repair));
   }
   // In JSONL what was seen in the lines before counts, too.
   const std::string lines = "{\"text\": \"caf\xc3\xa9\"}\n{\"text\": \"";

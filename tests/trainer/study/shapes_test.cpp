@@ -11,7 +11,6 @@
 namespace retain::test {
 namespace {
 
-using study::Counted;
 using study::shape_of;
 using study::Study;
 using ::testing::HasSubstr;
