@@ -61,21 +61,7 @@ say "Writing a sample"
 "$retain" generate "$checkpoint" --prompt "And the LORD said unto " --max-tokens 400 --temperature 0.8 --seed 1 | tee "$run/sample.txt"
 
 say "Drawing the loss curve"
-sed -nE 's/^\{"step":([0-9]+),"tokens":([0-9]+),"loss":([0-9.eE+-]+),.*/\1 \3/p' "$run/metrics.jsonl" >"$run/loss.txt"
-cat >"$run/loss.gnuplot" <<END
-set terminal pngcairo size 900,540
-set output '$run/loss.png'
-set title 'Byte-level RetNet on $(basename "$text")'
-set xlabel 'optimizer step'
-set ylabel 'training loss (nats per byte)'
-set grid
-plot '$run/loss.txt' using 1:2 with lines lw 2 title 'loss'
-END
-if command -v gnuplot >/dev/null 2>&1; then
-  gnuplot "$run/loss.gnuplot"
-else
-  echo "gnuplot is not installed: the data and the script are in $run/loss.txt and $run/loss.gnuplot"
-fi
+"$retain" plot "$run" --out "$run/loss.png" || echo "demo: no figure without gnuplot"
 
 say "Done"
 cat <<END

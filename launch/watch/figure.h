@@ -14,8 +14,8 @@ enum class FigureAxis : uint8_t { kSteps, kTokens, kHours };
 struct FigureOptions {
   FigureAxis x = FigureAxis::kSteps;
   bool log_x = false, log_y = false;
-  int64_t smooth_steps = 0;         ///< of an exponential mean; 0: a hundredth of the run
-  std::vector<std::string> series;  ///< drawn in the upper panel; empty: the losses of training and validation
+  int64_t smooth_steps = 0;              ///< of an exponential mean; 0: a hundredth of the run
+  std::vector<std::string> series = {};  ///< drawn in the upper panel; empty: the losses of training and validation
 };
 
 /// A curve of the figure, in the units of its axes.

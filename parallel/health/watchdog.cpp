@@ -29,6 +29,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kInterval{500};        // between pages
 constexpr milliseconds kPatienceAtEnd{1400};  // with all that is still to be done
 constexpr milliseconds kPatienceWithStacks{900};
+constexpr milliseconds kPatienceWithOthers{300};
 constexpr milliseconds kGoneForGood{3000};  // a process of this machine: its launcher has the word first
 constexpr milliseconds kDeaf{30'000};       // after which a neighbour should have been heard
 constexpr milliseconds kAskAfter{1000};     // without progress, in case that nobody waits who would ask
@@ -350,6 +351,8 @@ void Watchdog::Thread::end(const Verdict& verdict, bool to_all) {
   });
   const Clock::time_point until = Clock::now() + kPatienceAtEnd;
   while (at_work > 0 && Clock::now() < until) std::this_thread::sleep_for(milliseconds{2});
+  // When the first rank is gone the launcher kills the others, who may not have said theirs.
+  if (network_) std::this_thread::sleep_for(kPatienceWithOthers);
   ::_exit(verdict.exit_code);
 }
 

@@ -7,6 +7,7 @@
 #include "tests/support/deferred_backend.h"
 #include "tests/support/devices.h"
 #include "tests/support/ranks.h"
+#include "tests/support/step_variants.h"
 #include "tests/support/tiny_run.h"
 
 namespace retain::test {
@@ -14,9 +15,6 @@ namespace {
 
 constexpr int64_t kSteps = 20;
 constexpr Target kTarget{.device = DeviceKind::kCpu, .compute = DType::kFloat32, .threads = 1};
-
-/// Bit patterns, so that results without a number are equal too.
-using Bits = std::vector<uint64_t>;
 
 void append(Bits& bits, const StepResult& result) {
   for (const double x : {result.loss, result.grad_norm, result.lr}) bits.push_back(std::bit_cast<uint64_t>(x));
@@ -52,35 +50,10 @@ Bits train(Backend& backend, Mesh& mesh, const Config& config, const Target& tar
   return bits;
 }
 
-struct Variant {
-  const char* name;
-  std::function<void(Config&)> change;
-};
-
-std::vector<Variant> variants() {
-  return {{"four micro-batches of documents", [](Config&) {}},
-          {"one micro-batch", [](Config& c) { c.train.micro_batch_tokens = c.train.batch_tokens; }},
-          {"segments",
-           [](Config& c) {
-             c.train.recompute = Recompute::kSegment;
-             c.train.segment_tokens = 16;
-           }},
-          {"one document a sequence, weights tied",
-           [](Config& c) {
-             c.data.reset_state_at_documents = false;
-             c.model.tie_embeddings = true;
-           }},
-          {"steps that are skipped", [](Config& c) {  // from the second on
-             c.optimizer.lr = 1e30;
-             c.optimizer.clip = 0;
-             c.schedule.warmup_steps = 1;
-           }}};
-}
-
 TEST(FollowingSteps, OnADeviceThatRunsBehindAreThoseOneByOne) {
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());
-  for (const Variant& variant : variants()) {
+  for (const StepVariant& variant : step_variants()) {
     Config config = tiny_config(directory.path());
     variant.change(config);
     const auto mesh = make_single_mesh();
@@ -94,7 +67,7 @@ TEST(FollowingSteps, OnAGpuAreThoseOneByOne) {
   if (cuda_device_count() == 0) GTEST_SKIP() << "no GPU";
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());
-  for (const Variant& variant : variants()) {
+  for (const StepVariant& variant : step_variants()) {
     for (const Device& device : {kCudaFloat32, kCudaBfloat16}) {
       Config config = tiny_config(directory.path());
       variant.change(config);
@@ -115,16 +88,16 @@ TEST(FollowingSteps, InEveryLayoutAreThoseOneByOne) {
     for (const int cp : {1, 2}) {
       for (const int tp : {1, 2}) {
         if (group.size() % (cp * tp) != 0) continue;
-        for (size_t i = 0; i < variants().size(); ++i) {
+        for (size_t i = 0; i < step_variants().size(); ++i) {
           Config config = tiny_config(directory.path());
-          variants()[i].change(config);
+          step_variants()[i].change(config);
           config.parallel = {.dp = group.size() / cp / tp, .cp = cp, .tp = tp, .zero = static_cast<int>(i) % 3};
           if (config.train.micro_batch_tokens == config.train.batch_tokens)
             config.train.micro_batch_tokens /= config.parallel.dp;
           Mesh mesh(config.mesh(group.size()), group.split(0, group.rank()));
           const Bits want = train(*make_cpu_backend(1), mesh, config, kTarget, false);
           EXPECT_EQ(train(*make_cpu_backend(1), mesh, config, kTarget, true), want)
-              << variants()[i].name << ", " << mesh.shape().describe();
+              << step_variants()[i].name << ", " << mesh.shape().describe();
         }
       }
     }

@@ -10,6 +10,7 @@
 
 #include "tests/support/devices.h"
 #include "tests/support/recording_backend.h"
+#include "tests/support/step_variants.h"
 #include "tests/support/tiny_checkpoint.h"
 #include "tests/support/tiny_run.h"
 #include "trainer/checkpoint/trainer_state.h"
@@ -19,9 +20,6 @@ namespace retain::test {
 namespace {
 
 constexpr int64_t kSteps = 14;
-
-/// Bit patterns, so that results without a number are equal too.
-using Bits = std::vector<uint64_t>;
 
 void append(Bits& bits, const StepResult& result) {
   for (const double x : {result.loss, result.grad_norm, result.lr}) bits.push_back(std::bit_cast<uint64_t>(x));
@@ -71,33 +69,7 @@ Bits train(Backend& backend, const Config& config, const Target& target) {
   return bits;
 }
 
-struct Variant {
-  const char* name;
-  std::function<void(Config&)> change;
-};
-
-std::vector<Variant> variants() {
-  return {{"four micro-batches of documents", [](Config&) {}},
-          {"one micro-batch", [](Config& c) { c.train.micro_batch_tokens = c.train.batch_tokens; }},
-          {"segments",
-           [](Config& c) {
-             c.train.recompute = Recompute::kSegment;
-             c.train.segment_tokens = 16;
-           }},
-          {"one document a sequence, weights tied, computed again",
-           [](Config& c) {
-             c.data.reset_state_at_documents = false;
-             c.model.tie_embeddings = true;
-             c.train.recompute = Recompute::kFull;
-           }},
-          {"gradients that are not finite from some step on", [](Config& c) {
-             c.optimizer.lr = 1e30;
-             c.optimizer.clip = 0;
-             c.schedule.warmup_steps = 1;
-           }}};
-}
-
-Config config_for(const std::string& directory, const Variant& variant) {
+Config config_for(const std::string& directory, const StepVariant& variant) {
   Config config = tiny_config(directory);
   config.optimizer.lr = 0.01;
   config.optimizer.clip = 0.5;
@@ -110,7 +82,7 @@ Config config_for(const std::string& directory, const Variant& variant) {
 TEST(StepRecordings, AreTheStepsThatAreNotRecorded) {
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());
-  for (const Variant& variant : variants()) {
+  for (const StepVariant& variant : step_variants()) {
     for (const DType compute : {DType::kFloat32, DType::kFloat64}) {
       const Target target{.device = DeviceKind::kCpu, .compute = compute, .threads = 1};
       Config config = config_for(directory.path(), variant);
@@ -131,7 +103,7 @@ TEST(StepRecordings, OnAGpuAreTheStepsThatAreNotRecorded) {
   if (cuda_device_count() == 0) GTEST_SKIP() << "no GPU";
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());
-  for (const Variant& variant : variants()) {
+  for (const StepVariant& variant : step_variants()) {
     for (const Device& device : {kCudaFloat32, kCudaBfloat16}) {
       Config config = config_for(directory.path(), variant);
       device.place(config);
@@ -172,7 +144,7 @@ TEST_P(RecordedRun, ThatIsValidatedSavedStoppedAndContinuedIsTheOneThatIsNot) {
   if (!GetParam().are_here(1)) GTEST_SKIP() << "no GPU";
   const TemporaryDirectory directory;
   write_tiny_text(directory.path());
-  Config config = config_for(directory.path(), variants().front());
+  Config config = config_for(directory.path(), step_variants().front());
   GetParam().place(config);
   config.train.tokens = 12 * config.train.batch_tokens;
   config.data.valid = {{"text", directory.path() + "/text"}};

@@ -91,6 +91,16 @@ void check_header(const CsvTable& table) {
       table.refuse(field, "the column " + in_quotes(field.text) + " stands twice; rename one");
 }
 
+void append_field(std::string& line, const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) {
+    line += text;
+    return;
+  }
+  line += '"';
+  for (const char c : text) line.append(c == '"' ? 2 : 1, c);
+  line += '"';
+}
+
 }  // namespace
 
 int64_t CsvTable::find(std::string_view name) const {
@@ -121,6 +131,16 @@ CsvTable parse_csv(std::string_view text, const std::string& path) {
   }
   if (table.header.empty()) table.refuse({}, "no header; the first line of a table names its columns");
   return table;
+}
+
+std::string csv_line(const std::vector<std::string>& fields) {
+  std::string line;
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (i > 0) line += ',';
+    append_field(line, fields[i]);
+  }
+  line += '\n';
+  return line;
 }
 
 }  // namespace retain

@@ -29,4 +29,7 @@ struct CsvTable {
 /// header, a column whose name stands twice, or a table without a header.
 CsvTable parse_csv(std::string_view text, const std::string& path);
 
+/// Fields with commas between, in quotes where they hold a comma, a quote or a line's end; ends with a new line.
+std::string csv_line(const std::vector<std::string>& fields);
+
 }  // namespace retain

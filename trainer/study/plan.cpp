@@ -8,7 +8,7 @@
 
 #include "trainer/json.h"
 #include "trainer/plan/plan.h"
-#include "trainer/study/csv_line.h"
+#include "trainer/study/csv.h"
 #include "trainer/study/step_time.h"
 
 namespace retain::study {

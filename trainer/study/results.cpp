@@ -6,7 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "trainer/study/csv_line.h"
+#include "trainer/study/csv.h"
 
 namespace retain::study {
 namespace {

@@ -9,31 +9,13 @@
 
 #include "kernels/core/error.h"
 #include "launch/command_line/options.h"
+#include "tests/launch/command_line/parse.h"
 
 namespace retain {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-using Arguments = std::vector<std::string>;
-
-template <class Options>
-Options parse(const Arguments& arguments) {
-  return std::get<Options>(parse_command_line(arguments));
-}
-
-/// What is said about a wrong command line; fails when it is accepted or the exit code is not 64.
-std::string complaint(const Arguments& arguments) {
-  try {
-    parse_command_line(arguments);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.exit_code(), 64);
-    return error.what();
-  }
-  ADD_FAILURE() << "accepted";
-  return "";
-}
 
 /// The first words of the indented lines below a heading of a help page, in `width` columns.
 Arguments listed(const Arguments& arguments, const std::string& heading, size_t width) {
@@ -133,35 +115,6 @@ TEST(CommandLine, Plan) {
   EXPECT_EQ(parse<PlanOptions>({"plan", "a.yaml", "--ranks-per-node", "4"}).ranks_per_node, 4);
 }
 
-TEST(CommandLine, StudyFit) {
-  const auto o =
-      parse<StudyFitOptions>({"study", "fit", "runs.csv", "--map", "N='Model Size',L=loss", "--only", "a=b", "--only",
-                              "loss<4", "--loss", "huber:1e-2", "--bootstrap", "0", "--form", "gadre"});
-  EXPECT_EQ(o.map, "N='Model Size',L=loss");
-  EXPECT_THAT(o.only, ElementsAre("a=b", "loss<4"));
-  EXPECT_EQ(o.delta, 1e-2);
-  EXPECT_EQ(o.resamples, 0);
-  EXPECT_EQ(o.starts, 200);
-  EXPECT_EQ(o.form, "gadre");
-  EXPECT_THAT(complaint({"study", "fit", "runs.csv", "--loss", "mse"}), HasSubstr("expected huber:DELTA"));
-  EXPECT_THAT(complaint({"study", "fit", "runs.csv", "--form", "chincilla"}), HasSubstr("did you mean 'chinchilla'"));
-  EXPECT_THAT(complaint({"study", "fit"}), HasSubstr("RUNS is required"));
-}
-
-TEST(CommandLine, StudyPredictTakesARunOrABudget) {
-  EXPECT_EQ(
-      parse<StudyPredictOptions>({"study", "predict", "fit.json", "--params", "6.7B", "--tokens", "100e9"}).params,
-      6.7e9);
-  EXPECT_EQ(parse<StudyPredictOptions>({"study", "predict", "fit.json", "--flops", "1e23"}).flops, 1e23);
-  for (const Arguments& more :
-       {Arguments{}, {"--params", "1B"}, {"--params", "1B", "--tokens", "2B", "--flops", "1e20"}}) {
-    Arguments all = {"study", "predict", "fit.json"};
-    all.insert(all.end(), more.begin(), more.end());
-    EXPECT_THAT(complaint(all), HasSubstr("give --params and --tokens of a run, or --flops of a budget"));
-  }
-  EXPECT_THAT(complaint({"study", "predict", "fit.json", "--flops", "big"}), HasSubstr("expected a positive number"));
-}
-
 TEST(CommandLine, Launch) {
   const auto o = parse<LaunchOptions>({"launch", "a.yaml", "--nodes", "2", "--gpus-per-node", "8", "--time", "1d12h",
                                        "--notice", "90s", "--scheduler", "pbs", "--name", "b c"});
@@ -190,23 +143,6 @@ TEST(CommandLine, Launch) {
   EXPECT_THAT(refused({"--gpus-per-node", "1", "--scheduler", "mpirun", "--time", "1h"}),
               HasSubstr("mpirun starts at once"));
   EXPECT_THAT(refused({"--gpus-per-node", "1", "--hostfile", "x"}), HasSubstr("--hostfile is for --scheduler mpirun"));
-}
-
-TEST(CommandLine, Study) {
-  const auto plan = parse<StudyPlanOptions>({"study", "plan", "s.yaml", "--dry-run", "--json"});
-  EXPECT_EQ(plan.study, "s.yaml");
-  EXPECT_TRUE(plan.dry_run && plan.json);
-  const auto o = parse<StudyRunOptions>({"study", "run", "s", "--max-jobs", "4", "--only", "a", "--only", "b",
-                                         "--scheduler", "slurm", "--time", "90m", "--shared"});
-  EXPECT_EQ(o.max_jobs, 4);
-  EXPECT_THAT(o.only, ElementsAre("a", "b"));
-  EXPECT_EQ(o.scheduler, StudyScheduler::kSlurm);
-  EXPECT_EQ(o.limit_seconds, 5400);
-  EXPECT_TRUE(o.shared);
-  EXPECT_EQ(parse<StudyRunOptions>({"study", "run", "s"}).max_jobs, 0);
-  EXPECT_EQ(parse<StudyStatusOptions>({"study", "status", "s"}).dir, "s");
-  EXPECT_EQ(parse<StudyCollectOptions>({"study", "collect", "s", "--out", "r.csv"}).out, "r.csv");
-  EXPECT_THAT(complaint({"study", "collect", "s"}), HasSubstr("--out is required"));
 }
 
 TEST(CommandLine, Eval) {

@@ -57,5 +57,12 @@ TEST(Csv, SaysWhereItIsWrong) {
   EXPECT_THAT(complaint("\n\n"), HasSubstr("a.csv:1:1: no header"));
 }
 
+TEST(Csv, LinesQuoteWhatWouldBreakARecord) {
+  EXPECT_EQ(csv_line({"a", "1.5", ""}), "a,1.5,\n");
+  EXPECT_EQ(csv_line({"a,b", "say \"x\"", "two\nlines", "end\r"}),
+            "\"a,b\",\"say \"\"x\"\"\",\"two\nlines\",\"end\r\"\n");
+  EXPECT_EQ(csv_line({}), "\n");
+}
+
 }  // namespace
 }  // namespace retain::test
