@@ -94,10 +94,10 @@ expect_code 64 "$retain" generate endless --prompt ''
 grep -q 'give a --prompt' out.txt || fail "a document that begins with nothing: $(cat out.txt)"
 
 # Ids that the tokenizer does not have are never drawn, and end no text. Its own end token does, and what is drawn differs
-# from one machine to another: of so many texts one is whole.
+# from one machine to another: of so many texts one is whole, also where the seed changes nothing.
 whole_text() {
   for seed in $(seq 16); do
-    "$retain" generate padded --prompt abc --max-tokens 100 --seed $seed $how >padded.txt 2>padded.log || fail "$how: $(cat padded.log)"
+    "$retain" generate padded --prompt "$(printf '%03d' $((seed * 61)))" --max-tokens 100 --seed $seed $how >padded.txt 2>padded.log || fail "$how: $(cat padded.log)"
     [ "$(wc -c <padded.txt)" != 104 ] || return 0
   done
   return 1
