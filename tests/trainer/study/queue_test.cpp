@@ -13,7 +13,6 @@ using study::Queue;
 using study::RunState;
 using study::State;
 using ::testing::ElementsAre;
-using ::testing::UnorderedElementsAre;
 
 /// leg16, its branch, leg32, its branch, and the same of the other size.
 Plan plan() {

@@ -36,7 +36,7 @@ TEST(StudyRules, WithoutARuleTheBaseHolds) {
 TEST(StudyRules, OlmoLadderGivesItsOwnReferencePoints) {
   Config base = small_study().base;
   base.data.seq_len = 2048;
-  base.train.micro_batch_tokens = 32 * 2048;
+  base.train.micro_batch_tokens = int64_t{32} * 2048;
   const Hyperparameters reference = hyperparameters(all_olmo(), {.params = 108e6, .tokens = 2e9}, base, 1);
   EXPECT_EQ(reference.batch_tokens, 2048 * 160);
   EXPECT_DOUBLE_EQ(reference.lr, 0.00235);
