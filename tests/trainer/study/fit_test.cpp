@@ -48,7 +48,9 @@ bool warns(const StudyFit& study, const std::string& name) {
   return std::find(all.begin(), all.end(), name) != all.end();
 }
 
-StudyFit fit(RunsTable table, const FitSettings& settings = quick()) { return fit_study(std::move(table), "", settings); }
+StudyFit fit(RunsTable table, const FitSettings& settings = quick()) {
+  return fit_study(std::move(table), "", settings);
+}
 
 /// The warnings that a build without Ceres adds to every fit.
 void forget_missing_solver(StudyFit& study) {
