@@ -13,7 +13,7 @@
 #include "parallel/host_name.h"
 #include "trainer/numerics/naming.h"
 #include "trainer/numerics/replay.h"
-#include "trainer/plan/peak_flops.h"
+#include "trainer/plan/gpu.h"
 #include "trainer/plan/run_disk.h"
 #include "trainer/tp_chunks.h"
 

@@ -1,5 +1,6 @@
-#include "trainer/plan/peak_flops.h"
+#include "trainer/plan/gpu.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace retain::test {
@@ -18,6 +19,23 @@ TEST(PeakFlops, IsThatOfTheGpu) {
   EXPECT_EQ(peak_flops(bf16, "NVIDIA GB200"), 2500e12);
   EXPECT_EQ(peak_flops(bf16, "NVIDIA X9000"), 0) << "no share of a peak that nobody knows";
   EXPECT_EQ(peak_flops({.device = DeviceKind::kCpu}, "CPU, 2 threads"), 0);
+}
+
+TEST(PredictedGpu, IsFoundByTheNameThatPeopleType) {
+  EXPECT_EQ(predicted_gpu("h200").name, "H200");
+  EXPECT_EQ(predicted_gpu("H100-PCIe").name, "H100 PCIe");
+  for (const char* name : {"h100", "h200", "a100", "b200"}) {
+    const Gpu& gpu = predicted_gpu(name);
+    EXPECT_TRUE(gpu.is_predicted() && gpu.link_bytes_per_second > 0 && gpu.memory_bytes_per_second > 0 && gpu.watts > 0)
+        << name;
+  }
+  try {
+    predicted_gpu("l4");
+    FAIL() << "its data sheet's memory and links are not in the table";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("no GPU 'l4' is known (legal: b200, h200-nvl, h200,"));
+  }
 }
 
 }  // namespace
