@@ -204,6 +204,8 @@ std::unique_ptr<Backend> make_cpu_backend(int threads, Activity* activity = null
 int cuda_device_count();
 /// The memory of a device of this process, which has its context there from now on. Throws Error(kDevice).
 GpuMemory cuda_memory(int device);
+/// What the driver calls it: "NVIDIA H200". Throws Error(kDevice).
+std::string cuda_device_name(int device);
 /// A CUDA backend on a device of this process. Throws Error(kDevice) with the reason when there is none.
 std::unique_ptr<Backend> make_cuda_backend(int device, Activity* activity = nullptr);
 

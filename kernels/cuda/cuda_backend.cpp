@@ -200,6 +200,12 @@ GpuMemory cuda_memory(int device) {
   return {.free_bytes = static_cast<int64_t>(free), .total_bytes = static_cast<int64_t>(total)};
 }
 
+std::string cuda_device_name(int device) {
+  cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, device), "GPU ", device);
+  return properties.name;
+}
+
 std::unique_ptr<Backend> make_cuda_backend(int device, Activity* activity) {
   int count = 0;
   CUDA_CHECK(cudaGetDeviceCount(&count), "looking for GPUs");

@@ -16,6 +16,8 @@ int cuda_device_count() { return 0; }
 
 GpuMemory cuda_memory(int) { refuse(); }
 
+std::string cuda_device_name(int) { refuse(); }
+
 std::unique_ptr<Backend> make_cuda_backend(int, Activity*) { refuse(); }
 
 }  // namespace retain

@@ -6,7 +6,7 @@
 #include "launch/session.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/model/linear.h"
-#include "trainer/plan/peak_flops.h"
+#include "trainer/plan/gpu.h"
 
 namespace retain {
 

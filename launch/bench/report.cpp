@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <iostream>
 
-#include "trainer/plan/peak_flops.h"
+#include "trainer/plan/gpu.h"
 
 namespace retain::bench {
 

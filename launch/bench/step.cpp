@@ -16,7 +16,7 @@
 #include "launch/verbs/verbs.h"
 #include "trainer/data/token_writer.h"
 #include "trainer/file.h"
-#include "trainer/plan/peak_flops.h"
+#include "trainer/plan/gpu.h"
 #include "trainer/tp_chunks.h"
 #include "trainer/trainer.h"
 

@@ -31,8 +31,13 @@ struct TrainOptions {
 struct PlanOptions {
   std::string config;
   std::vector<std::string> sets;
-  int ranks = 0;           ///< 0 = those of the launcher, or one
-  int ranks_per_node = 0;  ///< of one machine; 0 = as the launcher put them, or eight
+  int ranks = 0;               ///< 0 = those of the launcher, or one
+  int ranks_per_node = 0;      ///< of one machine; 0 = as the launcher put them, or eight
+  std::string gpu;             ///< the name of the one to predict for; "" = the one here
+  bool search = false;         ///< over layouts of the ranks
+  double network_gbits = 400;  ///< of each GPU to other machines, Gbit/s
+  double price = 0;            ///< of a GPU for an hour; 0 = not given
+  std::string explain;         ///< a key, or a section, instead of a plan
   bool json = false;
 };
 

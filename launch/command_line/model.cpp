@@ -6,6 +6,7 @@
 #include "kernels/core/text.h"
 #include "launch/command_line/options.h"
 #include "launch/config/schema.h"
+#include "trainer/plan/gpu.h"
 
 namespace retain::command_line {
 namespace {
@@ -81,6 +82,41 @@ Named<RetentionForm> named_forms() {
           {"recurrent", RetentionForm::kRecurrent}};
 }
 
+void plan_options(CLI::App& verb, PlanOptions& o) {
+  config_and_sets(verb, o.config, o.sets, false);
+  option(verb, "--ranks,--gpus", o.ranks, "N",
+         "ranks of the run, each with a GPU or on CPUs; the\nlauncher's if not given")
+      ->transform(whole(1, 1'000'000));
+  option(verb, "--ranks-per-node", o.ranks_per_node, "N",
+         "ranks of one machine; as the launcher put them,\nor 8, if not given")
+      ->transform(whole(1, 1'000'000));
+  read_option(
+      verb, "--gpu",
+      [&o](const std::string& text) {
+        if (!text.empty()) o.gpu = predicted_gpu(text).name;
+      },
+      "NAME", "for this GPU, wherever it is asked: h100, h200,\na100, b200, …; also predicts time and energy");
+  verb.add_flag("--search", o.search, "the legal layouts, the fastest that fit first")
+      ->multi_option_policy(CLI::MultiOptionPolicy::Throw)
+      ->disable_flag_override();
+  const auto network = [&o](const std::string& text) {
+    if (!text.empty()) o.network_gbits = read_real(text, 0.001, 1e6);
+  };
+  read_option(verb, "--network", network, "GBIT/S", "of each GPU to other machines; 400 if not given");
+  const auto price = [&o](const std::string& text) {
+    if (!text.empty()) o.price = read_real(text, 0, 1e9);
+  };
+  read_option(verb, "--price", price, "X", "of a GPU for an hour, in any currency");
+  option(verb, "--explain", o.explain, "KEY",
+         "of a configuration, or a section of it: type,\ndefault, unit, range and why, and no plan");
+  json(verb, o.json);
+  verb.parse_complete_callback([&o] {
+    if (o.config.empty() && o.explain.empty()) throw Error(ErrorKind::kUsage, "retain plan: CONFIG is required");
+    if (!o.config.empty() && !o.explain.empty())
+      throw Error(ErrorKind::kUsage, "retain plan: --explain is about a key, not a file: give one of the two");
+  });
+}
+
 void eval_options(CLI::App& verb, EvalOptions& o) {
   verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
   const auto add = [&o](const std::string& text) {
@@ -132,16 +168,9 @@ void add_model_verbs(CLI::App& root, Command& command) {
   add_verb<PlanOptions>(root, command, "plan",
                         "Says what a run will cost before it starts: parameters, FLOPs, memory, layout.",
                         "  retain plan configs/retnet_1.3b.yaml --ranks 8\n"
-                        "  retain plan configs/demo.yaml --json\n",
-                        [](CLI::App& verb, PlanOptions& o) {
-                          config_and_sets(verb, o.config, o.sets);
-                          option(verb, "--ranks", o.ranks, "N", "ranks of the run; the launcher's if not given")
-                              ->transform(whole(1, 1'000'000));
-                          option(verb, "--ranks-per-node", o.ranks_per_node, "N",
-                                 "ranks of one machine; as the launcher put them,\nor 8, if not given")
-                              ->transform(whole(1, 1'000'000));
-                          json(verb, o.json);
-                        });
+                        "  retain plan configs/retnet_6.7b.yaml --gpu h100 --search --gpus 64 --price 2.5\n"
+                        "  retain plan --explain train.recompute\n",
+                        plan_options);
   add_verb<EvalOptions>(root, command, "eval", "Evaluates a checkpoint: loss, perplexity, bits per byte.",
                         "  retain eval runs/demo --data valid=runs/demo/data/text_valid\n"
                         "  retain eval runs/demo --data book=data/books_valid --mode recurrent --json\n",

@@ -115,8 +115,8 @@ void tokens_option(CLI::App& verb, int64_t& tokens, int64_t high, const std::str
   read_option(verb, "--tokens", read, "N", about);
 }
 
-void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::string>& sets) {
-  verb.add_option("CONFIG", config, "the YAML file; configs/reference.yaml has all keys")->required();
+void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::string>& sets, bool required) {
+  verb.add_option("CONFIG", config, "the YAML file; configs/reference.yaml has all keys")->required(required);
   option(verb, "--set", sets, "KEY=VALUE", "change one value, such as optimizer.lr=3e-4;\nmay be repeated");
 }
 

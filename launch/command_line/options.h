@@ -60,7 +60,7 @@ void duration_option(CLI::App& verb, const std::string& name, int64_t& seconds, 
 CLI::Validator one_line();
 /// --tokens, whose default an empty value keeps.
 void tokens_option(CLI::App& verb, int64_t& tokens, int64_t high, const std::string& about);
-void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::string>& sets);
+void config_and_sets(CLI::App& verb, std::string& config, std::vector<std::string>& sets, bool required = true);
 void device_option(CLI::App& verb, DeviceKind& device);
 void device_and_precision(CLI::App& verb, DeviceKind& device, Precision& precision);
 void json(CLI::App& verb, bool& value, const std::string& about = "one JSON document on stdout");

@@ -9,7 +9,7 @@
 #include "kernels/gpu_facts.h"
 #include "launch/bench/report.h"
 #include "trainer/model/linear.h"
-#include "trainer/plan/peak_flops.h"
+#include "trainer/plan/gpu.h"
 
 namespace retain::checkup {
 

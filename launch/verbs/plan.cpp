@@ -8,8 +8,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "launch/config/explain.h"
 #include "launch/config/reader.h"
 #include "launch/session.h"
+#include "launch/verbs/plan_prediction.h"
 #include "launch/verbs/verbs.h"
 #include "parallel/agreement.h"
 #include "parallel/host_name.h"
@@ -30,10 +32,12 @@ nlohmann::ordered_json to_json(const std::vector<PlanPart>& parts) {
   return json;
 }
 
+bool is_gpu_here(const Target& target) { return target.device == DeviceKind::kCuda && cuda_device_count() > 0; }
+
 // The memory of a GPU of this machine, if the run is for GPUs and there is one that answers: to ask takes a context,
 // which a GPU that is full or another process's alone refuses.
 std::optional<GpuMemory> memory_here(const Target& target) {
-  if (target.device != DeviceKind::kCuda || cuda_device_count() == 0) return std::nullopt;
+  if (!is_gpu_here(target)) return std::nullopt;
   try {
     return cuda_memory(0);
   } catch (const Error& error) {
@@ -226,26 +230,89 @@ DiskPlan plan_disk_here(const Config& config, const RunPlan& plan) {
   return plan_disk(config, plan, done, plan.steps, found);
 }
 
+/// What the plan is for: the GPU that was named, or what is here.
+struct Planned {
+  Target target;
+  const Gpu* gpu = nullptr;  ///< nullptr where nothing is predicted
+  std::optional<GpuMemory> here;
+};
+
+Planned planned_for(const PlanOptions& options, Config& config, int ranks) {
+  Planned planned;
+  if (!options.gpu.empty()) {
+    config.device = DeviceKind::kCuda;
+    planned.gpu = &predicted_gpu(options.gpu);
+    planned.target = resolve_target(config, true, 1);
+    planned.target.memory_bytes = planned.gpu->memory_bytes;
+    return planned;
+  }
+  planned.target = resolve_target(config, cuda_device_count() > 0, threads_per_rank({.ranks = ranks}));
+  planned.here = memory_here(planned.target);
+  if (planned.here) {
+    planned.target.memory_bytes = planned.here->total_bytes;
+    planned.gpu = find_gpu(cuda_device_name(0));
+    if (planned.gpu != nullptr && !planned.gpu->is_predicted()) planned.gpu = nullptr;
+  }
+  return planned;
+}
+
+double network_bytes_per_second(const PlanOptions& options) { return options.network_gbits * 1e9 / 8; }
+
+void show_search(const PlanOptions& options, const Config& config, const Planned& planned, int ranks) {
+  if (planned.gpu == nullptr)
+    throw Error(ErrorKind::kUsage, "--search needs a GPU to predict for: --gpu h100, h200, a100, b200, …");
+  constexpr int kUsualGpus = 8;
+  const SearchSpace space = {.gpus = ranks,
+                             .gpus_a_machine = options.ranks_per_node > 0 ? options.ranks_per_node : kUsualGpus,
+                             .network_bytes_per_second = network_bytes_per_second(options)};
+  const LayoutSearch search = search_layouts(config, space, planned.target, *planned.gpu);
+  if (options.json) {
+    nlohmann::ordered_json json = {{"schema", 2}, {"gpu", planned.gpu->name}, {"gpus", ranks}};
+    json.update(to_json(search, config, options.price));
+    std::cout << json.dump(2) << "\n";
+  } else {
+    print(search, config, *planned.gpu, options.price);
+  }
+}
+
 /// hosts: of the ranks of the launcher.
 void show_plan(const PlanOptions& options, const std::vector<std::string>& hosts) {
+  if (!options.explain.empty()) {
+    std::cout << explain(options.explain);
+    return;
+  }
   const int started = static_cast<int>(hosts.size()), ranks = options.ranks ? options.ranks : started;
-  const ParsedConfig parsed = load_config(options.config, options.sets, ranks);
+  ParsedConfig parsed = load_config(options.config, options.sets, options.search ? 0 : ranks);
   for (const std::string& doubt : parsed.doubts) fmt::print(stderr, "retain: {}\n", doubt);
-  Target target = resolve_target(parsed.config, cuda_device_count() > 0, threads_per_rank({.ranks = ranks}));
-  const std::optional<GpuMemory> gpu = memory_here(target);
-  if (gpu) target.memory_bytes = gpu->total_bytes;
-  const RunPlan plan = make_plan(parsed.config, ranks, target);
-  const std::vector<LevelPlan> levels = plan_levels(parsed.config, ranks, target);
-  const DiskPlan disk = plan_disk_here(parsed.config, plan);
+  Config& config = parsed.config;
+  const Planned planned = planned_for(options, config, ranks);
+  if (options.search) return show_search(options, config, planned, ranks);
+  const RunPlan plan = make_plan(config, ranks, planned.target);
+  const std::vector<LevelPlan> levels = plan_levels(config, ranks, planned.target);
+  const DiskPlan disk = plan_disk_here(config, plan);
   const RankExchanges exchanges =
       busiest_exchanges(plan.traffic, plan.mesh, plan.dealing, machine_of_each(options, hosts, ranks),
-                        target.device == DeviceKind::kCuda);
-  if (options.json) {
-    std::cout << to_json(plan, levels, disk, exchanges, gpu).dump(2) << "\n";
-  } else {
-    print(plan, levels, disk, exchanges, parsed.config, gpu);
-    if (ranks > 1 && ranks == started) print_placement(place_ranks(plan.mesh, hosts), parsed.config.model);
+                        planned.target.device == DeviceKind::kCuda);
+  std::optional<Prediction> prediction;
+  if (planned.gpu != nullptr) {
+    prediction = {.gpu = planned.gpu,
+                  .time = predict_step(config, plan, exchanges, *planned.gpu, network_bytes_per_second(options)),
+                  .cost = {},
+                  .price = options.price};
+    prediction->cost = cost_of(config, plan, *planned.gpu, prediction->time.seconds());
   }
+  const std::optional<MeasuredSteps> measured = measured_steps(config.run.dir);
+  if (options.json) {
+    nlohmann::ordered_json json = to_json(plan, levels, disk, exchanges, planned.here);
+    json["predicted"] = prediction ? to_json(*prediction) : nlohmann::ordered_json();
+    json["measured"] = measured ? to_json(*measured) : nlohmann::ordered_json();
+    std::cout << json.dump(2) << "\n";
+    return;
+  }
+  print(plan, levels, disk, exchanges, config, planned.here);
+  if (prediction) print(*prediction, ranks);
+  if (measured) print(*measured, prediction ? &*prediction : nullptr, config.run.dir);
+  if (ranks > 1 && ranks == started) print_placement(place_ranks(plan.mesh, hosts), config.model);
 }
 
 }  // namespace

@@ -36,6 +36,14 @@ has step.json 'd["rows"][0]["library_bytes"] is None'
 has plan.json 'd["library_bytes"] == {} and d["machine"] is None and d["staging_bytes"] > 0'
 "$retain" plan tiny.yaml --set device=cuda --set train.chunk=auto --json >gpu_plan.json
 has gpu_plan.json 'd["library_bytes_total"] == sum(d["library_bytes"].values()) > 1e8'
+has plan.json 'd["predicted"] is None and d["measured"] is None'
+"$retain" plan tiny.yaml --gpu h200 --gpus 2 --set train.chunk=auto --price 3 --json >predicted.json
+has predicted.json 'abs(sum(d["predicted"]["parts_seconds"].values()) - d["predicted"]["step_seconds"]) < 1e-9'
+has predicted.json 'd["device"] == "cuda" and abs(d["predicted"]["cost"] - 3 * d["predicted"]["gpu_hours"]) < 1e-9'
+"$retain" plan tiny.yaml --gpu h200 --search --gpus 2 --set train.chunk=auto >search.txt
+grep -q '^the first: ' search.txt || fail "plan --search: $(cat search.txt)"
+expect_code 64 "$retain" plan tiny.yaml --search
+"$retain" plan --explain data.seq_len | grep -q '^  unit     tokens$' || fail "plan --explain"
 "$retain" plan tiny.yaml --set device=cuda --set train.chunk=auto >plan.txt
 grep -qE '^  CUDA context +[0-9.]+ MiB' plan.txt || fail "plan does not say what CUDA takes: $(cat plan.txt)"
 has step.json "d['rows'][0]['memory_bytes'] == json.load(open('plan.json'))['memory_bytes_total']"

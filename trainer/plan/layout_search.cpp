@@ -66,7 +66,10 @@ class Search {
         if (first_problem_.empty()) first_problem_ = problem;
         continue;
       }
-      LayoutChoice choice = plan(config);
+      const RunPlan planned = make_plan(config, space_.gpus, target_);
+      // Where one segment is the whole sequence it is the level `none`, which is looked at.
+      if (config.train.recompute == Recompute::kSegment && planned.shape.segment_count == 1) continue;
+      LayoutChoice choice = rated(config, planned);
       if (result_.legal++ == 0 || choice.needed_bytes < result_.smallest.needed_bytes) result_.smallest = choice;
       if (choice.needed_bytes > target_.memory_bytes) break;  // and so will larger ones
       ++result_.fitting;
@@ -75,8 +78,7 @@ class Search {
     if (best) result_.choices.push_back(*std::move(best));
   }
 
-  LayoutChoice plan(const Config& config) const {
-    const RunPlan plan = make_plan(config, space_.gpus, target_);
+  LayoutChoice rated(const Config& config, const RunPlan& plan) const {
     const RankExchanges exchanges = busiest_exchanges(plan.traffic, plan.mesh, plan.dealing, machine_of_, true);
     const StepTime time = predict_step(config, plan, exchanges, gpu_, space_.network_bytes_per_second);
     return {.config = config,

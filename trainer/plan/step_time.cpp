@@ -124,7 +124,8 @@ StepTime predict_step(const Config& config, const RunPlan& plan, const RankExcha
 }
 
 RunCost cost_of(const Config& config, const RunPlan& plan, const Gpu& gpu, double step_seconds) {
-  RunCost cost{.step_seconds = step_seconds};
+  RunCost cost;
+  cost.step_seconds = step_seconds;
   const double ranks = plan.mesh.ranks();
   cost.tokens_per_second = static_cast<double>(config.train.batch_tokens) / step_seconds;
   cost.mfu = cost.tokens_per_second * plan.flops_per_token / (ranks * gpu.flops(plan.target.compute));

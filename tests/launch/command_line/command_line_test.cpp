@@ -56,7 +56,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
   }
   EXPECT_EQ(all,
             "train: --allow-changed --init-from --profile --resume --set\n"
-            "plan: --json --ranks --ranks-per-node --set\n"
+            "plan: --explain --gpu --json --network --price --ranks,--gpus --ranks-per-node --search --set\n"
             "eval: --data --json --mode --tokens\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
             "data prepare: --encoding --holdout --out --skip-bad --text-key --threads --tokenizer\n"
@@ -355,7 +355,9 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"train", "a", "b", "c d"}, "there is no place for 'b', 'c d'"},
       {{"train", "a", "b", "--set", "-x"}, "there is no place for 'b'"},
       {{"train", "a", "b", "--nope"}, "no option '--nope'"},
-      {{"plan", "--ranks", "x"}, "retain plan: CONFIG is required"},
+      {{"plan", "--ranks", "2"}, "retain plan: CONFIG is required"},
+      {{"plan", "a", "--explain", "b"}, "--explain is about a key, not a file"},
+      {{"plan", "a", "--gpu", "h20"}, "no GPU 'h20' is known (legal: b200, "},
       {{"plan", "a", "b", "--ranks", "x"}, "there is no place for 'b'"},
       {{"train", "a", "--helpp"}, "did you mean '--help'?"},
       {{"train", "a", "--set"}, "retain train: --set needs a value: KEY=VALUE;"},

@@ -109,7 +109,8 @@ TEST(PredictedStep, CountsTheRunsHoursAndEnergy) {
 
 TEST(PredictedStep, TakesLongerOverSlowerLinks) {
   Config config;
-  config.train.batch_tokens = config.train.micro_batch_tokens * 16;
+  config.train.micro_batch_tokens = 8 * kKi;
+  config.train.batch_tokens = 16 * config.train.micro_batch_tokens;
   const RunPlan plan = make_plan(config, 16, kH200);
   const Gpu& gpu = predicted_gpu("h200");
   const auto seconds = [&](int a_machine, double network) {
