@@ -89,6 +89,11 @@ void check_model(Problems& problems, const ModelConfig& m) {
           {"model.hidden_size", "model.heads", "model.key_expansion"});
   }
   check_expansion(problems, "model.value_expansion", m.value_expansion, m, "values");
+  if (m.init == Init::kTorchscale && m.init_std != ModelConfig().init_std)
+    add(problems, "model.init_std",
+        concat("= ", m.init_std, " decides nothing with model.init = torchscale, whose gains do (legal: ",
+               ModelConfig().init_std, ", or another model.init)"),
+        {"model.init"});
   if (parameter_count(m) > kMostParameters)
     add(problems, "model.layers",
         concat("and the widths give ", parameter_count(m), " parameters; the most that can be counted is 1e15"),
@@ -106,6 +111,13 @@ void check_data(Problems& problems, const Config& c) {
         concat("= ", c.data.end_of_document, " is outside model.vocab_size = ", c.model.vocab_size, ", which must be ",
                c.data.end_of_document + 1, " or more"),
         {"model.vocab_size"});
+  if (c.data.end_token_before_windows && c.data.end_of_document == kEndOfDocumentNone)
+    add(problems, "data.end_token_before_windows", "= true needs an end token, but data.end_of_document = none",
+        {"data.end_of_document"});
+  if (c.data.end_token_before_windows && c.data.seq_len < 2)
+    add(problems, "data.end_token_before_windows",
+        concat("= true takes the first of data.seq_len = ", c.data.seq_len, " tokens; it must be at least 2"),
+        {"data.seq_len"});
   if (c.data.train.empty()) add(problems, "data.train", "is required: a list such as [{path: data/train, weight: 1}]");
   for (const auto& [name, path] : c.data.valid) {
     const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](char ch) {

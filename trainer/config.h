@@ -19,6 +19,8 @@ namespace retain {
 
 enum class Decay : uint8_t { kEq8, kPaperExp };
 enum class Rotary : uint8_t { kRope, kTorchscale };
+/// What initial weights are drawn with (trainer/model/scaling.h).
+enum class Init : uint8_t { kNormal, kDepthScaled, kTorchscale };
 enum class ScheduleKind : uint8_t { kLinear, kCosine, kWsd, kConstant };
 enum class DeviceKind : uint8_t { kAuto, kCpu, kCuda };
 const char* device_name(DeviceKind device);  ///< "auto", "cpu", "cuda"
@@ -54,14 +56,22 @@ struct ModelConfig {
   double embedding_scale = 1;
   bool embedding_norm = false;
   double norm_eps = 1e-6;
+  double head_norm_eps = 0;  ///< of the norm of heads; 0 = auto: norm_eps
   Decay decay = Decay::kEq8;
   Rotary rotary = Rotary::kRope;
   GroupNormEps group_norm_eps = GroupNormEps::kConst;
   bool group_norm_affine = true;
   double init_std = 0.02;
+  Init init = Init::kNormal;
+  int64_t base_width = 0;  ///< hidden_size at which hyperparameters were chosen; 0: they hold as they are
 
   int64_t key_dim() const { return std::llround(key_expansion * hidden_size) / heads; }      ///< of one head
   int64_t value_dim() const { return std::llround(value_expansion * hidden_size) / heads; }  ///< of one head
+  double head_eps() const { return head_norm_eps > 0 ? head_norm_eps : norm_eps; }           ///< epsilon of heads' norm
+  /// Of hidden_size to base_width; 1 without one.
+  double width_ratio() const {
+    return base_width > 0 ? static_cast<double>(hidden_size) / static_cast<double>(base_width) : 1;
+  }
 };
 
 struct DataSource {
@@ -82,6 +92,7 @@ struct DataConfig {
   int64_t seq_len = 2048;
   int64_t end_of_document = kEndOfDocumentAuto;
   bool reset_state_at_documents = true;
+  bool end_token_before_windows = false;  ///< of those that begin inside a document
 };
 
 struct TrainConfig {

@@ -21,7 +21,7 @@ TensorView scalar(const TensorView& scalars, Scalar i) { return scalars.slice(0,
 
 // What the host decides for a step. Operations read it on the device, so that theirs are the same arguments in every
 // step.
-enum Setting { kLossScale, kLimits, kRates = kLimits + 2, kSettings = kRates + 3 };
+enum Setting { kLossScale, kLimits, kRates = kLimits + 2, kSettings = kRates + std::tuple_size_v<UpdateRates> };
 
 }  // namespace
 
@@ -111,9 +111,7 @@ void Trainer::discard() {
 
 void Trainer::upload_settings(const Step& step, const UpdateLimits& limits) {
   const auto targets = static_cast<double>(step.result.predicted_tokens);
-  const OptimizerConfig& optimizer = config_.optimizer;
-  const std::array<double, 3> rates =
-      adamw_rates(step.result.lr, optimizer.beta1, optimizer.beta2, step.done.steps + 1);
+  const UpdateRates rates = update_rates(config_, step.result.lr, step.done.steps + 1);
   std::array<double, kSettings> settings{};
   settings[kLossScale] = 1.0 / targets;
   settings[kLimits] = limits.grad_norm;
@@ -210,10 +208,10 @@ void Trainer::queue_update(const std::function<void()>& before_update) {
   before_update();  // a save may still copy what is changed from here on
   recordings_.queue(StepRecordings::kUpdate, [&] {
     const Phase phase(backend_, "update");
-    const TensorView rates = work_.settings.slice(0, kRates, 3);
+    const TensorView rates = work_.settings.slice(0, kRates, kSettings - kRates);
     // In the order in which the next forward reads them, so that it can begin while the last are being gathered.
     for (size_t bucket = layout_.buckets.size(); bucket-- > 0;) {
-      adamw_update(backend_, parameters_, layout_.buckets[bucket], clip_scale, rates, config_.optimizer);
+      adamw_update(backend_, parameters_, layout_.buckets[bucket], clip_scale, rates, config_);
       parameters_.begin_gather(reducer_, bucket);
     }
   });

@@ -149,7 +149,7 @@ class Trainer {
   /// What the operations of a step read and write of it: the same memory in every step, so that they can be recorded.
   struct AtWork {
     StepBatches batch;    ///< one, the micro-batch
-    TensorView settings;  ///< float64 [6]: what the host decides, see upload_settings()
+    TensorView settings;  ///< float64 [12]: what the host decides, see upload_settings()
     TensorView scalars;   ///< float64 [5]: three sums, norm, clip scale
   };
   struct Step {

@@ -79,18 +79,21 @@ std::optional<int64_t> Whole::read(const ConfigNode& node, const ReportProblem& 
 }
 
 std::string Real::range() const {
-  if (high == std::numeric_limits<double>::max()) return concat(low_open ? "above " : "at least ", low);
-  return concat("in ", low_open ? "(" : "[", low, ", ", high, high_open ? ")" : "]");
+  const std::string word = concat(zero_word, zero_word.empty() ? "" : " or ");
+  if (high == std::numeric_limits<double>::max()) return concat(word, low_open ? "above " : "at least ", low);
+  return concat(word, "in ", low_open ? "(" : "[", low, ", ", high, high_open ? ")" : "]");
 }
 
 std::optional<double> Real::read(const ConfigNode& node, const ReportProblem& report) const {
   const auto text = read_plain(node, "a number", report);
   if (!text) return std::nullopt;
+  if (!zero_word.empty() && *text == zero_word) return 0;
   std::string problem;
   const auto value = parse_real(*text, problem);
-  if (!value) return refuse(node, problem, describe(node), report);
+  if (!value) return refuse(node, concat(problem, zero_word.empty() ? "" : ", or ", zero_word), describe(node), report);
   const bool holds = (low_open ? *value > low : *value >= low) && (high_open ? *value < high : *value <= high);
-  return holds ? value : refuse(node, "expected a number " + range(), *text, report);
+  return holds ? value
+               : refuse(node, (zero_word.empty() ? "expected a number " : "expected ") + range(), *text, report);
 }
 
 std::optional<std::tuple<double, double>> TwoReals::read(const ConfigNode& node, const ReportProblem& report) const {

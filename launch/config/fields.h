@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -30,13 +31,14 @@ struct Whole {
   std::string print(int64_t x) const { return x == 0 && !zero_word.empty() ? zero_word : std::to_string(x); }
 };
 
-/// Real numbers from low to high, without an end that is open.
+/// Real numbers from low to high, without an end that is open. `zero_word`: see Whole.
 struct Real {
   double low = 0, high = std::numeric_limits<double>::max();
   bool low_open = false, high_open = false;
+  std::string_view zero_word = {};
   std::string range() const;
   std::optional<double> read(const ConfigNode& node, const ReportProblem& report) const;
-  static std::string print(double x) { return print_real(x); }
+  std::string print(double x) const { return x == 0 && !zero_word.empty() ? std::string(zero_word) : print_real(x); }
 };
 
 constexpr Real kPositive = {.low_open = true};

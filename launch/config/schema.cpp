@@ -75,6 +75,8 @@ void add_model(Table& table) {
   add(RETAIN_KEY(model.embedding_scale), kPositive, "", "factor on embedded tokens");
   add(RETAIN_KEY(model.embedding_norm), OnOff{}, "", "a norm after the embedding", {"layernorm_embedding"});
   add(RETAIN_KEY(model.norm_eps), kPositive, "", "epsilon of all norms", {"rms_norm_eps", "layernorm_eps"});
+  add(RETAIN_KEY(model.head_norm_eps), Real{.low_open = true, .zero_word = "auto"}, "",
+      "epsilon of the heads' norm; auto = norm_eps");
   add(RETAIN_KEY(model.decay), Choice<Decay>{{{"eq8", Decay::kEq8}, {"paper_exp", Decay::kPaperExp}}}, "",
       "gamma of a head: 1 - 2^(-5-h), or the paper's runs");
   add(RETAIN_KEY(model.rotary), Choice<Rotary>{{{"rope", Rotary::kRope}, {"torchscale", Rotary::kTorchscale}}}, "",
@@ -84,6 +86,12 @@ void add_model(Table& table) {
       "epsilon of a head's norm, or that of row sums");
   add(RETAIN_KEY(model.group_norm_affine), OnOff{}, "", "a learned weight in the heads' norm", {"elementwise_affine"});
   add(RETAIN_KEY(model.init_std), kPositive, "", "standard deviation of initial weights", {"initializer_range"});
+  add(RETAIN_KEY(model.init),
+      Choice<Init>{
+          {{"normal", Init::kNormal}, {"depth_scaled", Init::kDepthScaled}, {"torchscale", Init::kTorchscale}}},
+      "", "how initial weights are drawn", {"init_method", "initialization", "initializer"});
+  add(RETAIN_KEY(model.base_width), Whole{1, kWidest, "none"}, "values", "hidden_size that rates were chosen at",
+      {"mup_base_width", "base_hidden_size"});
 }
 
 void add_data_and_train(Table& table) {
@@ -99,6 +107,8 @@ void add_data_and_train(Table& table) {
             {"eod", "eos", "eos_token_id", "eod_token", "end_of_text"}, kIfAllowed);
   table.add(RETAIN_KEY(data.reset_state_at_documents), OnOff{}, "", "retention forgets at the start of a document", {},
             kIfAllowed);
+  table.add(RETAIN_KEY(data.end_token_before_windows), OnOff{}, "", "an end token before windows in mid-document",
+            {"add_bos", "prepend_bos", "bos"}, kIfAllowed);
 
   const Whole tokens = {1, kMostTokens};
   const Names tokens_names = {"total_tokens", "max_tokens", "train_tokens", "steps", "max_steps"};

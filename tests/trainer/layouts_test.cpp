@@ -27,6 +27,11 @@ std::vector<Variant> variants() {
              c.model.ffn = FfnKind::kGeglu;
              c.model.rotary = Rotary::kTorchscale;
              c.model.embedding_norm = true;
+             c.model.head_norm_eps = 1e-2;
+             c.model.init = Init::kTorchscale;
+             c.model.base_width = 16;
+             c.data.end_token_before_windows = true;
+             c.optimizer.lr = 6e-3;
              c.parallel.zero = 0;
              c.parallel.tp_chunks = 3;
            }},
@@ -36,6 +41,10 @@ std::vector<Variant> variants() {
              c.model.ffn = FfnKind::kGelu;
              c.model.decay = Decay::kPaperExp;
              c.model.group_norm_affine = false;
+             c.model.init = Init::kDepthScaled;
+             c.model.base_width = 8;
+             c.data.end_token_before_windows = true;
+             c.optimizer.lr = 6e-3;
              c.parallel.zero = 2;
              c.parallel.tp_chunks = 4;
            }}};

@@ -10,6 +10,7 @@
 
 #include "kernels/core/random.h"
 #include "tests/support/tiny_run.h"
+#include "tests/support/wrapped_backend.h"
 #include "trainer/inference/generate.h"
 
 namespace retain::test {
@@ -50,6 +51,12 @@ std::vector<Variant> variants() {
   paper.model.tie_embeddings = true;
   paper.model.value_expansion = 1.5;
   all.push_back(paper);
+  Variant scaled{"scaled", tiny_model()};
+  scaled.model.head_norm_eps = 0.1;
+  scaled.model.base_width = 3;
+  scaled.model.init_std = 0.8;
+  scaled.model.init = Init::kDepthScaled;
+  all.push_back(scaled);
   return all;
 }
 
@@ -235,6 +242,41 @@ TEST_P(Model, DecodingGivesTheLogitsOfReading) {
 
 INSTANTIATE_TEST_SUITE_P(Variants, Model, ::testing::ValuesIn(variants()),
                          [](const auto& param) { return param.param.name; });
+
+// auto is norm_eps to the last bit; another one is that of the heads' norm and of no other.
+TEST(HeadNormEps, IsTheEpsilonOfTheHeadsNormAlone) {
+  struct Epsilons : WrappedBackend {
+    std::vector<double> heads, streams;
+    Epsilons() : WrappedBackend(make_cpu_backend(1)) {}
+    void do_head_norm_gate(const HeadNormGateArgs& args) override {
+      heads.push_back(args.eps);
+      WrappedBackend::do_head_norm_gate(args);
+    }
+    void do_rms_norm(const RmsNormArgs& args) override {
+      streams.push_back(args.eps);
+      WrappedBackend::do_rms_norm(args);
+    }
+  };
+  const auto train = [](double head_norm_eps, Epsilons& backend) {
+    const TemporaryDirectory directory;
+    write_tiny_text(directory.path());
+    Config config = tiny_config(directory.path());
+    config.model.norm_eps = 1e-3;
+    config.model.head_norm_eps = head_norm_eps;
+    config.model.embedding_norm = true;
+    const auto mesh = make_single_mesh();
+    Trainer trainer(backend, *mesh, config, {.device = DeviceKind::kCpu, .compute = DType::kFloat64, .threads = 1});
+    return train_tiny(trainer, 1).losses[0];
+  };
+  Epsilons automatic, same, other;
+  const double loss = train(0, automatic);
+  EXPECT_EQ(train(1e-3, same), loss);
+  EXPECT_NE(train(1e-1, other), loss);
+  EXPECT_EQ(automatic.heads, std::vector<double>(automatic.heads.size(), 1e-3));
+  EXPECT_EQ(other.heads, std::vector<double>(automatic.heads.size(), 1e-1));
+  EXPECT_EQ(other.streams, std::vector<double>(automatic.streams.size(), 1e-3));
+  EXPECT_GT(automatic.streams.size(), automatic.heads.size());
+}
 
 TEST(Decoder, ABlockOfThePromptLeavesTheStateOfSingleTokens) {
   const Variant variant{"fla", tiny_model(), false};

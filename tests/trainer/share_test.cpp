@@ -105,11 +105,12 @@ struct Replica {
     double scale = 0;
     const auto scalar = [](double& value) { return TensorView(&value, DType::kFloat64, {1}); };
     exchange.finish({}, TensorView(sums.data(), DType::kFloat64, {3}), scalar(norm), scalar(scale));
-    const OptimizerConfig optimizer{.lr = 0.01};
-    std::array<double, 3> rates = adamw_rates(optimizer.lr, optimizer.beta1, optimizer.beta2, step);
+    Config config;
+    config.optimizer.lr = 0.01;
+    UpdateRates rates = update_rates(config, config.optimizer.lr, step);
     for (size_t bucket = layout.buckets.size(); bucket-- > 0;) {
       adamw_update(*backend, parameters, layout.buckets[bucket], scalar(scale),
-                   TensorView(rates.data(), DType::kFloat64, {3}), optimizer);
+                   TensorView(rates.data(), DType::kFloat64, {std::ssize(rates)}), config);
       parameters.begin_gather(reducer, bucket);
     }
     parameters.await_weights(0);

@@ -1,6 +1,7 @@
 #include "trainer/data/documents.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <type_traits>
@@ -88,6 +89,7 @@ Documents::Documents(TokenSet set, const DataConfig& data, std::optional<int32_t
     : set_(std::move(set)),
       reset_(data.reset_state_at_documents),
       auto_(data.end_of_document == kEndOfDocumentAuto),
+      end_token_before_windows_(data.end_token_before_windows),
       tokenizer_(tokenizer ? std::move(tokenizer) : tokenizer_facts(data.tokenizer)),
       end_token_of_run_(retain::end_token(data, tokenizer_->end_of_document)) {
   if (auto_ && end_token_of_run) end_token_of_run_ = end_token_of_run;
@@ -191,6 +193,17 @@ void Documents::read(int64_t begin, std::span<int32_t> tokens, std::span<Border>
     const auto i = static_cast<size_t>(at - begin);
     if (tokens[i - 1] != end_token) borders[i] = Border::kIndex;
   }
+}
+
+std::optional<Border> Documents::behind_put_end_token(int64_t begin) const {
+  const std::optional<int32_t> end_token = this->end_token();
+  if (!end_token_before_windows_ || !end_token || begin == 0) return std::nullopt;
+  std::array<int32_t, 2> around{};
+  set_.read(begin - 1, around);
+  if (around[1] == *end_token) return std::nullopt;
+  if (around[0] == *end_token) return Border::kNone;
+  const bool index_border = !set_.document_begins(begin, begin + 1).empty();
+  return index_border ? std::nullopt : std::optional(Border::kUnseen);
 }
 
 bool Documents::predicts_something(int64_t within_tokens) const {

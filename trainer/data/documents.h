@@ -26,6 +26,7 @@ enum class Border : uint8_t {
   kNone,      ///< a token inside a document
   kEndToken,  ///< ends a document and begins the next
   kIndex,     ///< the first of a document that no end token begins
+  kUnseen,    ///< inside a document, behind an end token that was put before a window: nobody's target
 };
 
 /// The token that ends and begins documents where no set shows another: data.end_of_document, or the tokenizer's; none
@@ -76,6 +77,10 @@ class Documents {
   /// kNone everywhere when data.reset_state_at_documents is off.
   void read(int64_t begin, std::span<int32_t> tokens, std::span<Border> borders) const;
 
+  /// With data.end_token_before_windows, of a window that begins here, inside a document: that end_token() is put
+  /// before it, and what its first token then is to that: kUnseen, or kNone where it does follow an end token.
+  std::optional<Border> behind_put_end_token(int64_t begin) const;
+
   /// Whether any of the first tokens after the very first is predicted.
   bool predicts_something(int64_t within_tokens) const;
   /// Looks at about `budget_tokens` of the set, evenly from the first to the last: says when they are not the
@@ -93,7 +98,7 @@ class Documents {
   std::vector<SetNote> look_at_end_token() const;
 
   TokenSet set_;
-  bool reset_, auto_;
+  bool reset_, auto_, end_token_before_windows_;
   std::shared_ptr<const TokenizerFacts> tokenizer_;
   std::optional<int32_t> shown_;  ///< with data.end_of_document auto
   std::optional<int32_t> end_token_of_run_;

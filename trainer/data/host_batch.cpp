@@ -64,9 +64,10 @@ HostBatch make_batch(const BatchLayout& layout, const Windows& windows) {
     int64_t document_start = 0;
     for (int64_t t = 0; t < batch.segments * layout.segment(); ++t) {
       const bool inside = t < layout.seq_len;
-      if (inside && borders[t] != Border::kNone) document_start = t;
+      if (inside && (borders[t] == Border::kEndToken || borders[t] == Border::kIndex)) document_start = t;
       if (document_start == t) batch.carry[places.carry(b, t)] = 0.0F;
-      const int32_t target = inside && borders[t + 1] != Border::kIndex ? tokens[t + 1] : kNoToken;
+      const bool seen = inside && borders[t + 1] != Border::kIndex && borders[t + 1] != Border::kUnseen;
+      const int32_t target = seen ? tokens[t + 1] : kNoToken;
       if (target >= 0) ++batch.valid_targets;
       if (!places.here(t)) continue;
       const size_t row = places.row(b, t);

@@ -51,8 +51,8 @@ struct Windows {
   std::vector<Border> borders;  ///< what each token is; of a window's first it does not matter
 };
 
-/// A token at a border starts its document; one at a border of the index is nobody's target. Missing inputs read as
-/// token 0, missing targets are ignored; with such a last segment is filled up.
+/// A token at a border starts its document; one at a border of the index, or unseen, is nobody's target. Missing inputs
+/// read as token 0, missing targets are ignored; with such a last segment is filled up.
 HostBatch make_batch(const BatchLayout& layout, const Windows& windows);
 
 }  // namespace retain

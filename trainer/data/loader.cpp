@@ -81,11 +81,18 @@ std::vector<SetNote> look_at_set(const Documents& set, int64_t vocab_size, int64
   return notes;
 }
 
-/// Window number `window` of a set becomes number b of a batch; the last of a set may be short.
+/// Window number `window` of a set becomes number b of a batch; the last of a set may be short. An end token that is
+/// put before it takes the place of its last token, with which the next window begins.
 void read_window(const Documents& set, int64_t window, int64_t seq_len, int64_t b, Windows& windows) {
-  const int64_t begin = window * seq_len, at = b * (seq_len + 1);
-  const auto first = static_cast<size_t>(at), count = static_cast<size_t>(std::min(seq_len + 1, set.tokens() - begin));
-  set.read(begin, std::span(windows.tokens).subspan(first, count), std::span(windows.borders).subspan(first, count));
+  const int64_t begin = window * seq_len;
+  const std::optional<Border> behind = set.behind_put_end_token(begin);
+  const int64_t shift = behind ? 1 : 0, count = std::min(seq_len + 1 - shift, set.tokens() - begin);
+  const auto at = static_cast<size_t>(b * (seq_len + 1)), first = static_cast<size_t>(shift) + at;
+  const auto size = static_cast<size_t>(count);
+  set.read(begin, std::span(windows.tokens).subspan(first, size), std::span(windows.borders).subspan(first, size));
+  if (!behind) return;
+  windows.tokens[at] = *set.end_token();
+  windows.borders[first] = *behind;
 }
 
 }  // namespace

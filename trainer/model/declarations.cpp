@@ -16,28 +16,28 @@ Declarations Declarations::in_part(int64_t part) const {
   return other;
 }
 
-Parameter Declarations::matrix(const std::string& name, TpCut cut, int64_t rows, int64_t columns, double init_std,
-                               ParameterUse use) const {
+Parameter Declarations::matrix(const std::string& name, TpCut cut, int64_t rows, int64_t columns,
+                               const Scaling& scaling, ParameterUse use) const {
   declared_.parameters.push_back({.name = prefix_ + name,
                                   .use = use,
                                   .cut = cut,
                                   .part = part_,
                                   .rows = rows,
                                   .columns = columns,
-                                  .init_std = init_std});
+                                  .scaling = scaling});
   return views(prefix_ + name, prefix_ + name);
 }
 
-Parameter Declarations::adjacent_matrices(const std::vector<Rows>& parts, int64_t columns, double init_std) const {
+Parameter Declarations::adjacent_matrices(const std::vector<Rows>& parts, int64_t columns) const {
   for (const Rows& part : parts) {
-    matrix(part.name, TpCut::kRows, part.rows, columns, init_std);
+    matrix(part.name, TpCut::kRows, part.rows, columns, part.scaling);
     declared_.parameters.back().adjacent = &part != &parts.front();
   }
   return views(prefix_ + parts.front().name, prefix_ + parts.back().name);
 }
 
-Parameter Declarations::norm(const std::string& name, int64_t size, ParameterUse use) const {
-  declared_.parameters.push_back({.name = prefix_ + name, .use = use, .part = part_, .rows = size});
+Parameter Declarations::norm(const std::string& name, int64_t size, ParameterUse use, const Scaling& scaling) const {
+  declared_.parameters.push_back({.name = prefix_ + name, .use = use, .part = part_, .rows = size, .scaling = scaling});
   return views(prefix_ + name, prefix_ + name, true);
 }
 

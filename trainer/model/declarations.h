@@ -8,6 +8,7 @@
 
 #include "kernels/core/tensor.h"
 #include "trainer/model/parameters.h"
+#include "trainer/model/scaling.h"
 
 namespace retain {
 
@@ -31,16 +32,18 @@ class Declarations {
   Declarations in_part(int64_t part) const;
 
   /// Matrices [out, in], so that y = x Wᵀ.
-  Parameter matrix(const std::string& name, TpCut cut, int64_t rows, int64_t columns, double init_std,
+  Parameter matrix(const std::string& name, TpCut cut, int64_t rows, int64_t columns, const Scaling& scaling,
                    ParameterUse use = ParameterUse::kProduct) const;
   struct Rows {
     std::string name;
     int64_t rows;
+    Scaling scaling;
   };
   /// Matrices of equal width, rows cut over tp, read as one [sum of rows, columns].
-  Parameter adjacent_matrices(const std::vector<Rows>& parts, int64_t columns, double init_std) const;
+  Parameter adjacent_matrices(const std::vector<Rows>& parts, int64_t columns) const;
   /// The weight [n] of a norm (kNorm or kGroupNorm).
-  Parameter norm(const std::string& name, int64_t size, ParameterUse use = ParameterUse::kNorm) const;
+  Parameter norm(const std::string& name, int64_t size, ParameterUse use = ParameterUse::kNorm,
+                 const Scaling& scaling = {}) const;
   /// Another layer's matrix, by its whole name, which is used in products here.
   Parameter product_with(const std::string& name) const;
   /// FLOPs of one trained token beside those of the products.

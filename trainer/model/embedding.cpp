@@ -3,7 +3,8 @@
 namespace retain {
 
 Embedding::Embedding(const Declarations& declare, const ModelConfig& model) : normed_(model.embedding_norm) {
-  table_ = declare.matrix(kWeight, TpCut::kVocabulary, model.vocab_size, model.hidden_size, model.init_std,
+  table_ = declare.matrix(kWeight, TpCut::kVocabulary, model.vocab_size, model.hidden_size,
+                          scaling_of(model, WeightRole::kEmbedding, model.vocab_size, model.hidden_size),
                           ParameterUse::kLookUp);
   if (normed_) norm_ = declare.norm("embedding_norm.weight", model.hidden_size);
 }

@@ -15,11 +15,13 @@ TensorView linear_branch(const TensorView& ab, const Dimensions& dims) {
 
 FeedForward::FeedForward(const Declarations& declare, const ModelConfig& model) {
   const Declarations ffn = declare.within("ffn.");
+  const Scaling scaling = scaling_of(model, WeightRole::kFfnIn, model.hidden_size, model.ffn_size);
   std::vector<Declarations::Rows> in;
-  if (model.ffn != FfnKind::kGelu) in.push_back({"gate_proj.weight", model.ffn_size});
-  in.push_back({"up_proj.weight", model.ffn_size});
-  in_ = ffn.adjacent_matrices(in, model.hidden_size, model.init_std);
-  down_ = ffn.matrix("down_proj.weight", TpCut::kColumns, model.hidden_size, model.ffn_size, model.init_std);
+  if (model.ffn != FfnKind::kGelu) in.push_back({"gate_proj.weight", model.ffn_size, scaling});
+  in.push_back({"up_proj.weight", model.ffn_size, scaling});
+  in_ = ffn.adjacent_matrices(in, model.hidden_size);
+  down_ = ffn.matrix("down_proj.weight", TpCut::kColumns, model.hidden_size, model.ffn_size,
+                     scaling_of(model, WeightRole::kFfnOut, model.ffn_size, model.hidden_size));
 }
 
 void FeedForward::take_activations(const ActivationMemory& memory, const Dimensions& dims) {

@@ -8,9 +8,10 @@
 namespace retain {
 
 LossHead::LossHead(const Declarations& declare, const ModelConfig& model)
-    : matrix_(model.tie_embeddings ? declare.product_with(Embedding::kWeight)
-                                   : declare.matrix("lm_head.weight", TpCut::kVocabulary, model.vocab_size,
-                                                    model.hidden_size, model.init_std)) {}
+    : matrix_(model.tie_embeddings
+                  ? declare.product_with(Embedding::kWeight)
+                  : declare.matrix("lm_head.weight", TpCut::kVocabulary, model.vocab_size, model.hidden_size,
+                                   scaling_of(model, WeightRole::kHead, model.hidden_size, model.vocab_size))) {}
 
 void LossHead::take_scratch(Arena& arena, const Dimensions& dims) {
   scratch_.logits = arena.take(dims.compute, {dims.logits_rows, dims.vocab_rows});

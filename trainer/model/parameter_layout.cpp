@@ -30,13 +30,29 @@ ParameterSpec box_of(const DeclaredParameter& p, int tp_rank, int tp_size) {
           .rows = padded ? padded_shard_size(p.rows, tp_size, kVocabAlignment) : rows.size(),
           .columns = columns.size(),
           .real_rows = rows.size(),
-          .init_std = p.init_std};
+          .scaling = p.scaling};
 }
 
 int64_t last_part(const DeclaredModel& declared) {
   int64_t last = 0;
   for (const DeclaredParameter& parameter : declared.parameters) last = std::max(last, parameter.part);
   return last;
+}
+
+/// Neighbours in the flat order that are updated alike as one range, with the padding behind them.
+std::vector<UpdateRange> update_ranges(const std::vector<ParameterSpec>& parameters, int64_t flat_elements) {
+  std::vector<const ParameterSpec*> specs;
+  for (const ParameterSpec& spec : parameters) specs.push_back(&spec);
+  std::ranges::sort(specs, {}, &ParameterSpec::flat_offset);
+  std::vector<UpdateRange> ranges;
+  for (const ParameterSpec* spec : specs) {
+    const bool decays = spec->rank == 2;
+    if (!ranges.empty() && ranges.back().group == spec->scaling.group && ranges.back().decays == decays) continue;
+    if (!ranges.empty()) ranges.back().flat.end = spec->flat_offset;
+    ranges.push_back({.flat = {spec->flat_offset, 0}, .group = spec->scaling.group, .decays = decays});
+  }
+  if (!ranges.empty()) ranges.back().flat.end = flat_elements;
+  return ranges;
 }
 
 bool is_shared(const DeclaredModel& declared, int64_t part) {
@@ -100,6 +116,7 @@ ParameterLayout::ParameterLayout(const DeclaredModel& declared, int tp_rank, int
   group_norms = place(is_group_norm);
   flat_elements = group_norms.end = align_up(end, kTensorAlignment * replicas);
   buckets.push_back({norms.begin, flat_elements});
+  updates = update_ranges(parameters, flat_elements);
 }
 
 const ParameterSpec& ParameterLayout::find(const std::string& name) const {

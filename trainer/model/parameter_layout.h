@@ -13,6 +13,7 @@
 
 #include "parallel/shard.h"
 #include "trainer/config.h"
+#include "trainer/model/scaling.h"
 
 namespace retain {
 
@@ -34,7 +35,7 @@ struct DeclaredParameter {
   int64_t part = 0;     ///< of the model, in the order of forward: the embedding, block by block, the head
   bool shared = false;  ///< a later part uses the matrix too: backward writes its gradient from there on
   int64_t rows = 0, columns = 1;
-  double init_std = 0;    ///< initial weights N(0, init_std); 0: all ones
+  Scaling scaling;
   bool adjacent = false;  ///< to the one before, which it is read together with
 
   bool is_matrix() const { return use == ParameterUse::kLookUp || use == ParameterUse::kProduct; }
@@ -54,7 +55,7 @@ struct ParameterSpec {
   int64_t rows = 0, columns = 1;                ///< held here, padding rows at the end included
   int64_t real_rows = 0;                        ///< rows that exist in the whole tensor; the others are padding
   int64_t flat_offset = 0;
-  double init_std = 0;  ///< initial weights N(0, init_std); 0: all ones
+  Scaling scaling;
 
   int64_t elements() const { return rows * columns; }
 };
@@ -64,6 +65,13 @@ struct ParameterSpec {
 /// costs whatever its size is then a fifth of it (on two H200s a reduce-scatter takes 21 us for 1 MB, 43 for 8, 174 for
 /// 64). Smaller models have little to hide: theirs is one bucket.
 inline constexpr int64_t kBucketElements = int64_t{4} << 20;
+
+/// A flat range that is updated in one way.
+struct UpdateRange {
+  Range flat;
+  UpdateGroup group = UpdateGroup::kInput;
+  bool decays = false;  ///< matrices do, norm weights do not
+};
 
 /// Where everything lies; a pure function of what is declared, the tensor-parallel place, and the number of replicas.
 struct ParameterLayout {
@@ -78,6 +86,7 @@ struct ParameterLayout {
   /// The first so many buckets are written in backward only after the bucket before is complete. The others, of shared
   /// matrices and of norms, are written in many places.
   size_t passing_buckets = 0;
+  std::vector<UpdateRange> updates;  ///< in order, covering everything
 
   ParameterLayout() = default;
   ParameterLayout(const DeclaredModel& declared, int tp_rank, int tp_size, int replicas,

@@ -100,15 +100,15 @@ void ParameterStore::initialize(uint64_t seed) {
     for (int64_t row = 0; row < spec.real_rows; row += piece_rows) {
       const int64_t rows = std::min(piece_rows, spec.real_rows - row);
       const TensorView piece(scratch.data(), accumulate_, {rows, spec.columns});
-      if (spec.init_std > 0) {
+      if (spec.scaling.init_std > 0) {
         backend_.fill_normal({.x = piece,
                               .key = stream_key(seed, spec.name),
-                              .std = spec.init_std,
+                              .std = spec.scaling.init_std,
                               .global_columns = spec.global_columns,
                               .first_row = spec.first_row + row,
                               .first_column = spec.first_column});
       } else {
-        backend_.fill(piece, 1);
+        backend_.fill(piece, spec.scaling.init_value);
       }
       assign(spec.flat_offset + row * spec.columns, piece.reshaped({rows * spec.columns}));
     }

@@ -35,10 +35,14 @@ RetentionLayer::RetentionLayer(const Declarations& declare, const ModelConfig& m
     : layer_(layer), tables_(tables) {
   const int64_t d = model.hidden_size, keys = model.heads * model.key_dim(), values = model.heads * model.value_dim();
   const Declarations retention = declare.within("retention.");
+  const auto in = [&](const char* name, int64_t rows) -> Declarations::Rows {
+    return {name, rows, scaling_of(model, WeightRole::kRetentionIn, d, rows)};
+  };
   qkvg_ = retention.adjacent_matrices(
-      {{"q_proj.weight", keys}, {"k_proj.weight", keys}, {"v_proj.weight", values}, {"g_proj.weight", values}}, d,
-      model.init_std);
-  o_ = retention.matrix("o_proj.weight", TpCut::kColumns, d, values, model.init_std);
+      {in("q_proj.weight", keys), in("k_proj.weight", keys), in("v_proj.weight", values), in("g_proj.weight", values)},
+      d);
+  o_ = retention.matrix("o_proj.weight", TpCut::kColumns, d, values,
+                        scaling_of(model, WeightRole::kRetentionOut, values, d));
   if (model.group_norm_affine)
     group_norm_ = retention.norm("group_norm.weight", model.value_dim(), ParameterUse::kGroupNorm);
   retention.mixer_flops(12.0 * static_cast<double>(keys * model.value_dim()));
@@ -199,7 +203,7 @@ void RetentionLayer::gate(const Pass& pass) const {
        .rstd = saved_.rstd,
        .position_offset = pass.batch.position_offset,
        .eps_kind = dims.model.group_norm_eps,
-       .eps = dims.model.norm_eps});
+       .eps = dims.model.head_eps()});
 }
 
 void RetentionLayer::backward(const Pass& pass, const TensorView& dz, const TensorView& u, const TensorView& du) const {

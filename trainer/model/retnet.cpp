@@ -20,7 +20,7 @@ std::vector<Block> make_blocks(const Declarations& declare, const ModelConfig& m
 RetNet::Layers::Layers(const Declarations& declare, const ModelConfig& model)
     : embedding(declare.in_part(0), model),
       blocks(make_blocks(declare, model, tables)),
-      final_norm(declare.in_part(1 + model.layers), "final_norm.weight", model),
+      final_norm(declare.in_part(1 + model.layers), "final_norm.weight", model, logits_scaling(model)),
       head(declare.in_part(1 + model.layers), model) {}
 
 void RetNet::Layers::take_memory(Arena& own, Arena& shared, const Dimensions& dims, Residency residency) {

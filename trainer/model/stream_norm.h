@@ -19,8 +19,9 @@ struct Residual {
 
 class StreamNorm {
  public:
-  StreamNorm(const Declarations& declare, const std::string& name, const ModelConfig& model)
-      : weight_(declare.norm(name, model.hidden_size)) {}
+  StreamNorm(const Declarations& declare, const std::string& name, const ModelConfig& model,
+             const Scaling& scaling = {})
+      : weight_(declare.norm(name, model.hidden_size, ParameterUse::kNorm, scaling)) {}
 
   /// Takes each from the arena of its name.
   void take_memory(Arena& x, Arena& rstd, Arena& u, const Dimensions& dims);

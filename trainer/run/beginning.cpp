@@ -181,7 +181,8 @@ void TrainingRun::take_weights_from(const std::string& path) {
     std::vector<Change> changes =
         changes_since(saved, identity_.read_config(saved.config_text), identity_.keys, plan_.mesh);
     std::erase_if(changes, [](const Change& change) {
-      return change.resume != Resume::kMustAgree || change.key == "model.init_std";
+      return change.resume != Resume::kMustAgree || change.key == "model.init_std" || change.key == "model.init" ||
+             change.key == "model.base_width";
     });
     refuse_changes(changes, {});
   });

@@ -66,7 +66,8 @@ TEST(ConfigReader, EveryKindOfValueArrivesInItsPlace) {
 run: {dir: out/../runs/x, seed: 9223372036854775807}
 model: {layers: 3, hidden_size: 96, heads: 4, key_expansion: 0.5, value_expansion: 1.5, ffn_size: 80, ffn: gelu,
         vocab_size: 1k, tie_embeddings: true, embedding_scale: 2.5, embedding_norm: true, norm_eps: 1e-5, decay: paper_exp,
-        rotary: torchscale, group_norm_eps: rowsum, group_norm_affine: false, init_std: 0.1}
+        rotary: torchscale, group_norm_eps: rowsum, group_norm_affine: false, init_std: 0.1,
+        head_norm_eps: 1e-4, init: depth_scaled, base_width: 64}
 data:
   tokenizer: bytes
   train:
@@ -76,6 +77,7 @@ data:
   seq_len: 64
   end_of_document: 50
   reset_state_at_documents: false
+  end_token_before_windows: true
 train: {tokens: 1.5M, batch_tokens: 1Ki, micro_batch_tokens: 256, chunk: 16}
 eval: {every: 7, tokens: 2k}
 optimizer: {lr: 1e-3, betas: [0.8, 0.7], eps: 1e-9, weight_decay: 0, clip: 0.5}
@@ -106,6 +108,9 @@ precision: bf16
   EXPECT_EQ(c.model.group_norm_eps, GroupNormEps::kRowsum);
   EXPECT_FALSE(c.model.group_norm_affine);
   EXPECT_EQ(c.model.init_std, 0.1);
+  EXPECT_EQ(c.model.head_norm_eps, 1e-4);
+  EXPECT_EQ(c.model.init, Init::kDepthScaled);
+  EXPECT_EQ(c.model.base_width, 64);
   EXPECT_EQ(c.data.tokenizer, "bytes");
   ASSERT_EQ(c.data.train.size(), 2u);
   EXPECT_EQ(c.data.train[0].path, "/base/a");
@@ -116,6 +121,7 @@ precision: bf16
   EXPECT_EQ(c.data.seq_len, 64);
   EXPECT_EQ(c.data.end_of_document, 50);
   EXPECT_FALSE(c.data.reset_state_at_documents);
+  EXPECT_TRUE(c.data.end_token_before_windows);
   EXPECT_EQ(c.train.tokens, 1500000);
   EXPECT_EQ(c.train.batch_tokens, 1024);
   EXPECT_EQ(c.train.micro_batch_tokens, 256);

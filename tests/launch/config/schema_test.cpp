@@ -52,9 +52,11 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       keys,
       "run.dir run.seed "
       "model.layers model.hidden_size model.heads model.key_expansion model.value_expansion model.ffn_size model.ffn "
-      "model.vocab_size model.tie_embeddings model.embedding_scale model.embedding_norm model.norm_eps model.decay "
-      "model.rotary model.group_norm_eps model.group_norm_affine model.init_std "
+      "model.vocab_size model.tie_embeddings model.embedding_scale model.embedding_norm model.norm_eps "
+      "model.head_norm_eps model.decay model.rotary model.group_norm_eps model.group_norm_affine model.init_std "
+      "model.init model.base_width "
       "data.tokenizer data.train data.valid data.seq_len data.end_of_document data.reset_state_at_documents "
+      "data.end_token_before_windows "
       "train.tokens train.batch_tokens train.micro_batch_tokens train.recompute train.segment_tokens train.chunk "
       "train.graph "
       "eval.every eval.tokens "
@@ -77,11 +79,17 @@ TEST(ConfigSchema, NamesOfOthersAreNoneOfOurs) {
 }
 
 TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
-  const std::vector<const char*> counts = {
-      "model.layers",    "model.heads", "model.hidden_size",    "model.ffn_size",     "model.vocab_size",
-      "data.seq_len",    "parallel.dp", "parallel.cp",          "parallel.tp",        "parallel.tp_chunks",
-      "train.tokens",    "train.chunk", "train.segment_tokens", "train.batch_tokens", "train.micro_batch_tokens",
-      "checkpoint.keep", "log.every",   "eval.tokens",          "numerics.max_skips", "numerics.spike_window"};
+  const std::vector<const char*> counts = {"model.layers",         "model.heads",
+                                           "model.base_width",     "model.hidden_size",
+                                           "model.ffn_size",       "model.vocab_size",
+                                           "data.seq_len",         "parallel.dp",
+                                           "parallel.cp",          "parallel.tp",
+                                           "parallel.tp_chunks",   "train.tokens",
+                                           "train.chunk",          "train.segment_tokens",
+                                           "train.batch_tokens",   "train.micro_batch_tokens",
+                                           "checkpoint.keep",      "log.every",
+                                           "eval.tokens",          "numerics.max_skips",
+                                           "numerics.spike_window"};
   const std::vector<const char*> whole = {"run.seed",
                                           "eval.every",
                                           "schedule.warmup",
@@ -93,8 +101,9 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
                                           "numerics.check_replicas_every",
                                           "numerics.replay_every"};
   const std::vector<const char*> above_zero = {
-      "optimizer.lr",          "optimizer.eps",         "schedule.decay_fraction", "model.key_expansion",
-      "model.value_expansion", "model.embedding_scale", "model.norm_eps",          "model.init_std"};
+      "optimizer.lr",        "optimizer.eps",         "schedule.decay_fraction",
+      "model.key_expansion", "model.value_expansion", "model.embedding_scale",
+      "model.norm_eps",      "model.init_std",        "model.head_norm_eps"};
   const std::vector<const char*> real = {"optimizer.clip", "optimizer.weight_decay", "schedule.final",
                                          "numerics.spike_score"};
   const auto expect_refused = [](const std::string& key, const std::string& value) {
@@ -120,7 +129,8 @@ TEST(ConfigSchema, AResumeMayChangeEverythingButTheModelAndWhatDecidesWhichToken
   std::string keys;
   for (const std::string& key : changeable_keys()) keys += key + " ";
   EXPECT_EQ(keys,
-            "run.seed data.tokenizer data.contents data.seq_len data.end_of_document data.reset_state_at_documents ");
+            "run.seed data.tokenizer data.contents data.seq_len data.end_of_document data.reset_state_at_documents "
+            "data.end_token_before_windows ");
   for (const auto& [key, about] : run_keys(Config()))
     EXPECT_EQ(about.resume, key.starts_with("model.")                   ? Resume::kMustAgree
                             : keys.find(key + " ") != std::string::npos ? Resume::kIfAllowed

@@ -112,6 +112,69 @@ TEST(TrainLoader, AStepHoldsTheSameSamplesOnEveryMesh) {
   }
 }
 
+TEST(EndTokenBeforeWindows, StandsBeforeThoseThatBeginInsideADocument) {
+  const TestFolder folder;
+  LoaderCase setup;
+  setup.data.seq_len = 4;
+  setup.data.train = {{folder.file("a"), 1}};
+  write_set(folder.file("a"), {{1, 2, 3, 4, 5, 6, kEnd}, {7, kEnd}, {10, 11, kEnd}, {12, 13, 14}});
+  const auto windows = [&](bool before) {
+    setup.data.end_token_before_windows = before;
+    const EvalWindows reader(TokenSet(folder.file("a")), setup.data, 257, 1, {}, {});
+    std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>> all;
+    for (int64_t w = 0; w < reader.count(); ++w) {
+      const HostBatch batch = reader.load(w);
+      all.emplace_back(batch.token_ids, batch.targets);
+    }
+    return all;
+  };
+  using Window = std::pair<std::vector<int32_t>, std::vector<int32_t>>;
+  EXPECT_EQ(windows(false), (std::vector<Window>{{{1, 2, 3, 4}, {2, 3, 4, 5}},
+                                                 {{5, 6, kEnd, 7}, {6, kEnd, 7, kEnd}},
+                                                 {{kEnd, 10, 11, kEnd}, {10, 11, kEnd, 12}},
+                                                 {{12, 13, 14, 0}, {13, 14, -1, -1}}}));
+  // The first begins the set, the third a document; the last follows an end token, which is its own.
+  EXPECT_EQ(windows(true), (std::vector<Window>{{{1, 2, 3, 4}, {2, 3, 4, 5}},
+                                                {{kEnd, 5, 6, kEnd}, {-1, 6, kEnd, 7}},
+                                                {{kEnd, 10, 11, kEnd}, {10, 11, kEnd, 12}},
+                                                {{kEnd, 12, 13, 14}, {12, 13, 14, -1}}}));
+}
+
+// Where the index has borders that no end token is at, and where the state is never reset.
+TEST(EndTokenBeforeWindows, LeavesBordersOfTheIndexAlone) {
+  const TestFolder folder;
+  LoaderCase setup;
+  setup.data.seq_len = 3;
+  setup.data.end_of_document = 200;
+  setup.data.end_token_before_windows = true;
+  write_set(folder.file("a"), {{1, 2, 3}, {4, 5, 6, 7, 8, 9, 10}});
+  for (const bool reset : {true, false}) {
+    setup.data.reset_state_at_documents = reset;
+    const EvalWindows reader(TokenSet(folder.file("a")), setup.data, 257, 3, {}, {});
+    const HostBatch batch = reader.load(0);
+    EXPECT_EQ(batch.token_ids, (std::vector<int32_t>{1, 2, 3, 4, 5, 6, 200, 7, 8})) << reset;
+    EXPECT_EQ(batch.targets, (std::vector<int32_t>{2, 3, reset ? -1 : 4, 5, 6, 7, -1, 8, 9})) << reset;
+    EXPECT_EQ(batch.document_start, std::vector<int32_t>(9, 0)) << "nothing is reset behind what is put there";
+  }
+}
+
+TEST(EndTokenBeforeWindows, IsTheSameOnEveryMesh) {
+  const TestFolder folder;
+  LoaderCase setup = make_setup(folder);
+  setup.data.end_token_before_windows = true;
+  setup.train.micro_batch_tokens = 16 * kSeqLen;
+  const auto [want, want_targets] = gather_step(setup, {1, 1, 1}, 3);
+  setup.train.micro_batch_tokens = 2 * kSeqLen;
+  for (const MeshShape& shape : {MeshShape{2, 3, 2}, {5, 2, 1}, {1, 12, 1}}) {
+    const auto [rows, targets] = gather_step(setup, shape, 3);
+    EXPECT_EQ(rows, want) << shape.describe();
+    EXPECT_EQ(targets, want_targets) << shape.describe();
+  }
+  int64_t put = 0;
+  for (const Row& row : want) put += row[0][0] == kEnd && row[0][1] < 0 ? 1 : 0;
+  EXPECT_GT(put, 8) << "of 16 windows";
+}
+
 // Of 8 micro-batches a step, on any number of replicas up to 8, which changes between the steps.
 TEST(TrainLoader, DealsMicroBatchJToReplicaJModDp) {
   const TestFolder folder;

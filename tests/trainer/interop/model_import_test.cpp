@@ -57,6 +57,7 @@ TEST(ForeignConfig, ReadsFla) {
   EXPECT_FALSE(model.embedding_norm);
   EXPECT_EQ(model.embedding_scale, 1);
   EXPECT_EQ(model.norm_eps, 1e-5);
+  EXPECT_EQ(model.head_eps(), 1e-5) << "one for all norms";
   EXPECT_EQ(model.init_std, 0.01);
 }
 
@@ -85,6 +86,7 @@ TEST(ForeignConfig, ReadsTorchscale) {
   EXPECT_FALSE(model.group_norm_affine);
   EXPECT_EQ(model.embedding_scale, 1);
   EXPECT_EQ(model.norm_eps, 1e-5);
+  EXPECT_EQ(model.head_eps(), 1e-5) << "one for all norms";
   EXPECT_EQ(parse(kTorchscale, {{"activation_fn", "\"swish\""}}).ffn, FfnKind::kSwiglu);
   EXPECT_EQ(parse(kTorchscale, {{"no_scale_embedding", "false"}}).embedding_scale, std::sqrt(8.0));
   EXPECT_TRUE(parse(kTorchscale, {{"layernorm_embedding", "true"}}).embedding_norm);

@@ -16,7 +16,8 @@ class RunningSum : public Mixer {
  public:
   RunningSum(const Declarations& declare, const ModelConfig& model)
       : matrix_(declare.within("running_sum.")
-                    .matrix("proj.weight", TpCut::kColumns, model.hidden_size, model.hidden_size, model.init_std)) {
+                    .matrix("proj.weight", TpCut::kColumns, model.hidden_size, model.hidden_size,
+                            {.init_std = model.init_std})) {
     declare.mixer_flops(1);
   }
   const char* name() const override { return "running_sum"; }

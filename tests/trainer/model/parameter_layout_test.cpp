@@ -17,7 +17,7 @@ std::string describe(const ModelConfig& model) {
   for (const ParameterSpec& p : layout.parameters) {
     text << p.name << " at " << p.flat_offset << ": [" << p.rows << ", " << p.columns << "] (" << p.real_rows
          << " real) from row " << p.first_row << ", column " << p.first_column << " of [" << p.global_rows << ", "
-         << p.global_columns << "], rank " << p.rank << ", std " << p.init_std << "\n";
+         << p.global_columns << "], rank " << p.rank << ", std " << p.scaling.init_std << "\n";
   }
   text << "matrices from " << layout.matrices.begin << ", norms from " << layout.norms.begin << ", group norms from "
        << layout.group_norms.begin << " to " << layout.flat_elements << "\nbuckets to";
@@ -135,8 +135,8 @@ struct Views {
 
 Views declare(const Declarations& declarations) {
   const Declarations inner = declarations.within("layer.");
-  return {.table = declarations.matrix("table", TpCut::kVocabulary, 19, 8, 0.1, ParameterUse::kLookUp),
-          .fused = inner.adjacent_matrices({{"q", 3}, {"k", 5}}, 8, 0.1),
+  return {.table = declarations.matrix("table", TpCut::kVocabulary, 19, 8, {.init_std = 0.1}, ParameterUse::kLookUp),
+          .fused = inner.adjacent_matrices({{"q", 3, {.init_std = 0.1}}, {"k", 5, {.init_std = 0.1}}}, 8),
           .norm = inner.norm("norm", 8),
           .group_norm = inner.norm("group_norm", 4, ParameterUse::kGroupNorm),
           .head = declarations.product_with("table")};
