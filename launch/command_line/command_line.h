@@ -248,18 +248,27 @@ struct StudyReportOptions {
   std::string runs, fit;
 };
 
+struct StudyWidthOptions {
+  std::string config;
+  std::vector<std::string> sets;
+  std::vector<int64_t> widths = {128, 256, 512, 1024};
+  int64_t steps = 10;
+  std::string out;  ///< folder of the figure; "" = none is drawn
+  bool json = false;
+};
+
 /// --help and --version: nothing is left to do but print.
 struct ShowText {
   std::string text;
 };
 
-using Command =
-    std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
-                 DataTrainTokenizerOptions, DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions,
-                 CheckpointDigestOptions, CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions,
-                 BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions, LaunchOptions, SelftestOptions,
-                 DoctorOptions, TopOptions, PlotOptions, StudyPlanOptions, StudyRunOptions, StudyStatusOptions,
-                 StudyCollectOptions, StudyFitOptions, StudyPredictOptions, StudyPlotOptions, StudyReportOptions>;
+using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
+                             DataTrainTokenizerOptions, DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions,
+                             CheckpointDigestOptions, CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions,
+                             BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions, LaunchOptions,
+                             SelftestOptions, DoctorOptions, TopOptions, PlotOptions, StudyPlanOptions, StudyRunOptions,
+                             StudyStatusOptions, StudyCollectOptions, StudyFitOptions, StudyPredictOptions,
+                             StudyPlotOptions, StudyReportOptions, StudyWidthOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

@@ -66,6 +66,7 @@ Paths paths_of(StudyFitOptions& o) { return {{"RUNS", &o.runs}, {"--out", &o.out
 Paths paths_of(StudyPredictOptions& o) { return {{"FIT", &o.fit}}; }
 Paths paths_of(StudyPlotOptions& o) { return {{"RUNS", &o.runs}, {"FIT", &o.fit}, {"--out", &o.out}}; }
 Paths paths_of(StudyReportOptions& o) { return {{"RUNS", &o.runs}, {"FIT", &o.fit}}; }
+Paths paths_of(StudyWidthOptions& o) { return {{"CONFIG", &o.config}, {"--out", &o.out}}; }
 
 }  // namespace
 

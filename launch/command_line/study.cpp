@@ -1,4 +1,8 @@
 // The group retain study, and its verbs from a study's file to a table of runs.
+#include <algorithm>
+#include <functional>
+
+#include "kernels/core/text.h"
 #include "launch/command_line/options.h"
 
 namespace retain::command_line {
@@ -34,6 +38,21 @@ void run_options(CLI::App& verb, StudyRunOptions& o) {
   verb.add_flag("--dry-run", o.dry_run, "print what would be started or submitted");
 }
 
+void width_options(CLI::App& verb, StudyWidthOptions& o) {
+  config_and_sets(verb, o.config, o.sets);
+  const auto read_widths = [&o](const std::string& text) {
+    o.widths.clear();
+    for (const std::string& piece : split_at_commas(text + ","))
+      o.widths.push_back(read_whole(piece, 1, int64_t{1} << 24));
+    const bool rise = std::ranges::adjacent_find(o.widths, std::greater_equal()) == o.widths.end();
+    if (o.widths.size() < 2 || !rise) refuse_value("expected two rising widths or more, got " + in_quotes(text));
+  };
+  read_option(verb, "--widths", read_widths, "N,N,...", "values of model.hidden_size;\n128,256,512,1024 if not given");
+  option(verb, "--steps", o.steps, "N", "of each width; 10 if not given")->transform(whole(1, 10'000));
+  option(verb, "--out", o.out, "DIR", "the folder of a figure; none if not given");
+  json(verb, o.json);
+}
+
 }  // namespace
 
 void add_study_verbs(CLI::App& root, Command& command) {
@@ -64,6 +83,10 @@ void add_study_verbs(CLI::App& root, Command& command) {
                                   option(verb, "--out", o.out, "PATH", "the CSV file that is written")->required();
                                 });
   add_study_fit(group, command);
+  add_verb<StudyWidthOptions>(group, command, "width", "Checks whether learning rates hold at other widths.",
+                              "  retain study width configs/retnet_125m.yaml --out figures\n"
+                              "  retain study width configs/demo.yaml --widths 32,64,128\n",
+                              width_options);
 }
 
 }  // namespace retain::command_line

@@ -9,8 +9,8 @@
 
 #include "kernels/core/error.h"
 #include "kernels/core/processors.h"
-#include "launch/jobs/process.h"
 #include "launch/verbs/verbs.h"
+#include "launch/verbs/write_figures.h"
 #include "launch/version.h"
 #include "trainer/file.h"
 #include "trainer/study/figures.h"
@@ -23,12 +23,6 @@ namespace retain {
 namespace {
 
 Path beside(const std::string& path, const std::string& name) { return Path(path).parent_path() / name; }
-
-void make_folder(const Path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw_errno(ErrorKind::kCannotCreate, "mkdir", folder, error.value());
-}
 
 FitSettings settings_of(const StudyFitOptions& o) {
   FitSettings settings;
@@ -117,29 +111,6 @@ void predict_best(const FittedStudy& fit, const StudyPredictOptions& o) {
   print_reach(fit, p.flops);
 }
 
-// ---- plot ----
-
-/// Whether gnuplot drew every figure in the folder.
-bool draw(const std::vector<Figure>& figures, const Path& folder) {
-  constexpr int kNotFound = 127;
-  for (const Figure& figure : figures) {
-    std::string said;
-    const int code = run_command(
-        {"sh", "-c", "cd \"$0\" && exec gnuplot \"$1\" 2>&1", folder.string(), figure.name + ".gnuplot"}, said);
-    if (code == kNotFound) {
-      fmt::print(stderr,
-                 "retain: no gnuplot here: {} holds the data and the scripts; 'apt install gnuplot-nox' and run "
-                 "the command again\n",
-                 folder.string());
-      return false;
-    }
-    if (code != 0)
-      throw Error(ErrorKind::kIo,
-                  fmt::format("gnuplot {}/{}.gnuplot ended with {}: {}", folder.string(), figure.name, code, said));
-  }
-  return true;
-}
-
 }  // namespace
 
 int study_fit(const StudyFitOptions& o) {
@@ -175,15 +146,7 @@ int study_plot(const StudyPlotOptions& o) {
   const FittedStudy fit = read_fit(o.fit);
   check_table(fit, o.runs);
   const Path folder = o.out.empty() ? beside(o.fit, "figures") : Path(o.out);
-  make_folder(folder);
-  const std::vector<Figure> figures = draw_figures(fit);
-  for (const Figure& figure : figures) {
-    replace_file(folder / (figure.name + ".gnuplot"), figure.script);
-    for (const auto& [name, text] : figure.data) replace_file(folder / name, text);
-  }
-  const bool drawn = draw(figures, folder);
-  for (const Figure& figure : figures)
-    fmt::print("{}\n", (folder / (figure.name + (drawn ? ".svg" : ".gnuplot"))).string());
+  write_figures(draw_figures(fit), folder);
   return 0;
 }
 

@@ -39,6 +39,7 @@ int study_fit(const StudyFitOptions& options);                               // 
 int study_predict(const StudyPredictOptions& options);
 int study_plot(const StudyPlotOptions& options);
 int study_report(const StudyReportOptions& options);
+int study_width(const StudyWidthOptions& options);  // study_width.cpp
 
 /// Calls the verb of a command.
 struct VerbCalls {
@@ -74,6 +75,7 @@ struct VerbCalls {
   int operator()(const StudyPredictOptions& o) const { return study_predict(o); }
   int operator()(const StudyPlotOptions& o) const { return study_plot(o); }
   int operator()(const StudyReportOptions& o) const { return study_report(o); }
+  int operator()(const StudyWidthOptions& o) const { return study_width(o); }
 };
 
 }  // namespace retain

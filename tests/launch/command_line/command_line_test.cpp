@@ -81,6 +81,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "study predict: --flops --json --params --tokens\n"
             "study plot: --out\n"
             "study report:\n"
+            "study width: --json --out --set --steps --widths\n"
             "bench gemm: --json --repeats --set --tokens\n"
             "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
             "bench collectives: --device --json --max-bytes --precision --repeats\n"
@@ -320,6 +321,7 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"study", "predict", "p", "--flops", "1"}, {"FIT"}},
       {{"study", "plot", "p", "p", "--out", "p"}, {"RUNS", "FIT", "--out"}},
       {{"study", "report", "p", "p"}, {"RUNS", "FIT"}},
+      {{"study", "width", "p", "--out", "p"}, {"CONFIG", "--out"}},
   };
   std::string known;  // "train CONFIG", "eval --data"
   for (const auto& [arguments, options] : cases) {

@@ -55,5 +55,18 @@ TEST(CommandLine, StudyPredictTakesARunOrABudget) {
   EXPECT_THAT(complaint({"study", "predict", "fit.json", "--flops", "big"}), HasSubstr("expected a positive number"));
 }
 
+TEST(StudyWidth, TakesRisingWidths) {
+  const auto o =
+      parse<StudyWidthOptions>({"study", "width", "c.yaml", "--widths", "32,64", "--steps", "3", "--set", "a=b"});
+  EXPECT_EQ(o.config, "c.yaml");
+  EXPECT_EQ(o.sets, std::vector<std::string>{"a=b"});
+  EXPECT_EQ(o.widths, (std::vector<int64_t>{32, 64}));
+  EXPECT_EQ(o.steps, 3);
+  EXPECT_EQ(parse<StudyWidthOptions>({"study", "width", "c"}).widths, (std::vector<int64_t>{128, 256, 512, 1024}));
+  for (const char* wrong : {"32", "64,32", "32,32"})
+    EXPECT_THAT(complaint({"study", "width", "c", "--widths", wrong}), HasSubstr("expected two rising widths"))
+        << wrong;
+}
+
 }  // namespace
 }  // namespace retain
