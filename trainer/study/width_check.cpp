@@ -156,7 +156,7 @@ WidthCheck judge_widths(const Config& config, const std::vector<int64_t>& widths
     WidthRow row{.name = quantity.name, .of = quantity.of, .rms = {}, .is_judged = quantity.is_judged};
     for (const std::vector<WidthQuantity>& at : measured) row.rms.push_back(at[i].rms);
     row.slope = slope_of(widths, row.rms);
-    row.holds = !row.is_judged || std::abs(row.slope) <= kWidthTolerance;  // not where it is no number
+    row.holds = !row.is_judged || (row.slope >= kLeastExponent && row.slope <= kMostExponent);  // no number is neither
     check.rows.push_back(std::move(row));
   }
   return check;

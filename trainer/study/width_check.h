@@ -35,9 +35,9 @@ struct WidthRow {
   bool is_judged = false, holds = true;
 };
 
-/// Of exponents that should be 0. Without scaling those of changes are from 0.5 to 1; with it what is left is that of
-/// small widths.
-inline constexpr double kWidthTolerance = 0.25;
+/// Of exponents that should be 0. Without scaling those of changes are 0.5 and more. With it logits begin as width^-1/2,
+/// and a step that takes them back changes no more than that: beside a small base width this shows.
+inline constexpr double kLeastExponent = -0.5, kMostExponent = 0.25;
 
 struct WidthCheck {
   std::vector<int64_t> widths;

@@ -14,11 +14,11 @@ std::string verdict(const WidthCheck& check) {
     failed +=
         fmt::format("{}the {} of {} goes as width^{:.2f}", failed.empty() ? "" : ", ", row.name, row.of, row.slope);
   }
+  const std::string want = fmt::format("exponents of {} to {}", kLeastExponent, kMostExponent);
   if (failed.empty())
-    return fmt::format("PASS: what {} steps change does not depend on the width (exponents within {}).\n", check.steps,
-                       kWidthTolerance);
+    return fmt::format("PASS: what {} steps change does not depend on the width ({}).\n", check.steps, want);
   return fmt::format(
-      "FAIL: {} (want exponents within {}): {}\n", failed, kWidthTolerance,
+      "FAIL: {} (want {}): {}\n", failed, want,
       check.base_width > 0
           ? "model.base_width does not make up for it here; the rate may be too high to tell."
           : "a learning rate chosen at one width is another's no more. model.base_width: the hidden_size "
