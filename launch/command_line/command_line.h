@@ -209,14 +209,15 @@ struct StudyRunOptions {
   std::vector<std::string> only;
   int max_jobs = 0;  ///< 0 = as many as the plan says
   StudyScheduler scheduler = StudyScheduler::kLocal;
-  int64_t limit_seconds = 0;  ///< of a task of Slurm
+  std::string runs;           ///< a runs.csv whose cells are not trained again
+  int64_t limit_seconds = 0;  ///< of all of it, or of a task of Slurm
   std::string account, partition, site;
   bool shared = false;  ///< other queues work on the study too
   bool dry_run = false;
 };
 
 struct StudyStatusOptions {
-  std::string dir;
+  std::string dir, runs;
   bool json = false;
 };
 

@@ -59,8 +59,8 @@ Paths paths_of(PlotOptions& o) {
   return paths;
 }
 Paths paths_of(StudyPlanOptions& o) { return {{"STUDY", &o.study}}; }
-Paths paths_of(StudyRunOptions& o) { return {{"STUDY", &o.study}, {"--site", &o.site}}; }
-Paths paths_of(StudyStatusOptions& o) { return {{"DIR", &o.dir}}; }
+Paths paths_of(StudyRunOptions& o) { return {{"STUDY", &o.study}, {"--runs", &o.runs}, {"--site", &o.site}}; }
+Paths paths_of(StudyStatusOptions& o) { return {{"DIR", &o.dir}, {"--runs", &o.runs}}; }
 Paths paths_of(StudyCollectOptions& o) { return {{"DIR", &o.dir}, {"--out", &o.out}}; }
 Paths paths_of(StudyFitOptions& o) { return {{"RUNS", &o.runs}, {"--out", &o.out}}; }
 Paths paths_of(StudyPredictOptions& o) { return {{"FIT", &o.fit}}; }

@@ -20,6 +20,10 @@ void plan_options(CLI::App& verb, StudyPlanOptions& o) {
   json(verb, o.json);
 }
 
+void runs_option(CLI::App& verb, std::string& runs) {
+  option(verb, "--runs", runs, "PATH", "a runs.csv of this study: cells that are finished\nthere count as trained");
+}
+
 void run_options(CLI::App& verb, StudyRunOptions& o) {
   verb.add_option("STUDY", o.study, "the study's folder, or its YAML file, which is\nplanned first")->required();
   option(verb, "--max-jobs", o.max_jobs, "N",
@@ -29,7 +33,10 @@ void run_options(CLI::App& verb, StudyRunOptions& o) {
   option(verb, "--scheduler", o.scheduler, "local|slurm",
          "local if not given; slurm: an array, a task\nfor each trunk with its branches")
       ->transform(one_of(named_schedulers()));
-  duration_option(verb, "--time", o.limit_seconds, "slurm: limit of a task, such as 90m or 1d12h");
+  runs_option(verb, o.runs);
+  duration_option(verb, "--time", o.limit_seconds,
+                  "so long it may take, such as 9m or 1d12h: what\nwould not end is not begun, what runs is saved;\n"
+                  "slurm: limit of a task");
   option(verb, "--account", o.account, "TEXT", "slurm: who pays")->transform(one_line());
   option(verb, "--partition", o.partition, "TEXT", "slurm: where")->transform(one_line());
   option(verb, "--site", o.site, "PATH",
@@ -66,6 +73,7 @@ void add_study_verbs(CLI::App& root, Command& command) {
                             "Trains what a study lacks: goes on with what was interrupted, tries\n"
                             "again what failed.",
                             "  retain study run studies/demo --max-jobs 2\n"
+                            "  retain study run configs/study_h200.yaml --runs runs.csv --time 9m\n"
                             "  retain study run studies/demo --scheduler slurm --time 2h --dry-run\n",
                             run_options);
   add_verb<StudyStatusOptions>(group, command, "status", "Says how far a study is.",
@@ -73,6 +81,7 @@ void add_study_verbs(CLI::App& root, Command& command) {
                                "  retain study status studies/demo --json\n",
                                [](CLI::App& verb, StudyStatusOptions& o) {
                                  verb.add_option("DIR", o.dir, "the study's folder")->required();
+                                 runs_option(verb, o.runs);
                                  json(verb, o.json);
                                });
   add_verb<StudyCollectOptions>(group, command, "collect", "Writes a table of a study's cells and their losses.",
@@ -80,7 +89,9 @@ void add_study_verbs(CLI::App& root, Command& command) {
                                 "  retain study collect studies/demo --out runs.csv\n",
                                 [](CLI::App& verb, StudyCollectOptions& o) {
                                   verb.add_option("DIR", o.dir, "the study's folder")->required();
-                                  option(verb, "--out", o.out, "PATH", "the CSV file that is written")->required();
+                                  option(verb, "--out", o.out, "PATH",
+                                         "the CSV file that is written; finished rows of\none that is there stay")
+                                      ->required();
                                 });
   add_study_fit(group, command);
   add_verb<StudyWidthOptions>(group, command, "width", "Checks whether learning rates hold at other widths.",

@@ -32,6 +32,9 @@ using study::State;
 constexpr std::chrono::milliseconds kBetweenLooks{500};
 constexpr const char* kOutputFile = "output.txt";
 constexpr size_t kLinesOfReason = 3;
+constexpr double kSecondsToSave = 20;
+
+using Clock = std::chrono::steady_clock;
 
 void say(const std::string& line) { fmt::print(stderr, "retain study: {}\n", line); }
 
@@ -56,13 +59,14 @@ class Runner {
         options_(options),
         slots_(static_cast<size_t>(slots)),
         progress_(look()),
-        queue_(plan, study::states_of(plan, progress_), options.only) {}
+        queue_(plan, states(), options.only) {}
 
   int run() {
     const SignalQueue signals({SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD});
     tell_diverged();
     while (stopping_ ? queue_.running_here() > 0 : !queue_.over()) {
       if (!stopping_) start_what_can();
+      if (!stopping_ && out_of_time()) break;
       const int signal = signals.take(kBetweenLooks);
       if (signal != 0 && signal != SIGCHLD && !ask_to_end()) return 128 + signal;
       for (std::optional<Job>& slot : slots_)
@@ -79,11 +83,50 @@ class Runner {
     return progress;
   }
 
+  /// As the folder has it, or the table.
+  std::vector<study::RunState> states() {
+    std::vector<study::RunState> states = study::states_of(plan_, progress_);
+    study::take_finished(plan_, options_.finished, options_.finished_in, progress_, states);
+    return states;
+  }
+
   void start_what_can() {
     for (size_t slot = 0; slot < slots_.size(); ++slot) {
-      const std::optional<size_t> next = slots_[slot] ? std::nullopt : queue_.next();
+      const std::optional<size_t> next = slots_[slot] ? std::nullopt : next_in_time();
       if (next) start(slot, *next);
     }
+  }
+
+  /// What of the limit is left for training; runs are let save in the rest.
+  double seconds_for_training() const {
+    const std::chrono::duration<double> limit = options_.limit, spent = Clock::now() - begun_;
+    return limit.count() - std::min(kSecondsToSave, limit.count() / 4) - spent.count();
+  }
+
+  double seconds_to_result(size_t run) const {
+    return study::seconds_to_result(plan_, progress_, queue_.states(), run) * study::slowness(plan_, progress_);
+  }
+
+  std::optional<size_t> next_in_time() const {
+    if (options_.limit.count() == 0) return queue_.next();
+    const double left = seconds_for_training();
+    if (left <= 0) return std::nullopt;
+    const auto in_time = queue_.next([&](size_t run) { return seconds_to_result(run) <= left; });
+    const auto never = [&](size_t run) { return seconds_to_result(run) > static_cast<double>(options_.limit.count()); };
+    return in_time ? in_time : queue_.next(never);
+  }
+
+  /// Nothing runs and nothing that is left would end in time. Lets what runs save when the time is over.
+  bool out_of_time() {
+    if (options_.limit.count() == 0) return false;
+    if (queue_.running_here() == 0 && queue_.elsewhere().empty() && queue_.next()) {
+      say(fmt::format("what is left would not end in the {:.0f} s that are: the same command goes on with it",
+                      std::max(0.0, seconds_for_training())));
+      interrupted_ = true;
+      return true;
+    }
+    if (seconds_for_training() <= 0 && queue_.running_here() > 0) ask_to_end();
+    return false;
   }
 
   void start(size_t slot, size_t index) {
@@ -125,7 +168,7 @@ class Runner {
     slot.reset();
     queue_.ended(index);
     progress_[index] = study::read_progress(plan_.run_directory(run.name));
-    queue_.update(study::states_of(plan_, progress_));
+    queue_.update(states());
     tell_end(index, asked);
   }
 
@@ -163,7 +206,7 @@ class Runner {
     if (!std::exchange(told_elsewhere_, true))
       say(fmt::format("{} is trained by another process: this one waits for its end", plan_.runs[elsewhere[0]].name));
     for (const size_t run : elsewhere) progress_[run] = study::read_progress(plan_.run_directory(plan_.runs[run].name));
-    queue_.update(study::states_of(plan_, progress_));
+    queue_.update(states());
   }
 
   int exit_code() const {
@@ -179,6 +222,7 @@ class Runner {
   std::vector<std::optional<Job>> slots_;
   std::vector<Progress> progress_;
   study::Queue queue_;
+  const Clock::time_point begun_ = Clock::now();
   bool stopping_ = false;     // everybody was asked to end
   bool interrupted_ = false;  // a run was, by whomever
   bool told_elsewhere_ = false;

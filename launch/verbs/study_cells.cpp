@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -24,6 +25,7 @@
 #include "trainer/file.h"
 #include "trainer/run/run_directory.h"
 #include "trainer/study/results.h"
+#include "trainer/study/runs_csv.h"
 
 namespace retain {
 namespace {
@@ -136,12 +138,18 @@ struct Found {
   std::vector<study::RunState> states;
 };
 
-Found look_at(const Plan& plan) {
+/// `table`: a runs.csv whose cells count as trained; "": none.
+Found look_at(const Plan& plan, const std::vector<study::FinishedRow>& finished, const std::string& table) {
   Found found;
   for (const study::PlannedRun& run : plan.runs)
     found.progress.push_back(study::read_progress(plan.run_directory(run.name)));
   found.states = study::states_of(plan, found.progress);
+  study::take_finished(plan, finished, table, found.progress, found.states);
   return found;
+}
+
+std::vector<study::FinishedRow> finished_rows(const std::string& table) {
+  return table.empty() ? std::vector<study::FinishedRow>{} : study::read_runs_csv(table);
 }
 
 // ---- running ----
@@ -221,7 +229,8 @@ int study_run(const StudyRunOptions& options) {
   const bool queue_here = options.scheduler == StudyScheduler::kLocal && !options.dry_run;
   std::optional<RunLock> lock;
   if (queue_here && !options.shared) lock.emplace(plan.dir, LockTiming{}, say);
-  const study::Queue queue(plan, look_at(plan).states, options.only);
+  const std::vector<study::FinishedRow> finished = finished_rows(options.runs);
+  const study::Queue queue(plan, look_at(plan, finished, options.runs).states, options.only);
   if (options.scheduler == StudyScheduler::kSlurm) return submit_array(options, plan, queue);
   if (options.dry_run) {
     print_commands(plan, queue);
@@ -230,15 +239,18 @@ int study_run(const StudyRunOptions& options) {
   const int code = run_study_queue(plan, {.program = own_path(),
                                           .max_jobs = options.max_jobs,
                                           .gpus = plan.on_gpu ? std::min(plan.gpus, cuda_device_count()) : 0,
-                                          .only = options.only});
-  const Found found = look_at(plan);
+                                          .only = options.only,
+                                          .finished = finished,
+                                          .finished_in = options.runs,
+                                          .limit = std::chrono::seconds(options.limit_seconds)});
+  const Found found = look_at(plan, finished, options.runs);
   std::cout << study::status_table(plan, found.progress, found.states);
   return code;
 }
 
 int study_status(const StudyStatusOptions& options) {
   const Plan plan = read_plan(options.dir);
-  const Found found = look_at(plan);
+  const Found found = look_at(plan, finished_rows(options.runs), options.runs);
   std::cout << (options.json ? study::status_json(plan, found.progress, found.states)
                              : study::status_table(plan, found.progress, found.states));
   return 0;
@@ -246,11 +258,26 @@ int study_status(const StudyStatusOptions& options) {
 
 int study_collect(const StudyCollectOptions& options) {
   const Plan plan = read_plan(options.dir);
-  const Found found = look_at(plan);
-  replace_file(options.out, study::runs_csv(plan, found.progress, found.states));
-  const study::Totals totals = study::totals_of(plan, found.progress, found.states);
-  say(fmt::format("{}: {} of {} cells are done, {} diverged", options.out, totals.count(study::State::kDone),
-                  plan.cells(), totals.count(study::State::kDiverged)));
+  std::error_code error;
+  const bool more = fs::exists(options.out, error);
+  const std::vector<study::FinishedRow> before = finished_rows(more ? options.out : "");
+  const Found found = look_at(plan, {}, "");
+  const study::MergedRuns merged = study::merge_runs(plan, found.progress, found.states, before);
+  replace_file(options.out, merged.csv);
+  if (!merged.conflicts.empty()) {
+    std::string named;
+    for (const std::string& conflict : merged.conflicts) named += "\n  " + conflict;
+    throw Error(ErrorKind::kData,
+                concat(options.out, " had other results than ", plan.dir, ":", named,
+                       "\nits rows stay; delete them from it and collect again to have the folder's"));
+  }
+  const study::Totals totals = [&] {
+    const Found all = look_at(plan, finished_rows(options.out), options.out);
+    return study::totals_of(plan, all.progress, all.states);
+  }();
+  say(fmt::format("{}: {} of {} cells are done, {} diverged{}", options.out, totals.count(study::State::kDone),
+                  plan.cells(), totals.count(study::State::kDiverged),
+                  before.empty() ? "" : fmt::format("; it had {} finished rows", before.size())));
   return 0;
 }
 

@@ -73,6 +73,49 @@ study collect studies/tiny --out runs.csv
 [ "$(column runs.csv schedule | sort -u)" = wsd ] || fail "trunks are no rows: $(cat runs.csv)"
 column runs.csv loss | python3 -c 'import math, sys; assert all(0 < float(x) < 6 for x in sys.stdin)'
 
+# In parts, on machines that keep nothing: a part has a time, what would not end in it is not begun, and what an earlier
+# part finished is a row of runs.csv and is not trained again, nor are the legs that only it started from.
+mkdir parts
+sed 's#studies/tiny#parts/one#' study.yaml >part.yaml
+expect_code 0 "$retain" study run part.yaml --only S-d10k-s1 --only M-d10k-s1
+study collect parts/one --out parts.csv
+[ "$(column parts.csv status | xargs)" = "done planned done planned" ] || fail "$(cat parts.csv)"
+rm -r parts/one
+study plan part.yaml >/dev/null
+study status parts/one --runs parts.csv >status.txt
+grep -q '4 cells: 2 done, .* 2 planned' status.txt || fail "$(cat status.txt)"
+expect_code 0 "$retain" study run parts/one --runs parts.csv --dry-run
+! grep -q 'd10k-s1.*config.yaml' out.txt || fail "a finished cell would be trained again: $(cat out.txt)"
+expect_code 0 "$retain" study run parts/one --runs parts.csv --time 10m
+grep -q '4 cells: 4 done' out.txt || fail "$(cat out.txt)"
+[ ! -e parts/one/cells/S-d10k-s1/DONE ] || fail "a finished cell was trained again"
+study collect parts/one --out parts.csv
+for column in run_id params tokens flops loss status lr batch; do
+  diff <(column runs.csv $column) <(column parts.csv $column) || fail "in parts: other $column"
+done
+cp parts.csv again.csv
+study collect parts/one --out again.csv
+cmp parts.csv again.csv || fail "a table that is collected twice"
+sed -i 's/^\(S-d80k-s1,.*,\)[0-9.]*,held/\12.125,held/' again.csv
+expect_code 65 "$retain" study collect parts/one --out again.csv
+grep -q 'S-d80k-s1 on held has the loss 2.125 there and' out.txt || fail "$(cat out.txt)"
+sed 's/lr: 3e-3/lr: 2e-3/; s#parts/one#parts/other#' part.yaml >other.yaml
+expect_code 78 "$retain" study run other.yaml --runs parts.csv
+grep -q 'S-d10k-s1 was trained with lr 0.003 instead of 0.002' out.txt || fail "$(cat out.txt)"
+
+# A cell that would not end in its part's time is not begun, while another does; one that no part is long enough for is
+# begun, and saved when the time is over.
+sed 's#studies/tiny#parts/slow#' study.yaml >slow.yaml
+echo 'machine: {rates: [{parameters: 12k, tokens_per_second: 10k}, {parameters: 40k, tokens_per_second: 110}]}' >>slow.yaml
+expect_code 75 "$retain" study run slow.yaml --time 100s --only M-d10k-s1
+grep -q 'what is left would not end in the 80 s that are' out.txt || fail "$(cat out.txt)"
+[ ! -e parts/slow/cells/M-s1-leg31/metrics.jsonl ] || fail "a leg was begun that would not end"
+expect_code 0 "$retain" study run parts/slow --time 100s --only S-d10k-s1
+sed 's#studies/tiny#parts/endless#; s/tokens: \[10k, 80k\]/tokens: [400M]/' study.yaml >endless.yaml
+expect_code 75 "$retain" study run endless.yaml --time 2s --max-jobs 1
+grep -q 'S-s1-leg1250000 saved and ended' out.txt || fail "$(cat out.txt)"
+[ -e parts/endless/cells/S-s1-leg1250000/checkpoints/latest ] || fail "nothing was saved at the end of the time"
+
 # A rate that cannot work: the cells that it is given to are recorded as diverged, the others are done, and a study run
 # that follows tries none of them again.
 sed 's#studies/tiny#studies/wild#; s/sizes:/rules: {lr: {coefficient: 1e-40, exponent_params: 10, min: 3e-3}}\nsizes:/' study.yaml >wild.yaml

@@ -11,7 +11,7 @@ const char* const kCommonStyle =
     "  set grid lt 1 lw 0.5 lc rgb \"#e0e0e0\"\n"
     "  set border lc rgb \"#555555\"\n"
     "  set tics nomirror\n"
-    "  set key outside right top Left reverse samplen 2\n";
+    "  set key outside right top Left reverse samplen 2 spacing 1.3\n";
 
 double PlotRange::at(int i, int n) const { return low * std::pow(high / low, static_cast<double>(i) / (n - 1)); }
 

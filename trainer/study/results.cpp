@@ -6,7 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "trainer/study/csv.h"
+#include "trainer/study/queue.h"
 
 namespace retain::study {
 namespace {
@@ -16,30 +16,9 @@ using Json = nlohmann::ordered_json;
 constexpr double kSecondsPerHour = 3600;
 constexpr size_t kStates = 5;
 
-std::string digits(double number) { return std::isfinite(number) ? fmt::format("{}", number) : ""; }
-
 /// Of one run's own steps.
 double gpu_hours(const Plan& plan, double seconds) {
   return seconds / kSecondsPerHour * plan.ranks / plan.jobs_per_gpu;
-}
-
-double steps_left(const PlannedRun& run, const Progress& progress) {
-  return static_cast<double>(run.steps - std::max(run.first_step, progress.step)) /
-         static_cast<double>(std::max<int64_t>(1, run.steps - run.first_step));
-}
-
-bool is_over(State state) { return state == State::kDone || state == State::kDiverged; }
-
-std::string row(const PlannedRun& run, const Progress& p, const RunState& state, const std::string& set) {
-  const bool done = state.state == State::kDone && p.eval_step == run.steps && p.eval_losses.contains(set);
-  const auto measured = [&](double number) { return done ? digits(number) : ""; };
-  return csv_line({run.name, std::to_string(run.parameters.all), std::to_string(run.parameters.non_embedding),
-                   std::to_string(run.parameters.blocks), std::to_string(run.tokens), digits(run.flops),
-                   digits(run.flops_6nd), done ? digits(p.eval_losses.at(set)) : "", set, std::to_string(run.seed),
-                   run.schedule, digits(run.lr), std::to_string(run.batch_tokens), state_name(state.state),
-                   measured(p.median_step_seconds),
-                   measured(static_cast<double>(run.batch_tokens) / p.median_step_seconds), done ? p.device : "",
-                   done ? p.build : ""});
 }
 
 /// For a line of a table; status --json has all of it.
@@ -55,31 +34,27 @@ std::string clock(double seconds) {
 
 }  // namespace
 
-std::string runs_csv(const Plan& plan, const std::vector<Progress>& progress, const std::vector<RunState>& states) {
-  std::string text = csv_line({"run_id", "params", "params_non_embedding", "params_blocks", "tokens", "flops",
-                               "flops_6nd", "loss", "eval_set", "seed", "schedule", "lr", "batch", "status",
-                               "step_seconds", "tokens_per_second", "device", "build"});
-  for (size_t i = 0; i < plan.runs.size(); ++i)
-    if (plan.runs[i].is_cell)
-      for (const std::string& set : plan.eval_sets) text += row(plan.runs[i], progress[i], states[i], set);
-  return text;
+double slowness(const Plan& plan, const std::vector<Progress>& progress) {
+  double measured = 0, predicted = 0;
+  for (size_t i = 0; i < plan.runs.size(); ++i) {
+    if (!progress[i].done) continue;
+    measured += progress[i].seconds;
+    predicted += plan.runs[i].seconds;
+  }
+  return measured > 0 && predicted > 0 ? measured / predicted : 1;
 }
 
 Totals totals_of(const Plan& plan, const std::vector<Progress>& progress, const std::vector<RunState>& states) {
   Totals totals{.by_state = std::vector<int64_t>(kStates, 0), .planned_gpu_hours = plan.gpu_hours()};
-  double measured_seconds = 0, predicted_seconds = 0, left_seconds = 0;
+  const std::vector<bool> needed = needed_runs(plan, states);
+  double left_seconds = 0;
   for (size_t i = 0; i < plan.runs.size(); ++i) {
     const PlannedRun& run = plan.runs[i];
     if (run.is_cell) ++totals.by_state.at(static_cast<size_t>(states[i].state));
     totals.spent_gpu_hours += gpu_hours(plan, progress[i].seconds);
-    const double left = is_over(states[i].state) ? 0 : steps_left(run, progress[i]);
-    left_seconds += left * run.seconds;
-    if (states[i].state == State::kDone) {
-      measured_seconds += progress[i].seconds;
-      predicted_seconds += run.seconds;
-    }
+    if (needed[i]) left_seconds += seconds_left(run, progress[i]);
   }
-  const double slower = measured_seconds > 0 && predicted_seconds > 0 ? measured_seconds / predicted_seconds : 1;
+  const double slower = slowness(plan, progress);
   const double slots = std::max(1.0, static_cast<double>(plan.gpus * plan.jobs_per_gpu) / plan.ranks);
   totals.left_gpu_hours = gpu_hours(plan, left_seconds * slower);
   totals.left_seconds = left_seconds * slower / slots;

@@ -1,5 +1,4 @@
-// What a study has come to: runs.csv, one row for each cell and evaluation set, which study fit reads; and its status.
-// Pure.
+// How far a study is. Pure.
 #pragma once
 
 #include <string>
@@ -8,10 +7,6 @@
 #include "trainer/study/run_state.h"
 
 namespace retain::study {
-
-/// "run_id,params,…" and a row for each cell and evaluation set, in the order of the plan. Numbers have all digits;
-/// `loss` and what was measured are empty where a cell is not done. `tokens_per_second` is batch / median step time.
-std::string runs_csv(const Plan& plan, const std::vector<Progress>& progress, const std::vector<RunState>& states);
 
 struct Totals {
   std::vector<int64_t> by_state = {};  ///< cells, by State
@@ -25,6 +20,9 @@ struct Totals {
 Totals totals_of(const Plan& plan, const std::vector<Progress>& progress, const std::vector<RunState>& states);
 
 std::string status_json(const Plan& plan, const std::vector<Progress>& progress, const std::vector<RunState>& states);
+/// How many times as long as predicted what is done took; 1 before anything is.
+double slowness(const Plan& plan, const std::vector<Progress>& progress);
+
 /// For people: a line a run, then the totals.
 std::string status_table(const Plan& plan, const std::vector<Progress>& progress, const std::vector<RunState>& states);
 

@@ -183,6 +183,11 @@ std::vector<RunState> states_of(const Plan& plan, const std::vector<Progress>& p
   return states;
 }
 
+double seconds_left(const PlannedRun& run, const Progress& progress) {
+  const auto left = static_cast<double>(run.steps - std::max(run.first_step, progress.step));
+  return run.seconds * left / static_cast<double>(std::max<int64_t>(1, run.steps - run.first_step));
+}
+
 std::string ending_json(const Ending& ending) {
   return nlohmann::ordered_json{{"exit_code", ending.exit_code}, {"reason", ending.reason}}.dump(
              -1, ' ', false, json::error_handler_t::replace) +

@@ -52,7 +52,12 @@ Progress read_progress(const std::string& run_directory);
 struct RunState {
   State state = State::kPlanned;
   std::string reason;  ///< of a run that failed, diverged, or waits for another
+
+  bool over() const { return state == State::kDone || state == State::kDiverged; }
 };
+
+/// Predicted, of the steps that it has not done.
+double seconds_left(const PlannedRun& run, const Progress& progress);
 
 /// `start_loss`: of the first step of the first run that this one goes on from. A run diverged when it says so (exit
 /// code 76), when a loss of its end is not finite, or when its training loss ends above `start_loss`.

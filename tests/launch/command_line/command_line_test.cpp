@@ -74,8 +74,8 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "top: --columns --rows --seconds -1,--once\n"
             "plot: --log-x --log-y --out --series --smooth --x\n"
             "study plan: --dry-run --json\n"
-            "study run: --account --dry-run --max-jobs --only --partition --scheduler --shared --site --time\n"
-            "study status: --json\n"
+            "study run: --account --dry-run --max-jobs --only --partition --runs --scheduler --shared --site --time\n"
+            "study status: --json --runs\n"
             "study collect: --out\n"
             "study fit: --bootstrap --form --holdout --loss --map --only --out --seed --starts --threads\n"
             "study predict: --flops --json --params --tokens\n"
@@ -314,8 +314,8 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"top", "p"}, {"RUN"}},
       {{"plot", "p", "--out", "p"}, {"--out", "RUN"}},
       {{"study", "plan", "p"}, {"STUDY"}},
-      {{"study", "run", "p", "--site", "p"}, {"STUDY", "--site"}},
-      {{"study", "status", "p"}, {"DIR"}},
+      {{"study", "run", "p", "--runs", "p", "--site", "p"}, {"STUDY", "--runs", "--site"}},
+      {{"study", "status", "p", "--runs", "p"}, {"DIR", "--runs"}},
       {{"study", "collect", "p", "--out", "p"}, {"DIR", "--out"}},
       {{"study", "fit", "p", "--out", "p"}, {"RUNS", "--out"}},
       {{"study", "predict", "p", "--flops", "1"}, {"FIT"}},

@@ -14,12 +14,13 @@ TEST(CommandLine, Study) {
   EXPECT_EQ(plan.study, "s.yaml");
   EXPECT_TRUE(plan.dry_run && plan.json);
   const auto o = parse<StudyRunOptions>({"study", "run", "s", "--max-jobs", "4", "--only", "a", "--only", "b",
-                                         "--scheduler", "slurm", "--time", "90m", "--shared"});
+                                         "--scheduler", "slurm", "--time", "90m", "--shared", "--runs", "r.csv"});
   EXPECT_EQ(o.max_jobs, 4);
   EXPECT_THAT(o.only, ElementsAre("a", "b"));
   EXPECT_EQ(o.scheduler, StudyScheduler::kSlurm);
   EXPECT_EQ(o.limit_seconds, 5400);
   EXPECT_TRUE(o.shared);
+  EXPECT_EQ(o.runs, "r.csv");
   EXPECT_EQ(parse<StudyRunOptions>({"study", "run", "s"}).max_jobs, 0);
   EXPECT_EQ(parse<StudyStatusOptions>({"study", "status", "s"}).dir, "s");
   EXPECT_EQ(parse<StudyCollectOptions>({"study", "collect", "s", "--out", "r.csv"}).out, "r.csv");

@@ -78,6 +78,26 @@ TEST(StudyQueue, RunsOfOtherProcessesAreWaitedFor) {
   EXPECT_TRUE(queue.over());
 }
 
+// Of a leg the way on to the nearest cell counts too, for a leg alone is no result.
+TEST(StudyQueue, TimeToAResultIsThatOfTheShortestWayToACell) {
+  const Plan p = plan();
+  std::vector<study::Progress> progress(8);
+  const auto seconds = [&](size_t run) { return p.runs[run].seconds; };
+  EXPECT_DOUBLE_EQ(seconds_to_result(p, progress, states({}), 0), seconds(0) + seconds(1));
+  EXPECT_DOUBLE_EQ(seconds_to_result(p, progress, states({}), 1), seconds(1));
+  const auto branch_done = states({State::kDone, State::kDone});
+  EXPECT_DOUBLE_EQ(seconds_to_result(p, progress, branch_done, 2), seconds(2) + seconds(3));
+  progress[2].step = (p.runs[2].first_step + p.runs[2].steps) / 2;
+  EXPECT_DOUBLE_EQ(seconds_to_result(p, progress, branch_done, 2), seconds(2) / 2 + seconds(3));
+}
+
+TEST(StudyQueue, NextTakesTheFirstThatIsWished) {
+  const Plan p = plan();
+  const Queue queue(p, states({}), {});
+  EXPECT_EQ(queue.next([](size_t run) { return run > 0; }), 4u);
+  EXPECT_EQ(queue.next([](size_t) { return false; }), std::nullopt);
+}
+
 TEST(StudyQueue, ChainsNeedNothingOfEachOther) {
   const auto chains = study::chains_of(plan());
   ASSERT_EQ(chains.size(), 2u);

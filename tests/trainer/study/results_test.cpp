@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "tests/trainer/study/small_study.h"
 
@@ -40,22 +39,6 @@ struct Results {
   std::vector<Progress> progress;
   std::vector<RunState> states;
 };
-
-TEST(StudyResults, ARowForEachCellAndSetAndLossesOfWhatIsDoneAlone) {
-  const Results r;
-  const std::string text = runs_csv(r.plan, r.progress, r.states);
-  std::istringstream in(text);
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  ASSERT_EQ(lines.size(), 5u);
-  EXPECT_EQ(
-      lines[0],
-      "run_id,params,params_non_embedding,params_blocks,tokens,flops,flops_6nd,loss,eval_set,seed,schedule,lr,batch,"
-      "status,step_seconds,tokens_per_second,device,build");
-  EXPECT_THAT(lines[1], HasSubstr(",2.5,held,1,wsd,0.0006,1024,done,2,512,\"CPU, 1 thread\",0.1.0 (abc)"));
-  EXPECT_THAT(lines[2], HasSubstr(",3.25,web,"));
-  EXPECT_THAT(lines[3], HasSubstr(",,held,1,wsd,0.0006,1024,failed,,,,"));
-}
 
 TEST(StudyResults, TotalsAreCorrectedByWhatWasMeasured) {
   const Results r;
