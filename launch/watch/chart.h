@@ -14,11 +14,4 @@ std::vector<double> bin_means(const std::vector<double>& values, int columns);
 /// greatest full: by eighths of a character, or by whole ones in plain ASCII. What is not finite stays empty.
 std::vector<std::string> draw_columns(const std::vector<double>& values, int rows, bool ascii);
 
-/// "1.23 k", "45.6 M": three digits and a decimal prefix.
-std::string short_number(double value);
-/// "57.0 MiB"
-std::string short_bytes(double bytes);
-/// "3 h 12 min", "12 min 5 s", "5 s"
-std::string short_duration(double seconds);
-
 }  // namespace retain

@@ -9,6 +9,7 @@
 
 #include "kernels/core/error.h"
 #include "launch/watch/chart.h"
+#include "trainer/run/short_text.h"
 
 namespace retain {
 

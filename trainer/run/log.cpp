@@ -41,6 +41,10 @@ bool stdout_is_stderr() {
          out.st_ino == err.st_ino;
 }
 
+/// Which of the two has a line at its bottom, if any: the terminal of stderr, where people are talked to, if there is
+/// one.
+int descriptor_of_bottom() { return ::isatty(STDERR_FILENO) == 1 ? STDERR_FILENO : STDOUT_FILENO; }
+
 }  // namespace
 
 Log::Log(const LogOptions& options)
@@ -48,6 +52,7 @@ Log::Log(const LogOptions& options)
       signature_(first_ ? "" : concat("rank ", options.world_rank, " host ", options.host, ": ")),
       directory_(options.directory),
       held_(options.held),
+      bottom_descriptor_(descriptor_of_bottom()),
       err_([this](const ReportSink& sink, const std::string& text) {
         if (!closing_) say(LogLevel::kWarn, text, &sink);
       }),
@@ -56,8 +61,10 @@ Log::Log(const LogOptions& options)
       }),
       files_([this](const ReportSink& sink, const std::string& text) { say(LogLevel::kWarn, text, &sink); }),
       errors_(stdout_is_stderr() ? out_ : err_),
-      stdout_(out_.add(std::make_unique<StandardStream>("stdout", STDOUT_FILENO))),
-      stderr_(errors_.add(std::make_unique<StandardStream>("stderr", STDERR_FILENO))) {
+      stdout_(out_.add(std::make_unique<StandardStream>("stdout", STDOUT_FILENO, bottom_under(STDOUT_FILENO)))),
+      stderr_(errors_.add(std::make_unique<StandardStream>("stderr", STDERR_FILENO, bottom_under(STDERR_FILENO)))),
+      bottom_(
+          writer_of_bottom().add(std::make_unique<TerminalBottom>("the terminal", bottom_descriptor_, bottom_line_))) {
   if (!first_ || directory_.empty()) return;
   log_ = &append_to("log.txt");
   events_ = &append_to("events.jsonl");
@@ -91,7 +98,18 @@ void Log::release() {
     if (log_) files_.write(*log_, line);
 }
 
+const BottomLine* Log::bottom_under(int descriptor) const {
+  return descriptor == bottom_descriptor_ || &errors_ == &out_ ? &bottom_line_ : nullptr;
+}
+
+ReportWriter& Log::writer_of_bottom() { return bottom_descriptor_ == STDERR_FILENO ? errors_ : out_; }
+
+void Log::show_at_bottom(const std::string& text) {
+  if (!ending_) writer_of_bottom().write(bottom_, text);
+}
+
 void Log::say_end(const std::string& line, std::chrono::milliseconds patience) {
+  if (!ending_.exchange(true)) writer_of_bottom().write(bottom_, "");
   errors_.write(stderr_, line + "\n");
   errors_.flush(patience);
 }

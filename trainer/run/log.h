@@ -53,6 +53,12 @@ class Log {
   void release();
   /// A line on stdout; rank 0 alone calls it.
   void print(const std::string& line);
+  bool is_first() const { return first_; }  ///< rank 0
+  /// Of the terminal that stderr is, or stdout; 0 where neither can have a line at its bottom.
+  int columns_at_bottom() const { return columns_of_terminal(bottom_descriptor_); }
+  /// Text, without control characters, at the bottom of that terminal, under all that scrolls there; "" removes it. Any
+  /// thread, until the end is said.
+  void show_at_bottom(const std::string& text);
   /// Why the program ends: the line as it is on stderr, any rank. Waits until it is there, though not longer than
   /// given, nor for any disk …
   void say_end(const std::string& line, std::chrono::milliseconds patience);
@@ -78,6 +84,9 @@ class Log {
 
  private:
   void say(LogLevel level, const std::string& text, const ReportSink* failing = nullptr);
+  /// Of the stream of this descriptor, if it is the terminal with a line at its bottom.
+  const BottomLine* bottom_under(int descriptor) const;
+  ReportWriter& writer_of_bottom();
   bool hold(const std::string& line);  ///< false where it is to be written
 
   bool first_;
@@ -87,9 +96,12 @@ class Log {
   std::mutex held_mutex_;  ///< the writing threads have a word too
   bool held_;
   std::vector<std::string> held_lines_;
+  int bottom_descriptor_;  ///< of the terminal that may have a line at its bottom
+  BottomLine bottom_line_;
+  std::atomic<bool> ending_{false};  ///< nothing is at the bottom any more
   ReportWriter err_, out_, files_;
   ReportWriter& errors_;  ///< writes to stderr: out_ where both are one terminal, which keeps their order
-  ReportSink &stdout_, &stderr_;
+  ReportSink &stdout_, &stderr_, &bottom_;
   std::map<std::string, ReportSink*> sinks_;       ///< the files, by their names
   ReportSink *log_ = nullptr, *events_ = nullptr;  ///< rank 0's, or whose end it is
 };

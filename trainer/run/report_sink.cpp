@@ -95,10 +95,17 @@ void AppendedFile::sync() {
 }
 
 void StandardStream::write(std::string_view record) {
-  const std::string line = concat(torn_ ? "\n" : "", record);
+  const std::string text = concat(torn_ ? "\n" : "", record), line = bottom_ ? bottom_->under(text) : text;
   std::string_view rest = line;
   const int error = write_all(descriptor_, rest);
   torn_ = error != 0 && (torn_ || rest.size() < line.size());
+  if (error != 0) throw_errno(ErrorKind::kIo, "write", name(), error);
+}
+
+void TerminalBottom::write(std::string_view record) {
+  const std::string text = bottom_.replace_by(std::string(record));
+  std::string_view rest = text;
+  const int error = write_all(descriptor_, rest);
   if (error != 0) throw_errno(ErrorKind::kIo, "write", name(), error);
 }
 

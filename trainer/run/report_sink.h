@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "trainer/file.h"
+#include "trainer/run/bottom_line.h"
 
 namespace retain {
 
@@ -66,12 +67,27 @@ class ReplacedFile final : public ReportSink {
 /// stdout or stderr.
 class StandardStream final : public ReportSink {
  public:
-  StandardStream(std::string name, int descriptor) : ReportSink(std::move(name)), descriptor_(descriptor) {}
+  /// `bottom`: of the terminal that this is; it outlives the stream.
+  StandardStream(std::string name, int descriptor, const BottomLine* bottom = nullptr)
+      : ReportSink(std::move(name)), descriptor_(descriptor), bottom_(bottom) {}
   void write(std::string_view record) override;
 
  private:
   int descriptor_;
+  const BottomLine* bottom_;
   bool torn_ = false;  ///< half a line is out: the next one begins on a line of its own
+};
+
+/// Each record is the line at the bottom of a terminal instead of the one before; an empty one removes it.
+class TerminalBottom final : public ReportSink {
+ public:
+  TerminalBottom(std::string name, int descriptor, BottomLine& bottom)
+      : ReportSink(std::move(name)), descriptor_(descriptor), bottom_(bottom) {}
+  void write(std::string_view record) override;
+
+ private:
+  int descriptor_;
+  BottomLine& bottom_;
 };
 
 }  // namespace retain
