@@ -8,6 +8,7 @@
 
 #include "kernels/core/processors.h"
 #include "kernels/core/text.h"
+#include "kernels/gpu_facts.h"
 #include "launch/host_memory.h"
 #include "parallel/agreement.h"
 #include "parallel/mpi/mpi_communicator.h"
@@ -116,6 +117,7 @@ Session::Session(const Target& target, const MeshShape& shape, const MpiEnvironm
           : same_group;
   clock_ = std::make_unique<ComputeClock>(*backend_);
   mesh_ = std::make_unique<Mesh>(shape, std::move(host), clock_->watching(make));
+  if (target.device == DeviceKind::kCuda) energy_ = find_energy_meter(cuda_bus_id(device_of(local_rank)));
 }
 
 }  // namespace retain

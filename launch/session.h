@@ -3,8 +3,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "kernels/backend.h"
+#include "kernels/energy_meter.h"
 #include "launch/command_line/command_line.h"
 #include "launch/config/reader.h"
 #include "parallel/compute_clock.h"
@@ -61,11 +63,14 @@ class Session {
   Mesh& mesh() { return *mesh_; }
   /// Of this rank's own work, beside what the mesh waits.
   ComputeClock& clock() { return *clock_; }
+  /// Of this rank's GPU; null where it has none, or the driver does not tell.
+  EnergyMeter* energy() { return energy_ ? &*energy_ : nullptr; }
 
  private:
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<ComputeClock> clock_;
   std::unique_ptr<Mesh> mesh_;
+  std::optional<EnergyMeter> energy_;
 };
 
 }  // namespace retain

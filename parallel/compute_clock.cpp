@@ -102,17 +102,18 @@ void ComputeClock::begin_wait() {
 
 void ComputeClock::end_wait() { steps_.back().waits.back()->stop(); }
 
-double ComputeClock::own_ms() {
+ComputeClock::Times ComputeClock::take_times() {
   RETAIN_CHECK(!steps_.empty() && (steps_.size() > 1 || !measures_), "no step was measured");
   Step step = std::move(steps_.front());
   steps_.pop_front();
-  double ms = step.whole->elapsed_ms();
+  const double all_ms = step.whole->elapsed_ms();
+  double own_ms = all_ms;
   for (Timer& wait : step.waits) {
-    ms -= wait->elapsed_ms();
+    own_ms -= wait->elapsed_ms();
     spare_.push_back(std::move(wait));
   }
   spare_.push_back(std::move(step.whole));
-  return ms;
+  return {.own_ms = own_ms, .all_ms = all_ms};
 }
 
 }  // namespace retain

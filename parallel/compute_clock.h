@@ -24,8 +24,13 @@ class ComputeClock {
   /// Around what is queued for a step. Up to two steps may be waited for.
   void begin_step();
   void end_step();
-  /// Milliseconds of the oldest step that was measured and not asked for. Waits until the queue has passed its end.
-  double own_ms();
+  /// Of a step, in milliseconds.
+  struct Times {
+    double own_ms = 0;  ///< that the rank itself worked
+    double all_ms = 0;  ///< with what it stood in collectives
+  };
+  /// Of the oldest step that was measured and not asked for. Waits until the queue has passed its end.
+  Times take_times();
 
   // ---- for its groups ----
   bool measures() const { return measures_; }

@@ -24,6 +24,7 @@ struct TrainOptions {
   std::vector<std::string> sets;           ///< "a.b=c", in order
   std::string resume = "auto";             ///< "auto", "never", or the path of a checkpoint
   std::string init_from;                   ///< "", or the checkpoint whose weights a new run begins with
+  bool no_progress = false;                ///< no line at the bottom of a terminal
   StepRange profile;                       ///< steps that a waiting profiler records
   std::vector<std::string> allow_changed;  ///< keys of changeable_keys() that may differ from the checkpoint's
 };

@@ -70,6 +70,7 @@ void train_options(CLI::App& verb, TrainOptions& o) {
         if (!text.empty()) o.profile = read_steps(text);
       },
       "steps=A..B", "steps that a waiting profiler records (CUDA\nprofiler API), such as steps=10..12");
+  verb.add_flag("--no-progress", o.no_progress, "no bar at the bottom of a terminal");
   verb.parse_complete_callback([&o] {
     if (!o.init_from.empty() && o.resume != "auto" && o.resume != "never")
       throw Error(ErrorKind::kUsage, "--init-from begins a run and --resume PATH continues one: give one of the two");

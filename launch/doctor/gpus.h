@@ -6,17 +6,21 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/nvml.h"
 #include "launch/doctor/finding.h"
-#include "launch/doctor/nvml.h"
 #include "launch/doctor/optional_json.h"
 #include "trainer/plan/plan.h"
 
-namespace retain::checkup {
+namespace retain {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GpuReading, persistence, ecc, mig, uncorrected_errors, remapping_pending,
                                    remapping_failed, throttle_reasons, power_limit_watts, usual_power_limit_watts,
                                    clock_mhz, highest_clock_mhz, temperature_c, slowdown_c, pcie_generation,
                                    highest_pcie_generation, pcie_lanes, most_pcie_lanes, links, active_links)
+
+}  // namespace retain
+
+namespace retain::checkup {
 
 struct GpuFacts {
   std::string name, bus_id;

@@ -7,7 +7,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/gpu_facts.h"
-#include "launch/doctor/nvml.h"
+#include "kernels/nvml.h"
 #include "launch/version.h"
 #include "parallel/mpi/mpi_facts.h"
 #include "parallel/nccl/nccl_communicator.h"

@@ -212,7 +212,8 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
                        .init_from = options.init_from,
                        .allow_changed = options.allow_changed,
                        .limit = limit,
-                       .clock = clock};
+                       .clock = clock,
+                       .bar = !options.no_progress};
   std::optional<TrainingRun> made;  // in the reach of let_go: making it waits for devices and ranks too
   const auto wishes = [&] {
     const LongWork looks(activity, "looking for STOP");  // on a disk that may be slow
@@ -220,8 +221,8 @@ int run_training(SignalWishes& signals, const TrainOptions& options, const MpiEn
   };
   bool begun = false;
   const auto train = [&]() -> int {
-    TrainingRun& training =
-        made.emplace(session.backend(), session.mesh(), log, config, target, identity, start, lock, &session.clock());
+    TrainingRun& training = made.emplace(session.backend(), session.mesh(), log, config, target, identity, start, lock,
+                                         &session.clock(), session.energy());
     training.begin();
     begun = true;
     log.release();

@@ -27,4 +27,13 @@ if command -v gnuplot >/dev/null; then
   [ "$(head -c 4 one.png | tail -c 3)" = PNG ] || fail "no PNG"
   [ ! -s plot.err ] || fail "gnuplot complains: $(cat plot.err)"
 fi
+# On a terminal the same lines scroll above one bar, of which nothing is left at the end; --no-progress leaves it out.
+if command -v script >/dev/null; then
+  on_terminal() { TERM=xterm script -qec "stty cols 80 rows 24; '$retain' train tiny.yaml --set run.dir=$1 --set train.tokens=64Ki --set checkpoint.every=0 $2" "$1.tty" </dev/null >/dev/null; }
+  on_terminal bar ""
+  grep -aq $'\r\x1b\\[K\\(training\\|validating\\|starting\\) .*[0-9]' bar.tty || fail "no bar: $(head -c 2000 bar.tty)"
+  grep -aq 'step=256/256 loss=' bar.tty || fail "no step line above the bar: $(tail -c 2000 bar.tty)"
+  on_terminal plain --no-progress
+  ! grep -aq $'\x1b' plain.tty || fail "a bar that nobody wants: $(head -c 2000 plain.tty)"
+fi
 echo passed

@@ -41,6 +41,9 @@ class TrainLoader {
   HostBatch load(int64_t step, int64_t micro_batch);
   int64_t samples() const { return dealing_.micro_batches * layout_.sequences; }  ///< of a step, on all ranks
 
+  /// That whoever loads has waited for batches so far.
+  double waited_seconds() const { return prefetcher_.waited_seconds(); }
+
   /// With which documents end and begin, unless a set shows another.
   std::optional<int32_t> end_token() const { return end_token_; }
   /// That of data.tokenizer.

@@ -29,8 +29,10 @@ HostBatch Prefetcher::take(int64_t ordinal) {
     ++generation_;
     changed_.notify_all();
   }
+  const auto begin = std::chrono::steady_clock::now();
   activity_.wait(WaitsFor::kDisk, "reading batches",
                  [&] { return changed_.wait_for(lock, kLook, [this] { return !ready_.empty(); }); });
+  waited_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   activity_.progress();
   Item item = std::move(ready_.front());
   ready_.pop_front();

@@ -26,6 +26,8 @@ class Prefetcher {
   /// Batch number `ordinal`. Cheap when it follows the last one taken; any other number starts afresh there. Throws
   /// what `make` threw for this batch. One thread at a time may take.
   HostBatch take(int64_t ordinal);
+  /// That all calls of take() waited for a batch to be made.
+  double waited_seconds() const { return waited_seconds_; }
 
  private:
   struct Item {
@@ -39,6 +41,7 @@ class Prefetcher {
   const std::function<int64_t(int64_t)> next_;
   Activity unseen_;
   Activity& activity_;
+  double waited_seconds_ = 0;  ///< whoever takes counts
   std::mutex mutex_;
   std::condition_variable_any changed_;
   // guarded by mutex_

@@ -1,12 +1,15 @@
 #include "trainer/run/metrics.h"
 
+#include <fmt/chrono.h>
 #include <fmt/core.h>
 
 #include <chrono>
 #include <cmath>
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "trainer/run/run_directory.h"
+#include "trainer/run/short_text.h"
 
 namespace retain {
 
@@ -53,6 +56,21 @@ std::string signed_line(Json json, int64_t start) {
   return json.dump();
 }
 
+/// What of the costs is known, by the names of metrics.jsonl.
+std::vector<std::pair<const char*, double>> known_costs(const StepCosts& costs) {
+  std::vector<std::pair<const char*, double>> known;
+  const auto add = [&](const char* name, const std::optional<double>& value) {
+    if (value) known.emplace_back(name, *value);
+  };
+  add("data_share", costs.data_share);
+  add("exchange_share", costs.exchange_share);
+  add("watts", costs.watts);
+  add("joules", costs.joules);
+  add("clock_mhz", costs.clock_mhz);
+  add("millijoules_per_token", costs.millijoules_per_token);
+  return known;
+}
+
 /// What earlier files hold of steps after `step` is void.
 ReportSink& new_tensorboard_file(Log& log, int64_t step) {
   const double now = wall_time();
@@ -79,6 +97,7 @@ void Metrics::record(const StepMetrics& m) {
     json["slowest_rank"] = m.slowest->rank;
     json["slowest_ratio"] = m.slowest->ratio;
   }
+  for (const auto& [name, value] : known_costs(m.costs)) json[name] = value;
   write(m.step, signed_line(json, start_), scalars(json));
 }
 
@@ -98,10 +117,24 @@ void Metrics::write(int64_t step, const std::string& line, const Scalars& scalar
   log_.files().write(tensorboard_, tensorboard_scalars(wall_time(), step, scalars));
 }
 
+std::string time_word() { return fmt::format("time={:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(std::time(nullptr))); }
+
 std::string step_line(const StepMetrics& m, int64_t steps) {
-  return fmt::format("step={}/{} loss={:.4f} grad_norm={:.3f} lr={:.3e} tokens_per_second={:.0f}{} step_seconds={:.4f}",
-                     m.step, steps, m.loss, m.grad_norm, m.lr, m.tokens_per_second,
-                     m.mfu ? fmt::format(" mfu={:.4f}", *m.mfu) : "", m.step_seconds);
+  std::string line = fmt::format(
+      "step={}/{} loss={:.4f} grad_norm={:.3f} lr={:.3e} tokens_per_second={:.0f}{} step_seconds={:.4f} tokens={} "
+      "memory_bytes={}",
+      m.step, steps, m.loss, m.grad_norm, m.lr, m.tokens_per_second, m.mfu ? fmt::format(" mfu={:.4f}", *m.mfu) : "",
+      m.step_seconds, m.tokens, m.memory_bytes);
+  const auto add = [&line](const char* name, const std::optional<double>& value, int decimals) {
+    if (value) line += fmt::format(" {}={:.{}f}", name, *value, decimals);
+  };
+  add("data_share", m.costs.data_share, 4);
+  add("exchange_share", m.costs.exchange_share, 4);
+  add("watts", m.costs.watts, 0);
+  add("clock_mhz", m.costs.clock_mhz, 0);
+  add("millijoules_per_token", m.costs.millijoules_per_token, 3);
+  if (m.seconds_left >= 0) line += concat(" eta=", compact_duration(m.seconds_left));
+  return concat(line, " ", time_word());
 }
 
 }  // namespace retain

@@ -8,6 +8,7 @@
 
 #include "trainer/run/log.h"
 #include "trainer/run/slow_ranks.h"
+#include "trainer/run/step_costs.h"
 #include "trainer/run/tensorboard.h"
 
 namespace retain {
@@ -22,6 +23,8 @@ struct StepMetrics {
   int64_t memory_bytes = 0;
   double step_seconds = 0;
   std::optional<SlowestRank> slowest = {};  ///< of the steps in which that was measured
+  StepCosts costs = {};                     ///< likewise
+  double seconds_left = -1;                 ///< of the run, by its newest pace; negative: not known
 };
 
 class Metrics {
@@ -46,7 +49,11 @@ class Metrics {
   ReportSink &lines_, &tensorboard_;
 };
 
-/// "step=10/250 loss=3.1415 grad_norm=1.02 lr=6.00e-04 tokens_per_second=51234 mfu=0.412 step_seconds=0.321"
+/// "step=10/250 loss=3.1415 grad_norm=1.020 lr=6.000e-04 tokens_per_second=51234 mfu=0.4120 step_seconds=0.3210
+/// tokens=163840 memory_bytes=1073741824 data_share=0.0002 exchange_share=0.0312 watts=1310 clock_mhz=1755
+/// millijoules_per_token=25.569 eta=1m17s time=2026-01-31T23:59:59+0100", of these what is known.
 std::string step_line(const StepMetrics& metrics, int64_t steps);
+/// "time=2026-01-31T23:59:59+0100": now, as lines end.
+std::string time_word();
 
 }  // namespace retain

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <system_error>
 
+#include "kernels/core/text.h"
 #include "parallel/health/stacks.h"
 #include "trainer/run/short_text.h"
 
@@ -13,7 +14,8 @@ namespace retain {
 namespace {
 
 constexpr std::chrono::milliseconds kBetweenBars{200};
-constexpr size_t kNewest = 200;  // whose pace is the work's
+constexpr std::chrono::milliseconds kMoment{500};  // what takes less is not worth a bar of its own
+constexpr size_t kNewest = 200;                    // whose pace is the work's
 constexpr int kWidestBar = 30, kNarrowestBar = 5;
 
 double seconds_between(ProgressBar::Clock::time_point begin, ProgressBar::Clock::time_point end) {
@@ -35,10 +37,12 @@ double WorkState::seconds_left() const {
 }
 
 std::string bar_text(const WorkState& work, int columns) {
-  std::string text = short_count(static_cast<double>(work.done), work.unit);
+  const bool counted = work.done > 0 || work.total > 0;
+  std::string text =
+      counted ? short_count(static_cast<double>(work.done), work.unit) : compact_duration(work.unchanged_seconds);
   const double share = work.total > 0 ? static_cast<double>(work.done) / static_cast<double>(work.total) : 0;
   if (work.total > 0) text += concat("/", short_count(static_cast<double>(work.total), work.unit));
-  if (work.unit == "tokens") text += " tokens";
+  if (counted && work.unit == "tokens") text += " tokens";
   if (work.total > 0) text += fmt::format(" {:.1f}%", 100 * share);
   if (!work.more.empty()) text += concat(" ", work.more);
   if (work.per_second > 0 && work.unit != "step") {
@@ -59,7 +63,7 @@ std::string progress_line(const std::vector<WorkState>& works) {
   std::string line;
   for (const WorkState& work : works) {
     const bool innermost = &work == &works.back();
-    if (innermost) line += fmt::format("{}doing={}", line.empty() ? "" : " ", work.what);
+    if (innermost) line += fmt::format("{}doing={}", line.empty() ? "" : " ", as_word(work.what));
     if (work.done > 0 || work.total > 0) {
       line += fmt::format("{}{}={}", line.empty() ? "" : " ", work.unit, work.done);
       if (work.total > 0) line += fmt::format("/{}", work.total);
@@ -75,7 +79,7 @@ std::string progress_line(const std::vector<WorkState>& works) {
 }
 
 ProgressBar::Work::Work(ProgressBar& progress, WorkState state) : progress_(progress), state_(std::move(state)) {
-  newest_.emplace_back(Clock::now(), state_.done);
+  newest_.emplace_back(begun_, state_.done);
   const std::scoped_lock lock(progress_.mutex_);
   progress_.works_.push_back(this);
 }
@@ -135,6 +139,13 @@ double ProgressBar::silent_seconds() const {
   return seconds_between(spoke_, Clock::now());
 }
 
+WorkState ProgressBar::shown() const {
+  const Clock::time_point now = Clock::now();
+  const auto work = std::ranges::find_if(works_.rbegin(), works_.rend() - 1,
+                                         [&](const Work* each) { return now - each->begun_ >= kMoment; });
+  return (*work)->state_at(now);
+}
+
 std::vector<WorkState> ProgressBar::works() const {
   std::vector<WorkState> states;
   for (const Work* const work : works_) states.push_back(work->state_at(Clock::now()));
@@ -152,10 +163,11 @@ void ProgressBar::show() {
     const std::vector<WorkState> now = works();
     const bool silent = Clock::now() >= spoke_ + options_.silence;
     if (silent) spoke_ = Clock::now();
+    const int columns = bar ? log_.columns_at_bottom() : 0;
+    const std::string text = columns > 0 && !now.empty() ? bar_text(shown(), columns) : "";
     lock.unlock();
     if (silent && !now.empty()) options_.say(progress_line(now));
-    const int columns = bar ? log_.columns_at_bottom() : 0;
-    if (bar) log_.show_at_bottom(now.empty() || columns == 0 ? "" : bar_text(now.back(), columns));
+    if (bar) log_.show_at_bottom(text);
     lock.lock();
   }
   lock.unlock();

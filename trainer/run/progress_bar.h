@@ -20,7 +20,7 @@ namespace retain {
 
 /// Some work, as far as it is.
 struct WorkState {
-  std::string what;             ///< in one word: "training", "validating"
+  std::string what;             ///< "training", "first step"
   std::string unit = "step";    ///< "bytes", "tokens"; of the counts
   int64_t done = 0, total = 0;  ///< total 0: nobody knows
   std::string more = {};        ///< for the bar: "loss 2.813"
@@ -71,6 +71,7 @@ class ProgressBar {
 
     ProgressBar& progress_;
     WorkState state_;
+    Clock::time_point begun_ = Clock::now();
     std::deque<std::pair<Clock::time_point, int64_t>> newest_;  ///< when how much was done, the beginning first
   };
 
@@ -81,6 +82,7 @@ class ProgressBar {
  private:
   void show();
   std::vector<WorkState> works() const;
+  WorkState shown() const;  ///< the innermost, if it has lasted for a moment
 
   Log& log_;
   ProgressBarOptions options_;

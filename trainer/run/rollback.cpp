@@ -31,9 +31,10 @@ void TrainingRun::take_trouble(const NumbersVerdict& verdict) {
 
 void TrainingRun::go_back() {
   const LongWork goes(trainer_.backend().activity(), "going back to a checkpoint");
+  const ProgressBar::Work shown(progress_, {.what = "going back"});
   for (; queued_ > step_; --queued_) {  // of a future that is given up
     trainer_.finish();
-    if (is_measured(queued_)) clock_->own_ms();
+    if (clock_ && is_measured(queued_)) clock_->take_times();
   }
   trainer_.discard();
   const Trouble trouble = *std::exchange(trouble_, std::nullopt);

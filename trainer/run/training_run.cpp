@@ -7,6 +7,7 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "trainer/numerics/replay.h"
 #include "trainer/plan/gpu.h"
 #include "trainer/plan/run_disk.h"
+#include "trainer/run/short_text.h"
 #include "trainer/tp_chunks.h"
 
 namespace retain {
@@ -32,6 +34,11 @@ double save_guess_seconds(int64_t bytes) { return 1 + static_cast<double>(bytes)
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
+// Without a line; see ProgressBarOptions.
+constexpr double kSilentSeconds = 60;
+
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
 constexpr int64_t kTuningLimitBytes = int64_t{16} << 20;
 
 bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
@@ -39,15 +46,25 @@ bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0
 // What was measured is kept, so that a resume computes the same bits.
 const char* const kTpChunksFile = "ranks/tp_chunks.txt";
 
+int64_t tokens_of(const EvalWindows& set) { return set.windows() * set.window_tokens(); }
+
+int64_t tokens_of(const std::map<std::string, EvalWindows>& sets) {
+  return std::accumulate(sets.begin(), sets.end(), int64_t{0},
+                         [](int64_t sum, const auto& set) { return sum + tokens_of(set.second); });
+}
+
 std::string tuning_file(int world_rank) { return fmt::format("ranks/tuning-{:05d}.txt", world_rank); }
 
 }  // namespace
 
 TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
-                         const RunIdentity& identity, const RunStart& start, const RunLock* lock, ComputeClock* clock)
+                         const RunIdentity& identity, const RunStart& start, const RunLock* lock, ComputeClock* clock,
+                         EnergyMeter* energy)
     : mesh_(mesh),
       log_(log),
       config_(config),
+      progress_(log, {.bar = start.bar, .say = [this](const std::string& line) { print(line); }}),
+      work_(std::in_place, progress_, WorkState{.what = "starting"}),
       identity_(identity),
       plan_(make_plan(config, mesh.shape().ranks(), target)),
       directory_(config.run.dir),
@@ -56,6 +73,7 @@ TrainingRun::TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& c
       writer_(mesh.host(), directory_.path(), retention_of(config.checkpoint), lock, &backend.activity()),
       lock_(lock),
       clock_(mesh.shape().ranks() > 1 ? clock : nullptr),
+      energy_(energy),
       start_(start),
       guard_(config.numerics),
       valid_loss_(std::numeric_limits<double>::quiet_NaN()) {
@@ -95,6 +113,8 @@ int64_t TrainingRun::steps() const {
 RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const ProfiledSteps& profiled) {
   if (finished()) return RunOutcome::kFinished;
   first_steps_.emplace(trainer_.backend().activity(), "first step");
+  work_.emplace(progress_, WorkState{.what = "training", .done = step_, .total = steps()});
+  first_work_.emplace(progress_, WorkState{.what = "first step"});
   start_.clock.end_part("checkpoint");
   poll_wishes_ = poll_wishes;
   began_ = Clock::now();
@@ -146,10 +166,10 @@ void TrainingRun::queue_step(const ProfiledSteps& profiled) {
   if (lock_ && lock_->lost()) lock_->check_held();
   if (queued_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
   const int64_t step = queued_ + 1;
-  if (is_measured(step)) clock_->begin_step();
+  if (clock_ && is_measured(step)) clock_->begin_step();
   trainer_.queue([this] { host_state_.hold_queue(); },
                  {.limits = guard_.limits(queued_ - step_), .replay = is_due(config_.numerics.replay_every, step)});
-  if (is_measured(step)) clock_->end_step();
+  if (clock_ && is_measured(step)) clock_->end_step();
   ++queued_;
   if (queued_ == profiled.last) trainer_.backend().set_profiling(false);
 }
@@ -158,7 +178,9 @@ void TrainingRun::end_step() {
   const StepResult result = trainer_.finish();
   ++step_;
   first_steps_.reset();
-  ++trained_;
+  first_work_.reset();
+  if (++trained_ == 1)  // which says nothing of the pace of those that follow
+    work_.emplace(progress_, WorkState{.what = "training", .done = step_, .total = steps()});
   const auto end = Clock::now();
   validation_due_ = validates_after(step_);
   valid_loss_ = std::numeric_limits<double>::quiet_NaN();
@@ -170,7 +192,9 @@ void TrainingRun::end_step() {
   const double seconds = std::chrono::duration<double>(end - step_begin_).count();
   if (wall_time_) wall_time_->step_took(seconds);
   if (std::isfinite(result.loss) && (!best_ || result.loss < best_->loss)) best_ = {result.loss, step_};
-  report(result, seconds, is_measured(step_) ? find_slowest() : std::nullopt);
+  StepMetrics metrics{.step = step_, .step_seconds = seconds};
+  measure(metrics);
+  report(result, metrics);
   step_begin_ = end;
   settle_save(false, false);
   judge(result);
@@ -283,23 +307,47 @@ RunSummary TrainingRun::summary() const {
           .checkpoint = newest_checkpoint_};
 }
 
-bool TrainingRun::is_measured(int64_t step) const { return clock_ && is_due(config_.log.every, step); }
+bool TrainingRun::is_measured(int64_t step) const {
+  return (clock_ || mesh_.shape().ranks() == 1) && is_due(config_.log.every, step);
+}
 
-std::optional<SlowestRank> TrainingRun::find_slowest() {
+std::vector<RankCosts> TrainingRun::gather_costs() {
+  RankCosts mine{.at_seconds = std::chrono::duration<double>(step_begin_.time_since_epoch()).count(),
+                 .data_seconds = trainer_.loader().waited_seconds() - measured_.data_seconds,
+                 .watts = kUnknown,
+                 .joules = kUnknown,
+                 .clock_mhz = kUnknown};
+  measured_.data_seconds += mine.data_seconds;
+  if (const auto energy = energy_ ? energy_->take() : std::nullopt) {
+    mine.watts = energy->watts();
+    mine.joules = joules_ += energy->joules;
+    mine.clock_mhz = energy->clock_mhz.value_or(kUnknown);
+  }
+  if (!clock_) {
+    mine.waiting_ms = mine.all_ms = kUnknown;
+    return {mine};
+  }
+  const ComputeClock::Times times = clock_->take_times();
   // By a micro-batch: replicas need not have equally many.
-  std::array<double, 2> mine{clock_->own_ms() / static_cast<double>(trainer_.loader().micro_batches()),
-                             std::chrono::duration<double>(step_begin_.time_since_epoch()).count()};
+  mine.own_ms = times.own_ms / static_cast<double>(trainer_.loader().micro_batches());
+  mine.waiting_ms = times.all_ms - times.own_ms;
+  mine.all_ms = times.all_ms;
   Communicator& host = mesh_.host();
-  std::vector<double> all(2 * static_cast<size_t>(host.size()));
-  host.all_gather(TensorView(all.data(), DType::kFloat64, {host.size(), 2}),
-                  TensorView(mine.data(), DType::kFloat64, {2}))
+  std::vector<RankCosts> all(static_cast<size_t>(host.size()));
+  constexpr int64_t kNumbers = sizeof(RankCosts) / sizeof(double);
+  host.all_gather(TensorView(all.data(), DType::kFloat64, {host.size(), kNumbers}),
+                  TensorView(&mine, DType::kFloat64, {kNumbers}))
       .wait();
+  return all;
+}
+
+SlowestRank TrainingRun::find_slowest(const std::vector<RankCosts>& ranks) {
   std::vector<double> times;
-  for (size_t rank = 0; rank < all.size() / 2; ++rank) times.push_back(all[2 * rank]);
-  const double seconds = all[1];  // by rank 0's clock, so that all judge alike
-  const SlowestRank slowest = slow_ranks_.observe(step_, seconds, times);
+  for (const RankCosts& rank : ranks) times.push_back(rank.own_ms);
+  // By rank 0's clock, so that all judge alike.
+  const SlowestRank slowest = slow_ranks_.observe(step_, ranks.front().at_seconds, times);
   for (const int rank : slow_ranks_.slow_for_long()) {
-    const std::string place = broadcast_text(host, describe_place(mesh_, trainer_.backend()), rank);
+    const std::string place = broadcast_text(mesh_.host(), describe_place(mesh_, trainer_.backend()), rank);
     log_.warn(place,
               fmt::format(" has been more than {:.0f} % slower than the median of all ranks for {} steps: it takes "
                           "{:.2f} ms of its own for a micro-batch, its waiting left out",
@@ -309,22 +357,41 @@ std::optional<SlowestRank> TrainingRun::find_slowest() {
   return slowest;
 }
 
-void TrainingRun::report(const StepResult& result, double seconds, const std::optional<SlowestRank>& slowest) {
-  if (mesh_.world_rank() != 0) return;
-  StepMetrics metrics{.step = step_,
-                      .tokens = progress(step_).tokens,
-                      .loss = result.loss,
-                      .grad_norm = result.grad_norm,
-                      .lr = result.lr,
-                      .tokens_per_second = static_cast<double>(config_.train.batch_tokens) / seconds,
-                      .memory_bytes = plan_.memory_bytes(),
-                      .step_seconds = seconds,
-                      .slowest = slowest};
+void TrainingRun::measure(StepMetrics& metrics) {
+  measured_.step_seconds += metrics.step_seconds;
+  ++measured_.steps;
+  if (!is_measured(step_)) return;
+  const std::vector<RankCosts> ranks = gather_costs();
+  const double tokens = static_cast<double>(measured_.steps * config_.train.batch_tokens);
+  metrics.costs = combine(ranks, measured_.step_seconds, tokens);
+  if (clock_) metrics.slowest = find_slowest(ranks);
+  measured_.step_seconds = 0;
+  measured_.steps = 0;
+}
+
+void TrainingRun::report(const StepResult& result, StepMetrics metrics) {
+  metrics.tokens = progress(step_).tokens;
+  metrics.loss = result.loss;
+  metrics.grad_norm = result.grad_norm;
+  metrics.lr = result.lr;
+  metrics.tokens_per_second = static_cast<double>(config_.train.batch_tokens) / metrics.step_seconds;
+  metrics.memory_bytes = plan_.memory_bytes();
   if (const double peak = peak_flops(plan_.target, trainer_.backend().device_description()); peak > 0) {
     metrics.mfu = metrics.tokens_per_second * plan_.flops_per_token / (peak * plan_.mesh.ranks());
   }
+  work_->at(step_, fmt::format("loss {:.3f} {} tok/s", metrics.loss, short_number(metrics.tokens_per_second)));
+  metrics.seconds_left = work_->state().seconds_left();
+  if (mesh_.world_rank() != 0) return;
   metrics_->record(metrics);
-  if (step_ == 1 || step_ % config_.log.every == 0 || step_ == steps()) log_.print(step_line(metrics, steps()));
+  // Steps that are long have a line each, lest there be none for so long.
+  const bool long_ago = progress_.silent_seconds() + metrics.step_seconds > kSilentSeconds;
+  if (step_ == 1 || is_due(config_.log.every, step_) || step_ == steps() || long_ago)
+    print(step_line(metrics, steps()));
+}
+
+void TrainingRun::print(const std::string& line) {
+  log_.print(line);
+  progress_.spoke();
 }
 
 void TrainingRun::report_start() {
@@ -351,9 +418,16 @@ void TrainingRun::report_memory() {
 bool TrainingRun::validate() {
   std::map<std::string, double> values;
   double sum = 0;
+  ProgressBar::Work shown(progress_, {.what = "validating", .unit = "tokens", .total = tokens_of(validation_)});
+  int64_t before = 0;  // tokens of the sets that are done
   for (const auto& [name, windows] : validation_) {
+    const auto asked_to_stop = [&, this, batch = int64_t{0}]() mutable {
+      shown.at(before + tokens_of(windows) * batch++ / windows.count());
+      return wishes_to_stop();
+    };
     const EvalResult result = evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(),
-                                       RetentionForm::kChunkwise, [this] { return wishes_to_stop(); });
+                                       RetentionForm::kChunkwise, asked_to_stop);
+    before += tokens_of(windows);
     if (!result.complete) return false;
     if (result.tokens == 0) {
       log_.warn("valid/", name, " has no loss: nothing of it is predicted");
@@ -368,7 +442,7 @@ bool TrainingRun::validate() {
   metrics_->record(step_, values);
   std::string line = fmt::format("step={}/{}", step_, steps());
   for (const auto& [name, value] : values) line += fmt::format(" {}={:.4f}", name, value);
-  log_.print(line);
+  print(line);
   return true;
 }
 
@@ -376,6 +450,7 @@ void TrainingRun::begin_save(bool needed) {
   if (saved_step_ == step_) return;
   settle_save(true, false);
   const LongWork saves(trainer_.backend().activity(), "beginning a checkpoint");
+  const ProgressBar::Work shown(progress_, {.what = "saving"});
   const auto begin = Clock::now();
   host_state_.begin_copy();
   RunState state;
@@ -418,7 +493,11 @@ void TrainingRun::settle_save(bool wait, bool needed) {
     log_.warn("a save has taken ", std::lround(seconds), " s so far, and the run waits for it");
     next_word = 2 * seconds;
   };
-  const std::optional<SaveResult> result = wait ? writer_.finish(tell_slow) : writer_.poll();
+  const auto finish = [&] {
+    const ProgressBar::Work shown(progress_, {.what = "saving"});
+    return writer_.finish(tell_slow);
+  };
+  const std::optional<SaveResult> result = wait ? finish() : writer_.poll();
   stall_seconds_ += seconds_since(begin);
   if (!result) return;
   for (const std::string& line : result->deleted) log_.info(line);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/energy_meter.h"
 #include "parallel/compute_clock.h"
 #include "trainer/checkpoint/trainer_state.h"
 #include "trainer/checkpoint/writer.h"
@@ -17,11 +18,13 @@
 #include "trainer/numerics/guard.h"
 #include "trainer/run/log.h"
 #include "trainer/run/metrics.h"
+#include "trainer/run/progress_bar.h"
 #include "trainer/run/resume.h"
 #include "trainer/run/run_directory.h"
 #include "trainer/run/run_summary.h"
 #include "trainer/run/slow_ranks.h"
 #include "trainer/run/start_clock.h"
+#include "trainer/run/step_costs.h"
 #include "trainer/run/time_limit.h"
 #include "trainer/trainer.h"
 
@@ -36,6 +39,7 @@ struct RunStart {
   std::vector<std::string> allow_changed = {};  ///< keys that may differ from the checkpoint's
   std::optional<TimeLimit> limit = {};          ///< of this start; rank 0's alone counts
   StartClock clock = StartClock();              ///< how long the start took so far
+  bool bar = true;                              ///< on a terminal
 };
 
 /// Steps [first, last] that a waiting profiler records (1-based, as the step lines count); none when last is 0.
@@ -50,9 +54,11 @@ inline constexpr int kStoppedOnRequest = 75;
 class TrainingRun {
  public:
   /// Builds everything that a run needs. The log is of the run's directory. The lock is rank 0's (null elsewhere). The
-  /// clock watches the mesh's groups; without one no rank is looked at for being slow. Collective.
+  /// clock watches the mesh's groups; without one no rank is looked at for being slow. The meter is of this rank's GPU,
+  /// if that has one. Collective.
   TrainingRun(Backend& backend, Mesh& mesh, Log& log, const Config& config, const Target& target,
-              const RunIdentity& identity, const RunStart& start, const RunLock* lock, ComputeClock* clock = nullptr);
+              const RunIdentity& identity, const RunStart& start, const RunLock* lock, ComputeClock* clock = nullptr,
+              EnergyMeter* energy = nullptr);
 
   /// Finds what RunStart says and goes on from there. Throws Error(kData) when there are checkpoints, or were, and none
   /// can be used, or when the one to continue is of another model or other data. Where nothing is left to train, says
@@ -132,9 +138,15 @@ class TrainingRun {
   /// The run ends well, or on request. Collective.
   void close(bool stopped);
   bool is_measured(int64_t step) const;
-  /// After a step that was measured: which rank was the slowest; a warning of one that has been slow for long.
-  std::optional<SlowestRank> find_slowest();
-  void report(const StepResult& result, double seconds, const std::optional<SlowestRank>& slowest);
+  /// Of all ranks, after a step that was measured. Collective.
+  std::vector<RankCosts> gather_costs();
+  /// Which rank was the slowest; a warning of one that has been slow for long.
+  SlowestRank find_slowest(const std::vector<RankCosts>& ranks);
+  /// After a step of so many seconds.
+  void measure(StepMetrics& metrics);
+  void report(const StepResult& result, StepMetrics metrics);
+  /// A step line, or one like it.
+  void print(const std::string& line);
   /// What follows from the numbers of a step: words, or trouble_.
   void judge(const StepResult& result);
   void take_trouble(const NumbersVerdict& verdict);
@@ -166,6 +178,8 @@ class TrainingRun {
   Mesh& mesh_;
   Log& log_;
   const Config& config_;
+  ProgressBar progress_;
+  std::optional<ProgressBar::Work> work_;  ///< the start, then the training
   RunIdentity identity_;
   RunPlan plan_;
   RunDirectory directory_;
@@ -178,17 +192,26 @@ class TrainingRun {
   CheckpointWriter writer_;
   const RunLock* lock_;
   ComputeClock* clock_;
+  EnergyMeter* energy_;
+  double joules_ = 0;  ///< this rank's GPU, in this start
+  /// When the step before was measured.
+  struct {
+    double step_seconds = 0;  ///< of the steps since then
+    int64_t steps = 0;        ///< likewise
+    double data_seconds = 0;  ///< that the loader had waited
+  } measured_;
   SlowRanks slow_ranks_;
   RunStart start_;
-  std::function<Wishes()> poll_wishes_;     ///< of run()
-  std::string own_reason_;                  ///< of the newest wish of this rank
-  bool save_is_wished_ = false;             ///< by this rank, and not known to the others yet
-  std::optional<WallTimeGuard> wall_time_;  ///< rank 0's
-  std::string resumed_from_;                ///< RunState::resumed_from
-  Progress origin_;                         ///< where this life of the run began
-  int64_t step_ = 0;                        ///< finished updates
-  int64_t queued_ = 0;                      ///< those that the device was given
-  std::optional<LongWork> first_steps_;     ///< measures, loads libraries, until the first has ended
+  std::function<Wishes()> poll_wishes_;          ///< of run()
+  std::string own_reason_;                       ///< of the newest wish of this rank
+  bool save_is_wished_ = false;                  ///< by this rank, and not known to the others yet
+  std::optional<WallTimeGuard> wall_time_;       ///< rank 0's
+  std::string resumed_from_;                     ///< RunState::resumed_from
+  Progress origin_;                              ///< where this life of the run began
+  int64_t step_ = 0;                             ///< finished updates
+  int64_t queued_ = 0;                           ///< those that the device was given
+  std::optional<LongWork> first_steps_;          ///< measures, loads libraries, until the first has ended
+  std::optional<ProgressBar::Work> first_work_;  ///< the same
   NumericsGuard guard_;
   std::optional<Trouble> trouble_;
   std::chrono::steady_clock::time_point step_begin_;  ///< of the oldest that is not finished

@@ -55,8 +55,10 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
     all += "\n";
   }
   EXPECT_EQ(all,
-            "train: --allow-changed --init-from --profile --resume --set\n"
-            "plan: --explain --gpu --json --network --price --ranks,--gpus --ranks-per-node --search --set\n"
+            "train: --allow-changed --init-from --no-progress --profile --resume --set
+"
+            "plan: --explain --gpu --json --network --price --ranks,--gpus --ranks-per-node --search --set
+"
             "eval: --data --json --mode --tokens\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
             "data prepare: --encoding --holdout --out --skip-bad --text-key --threads --tokenizer\n"
@@ -105,6 +107,8 @@ TEST(CommandLine, TrainMayBeginWithOtherWeightsOrGoOnWithOtherData) {
   EXPECT_THAT(o.allow_changed, ElementsAre("run.seed", "data.contents"));
   EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml"}).init_from.empty());
   EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml"}).allow_changed.empty());
+  EXPECT_FALSE(parse<TrainOptions>({"train", "a.yaml"}).no_progress);
+  EXPECT_TRUE(parse<TrainOptions>({"train", "a.yaml", "--no-progress"}).no_progress);
 }
 
 TEST(CommandLine, Plan) {

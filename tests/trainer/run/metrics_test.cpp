@@ -189,7 +189,32 @@ TEST(Metrics, KnowNoShareOfAPeakThatNobodyKnows) {
   start(folder, 2, [&](Metrics& metrics) { metrics.record(unknown); });
   EXPECT_FALSE(lines_of(folder).at(0).contains("mfu"));
   EXPECT_THAT(step_line(unknown, 10), Not(HasSubstr("mfu")));
-  EXPECT_THAT(step_line(kStep, 10), HasSubstr(" tokens_per_second=1024 mfu=0.5000 step_seconds=0.2500"));
+  EXPECT_THAT(step_line(kStep, 10), HasSubstr(" tokens_per_second=1024 mfu=0.5000 step_seconds=0.2500 tokens="));
+}
+
+TEST(Metrics, TheStepLineAndTheFileSayWhatWasMeasured) {
+  const TestFolder folder;
+  StepMetrics measured{.step = 7, .tokens = 1792, .memory_bytes = 1 << 20, .seconds_left = 77};
+  measured.costs = {.data_share = 0.0002,
+                    .exchange_share = 0.03125,
+                    .watts = 1310.2,
+                    .joules = 5000.5,
+                    .clock_mhz = 1755,
+                    .millijoules_per_token = 25.5694};
+  EXPECT_THAT(step_line(measured, 10),
+              ::testing::ContainsRegex(
+                  " tokens=1792 memory_bytes=1048576 data_share=0.0002 exchange_share=0.0312 watts=1310 clock_mhz=1755 "
+                  "millijoules_per_token=25.569 eta=1m17s time=[-0-9]+T[0-9:]+[+-][0-9]+$"));
+  start(folder, 0, [&](Metrics& metrics) { metrics.record(measured); });
+  const auto line = lines_of(folder).at(0);
+  EXPECT_EQ(line["data_share"], 0.0002);
+  EXPECT_EQ(line["exchange_share"], 0.03125);
+  EXPECT_EQ(line["watts"], 1310.2);
+  EXPECT_EQ(line["joules"], 5000.5);
+  EXPECT_EQ(line["clock_mhz"], 1755);
+  EXPECT_EQ(line["millijoules_per_token"], 25.5694);
+  EXPECT_THAT(step_line(kStep, 10), Not(::testing::ContainsRegex("_share|watts|clock_mhz|joules|eta")))
+      << "where nothing was";
 }
 
 }  // namespace

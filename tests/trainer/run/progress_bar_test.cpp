@@ -41,6 +41,7 @@ TEST(ProgressBar, SaysHowFarTheWorkIsAndHowLongItWillTake) {
             "validating [###############---------------] 500/1.00k tokens 50.0% 500 tok/s eta 1s");
   EXPECT_EQ(bar_text({.what = "preparing", .unit = "bytes", .done = 2'500'000}, 80), "preparing 2.50MB")
       << "nobody knows how much it is";
+  EXPECT_EQ(bar_text({.what = "saving", .unchanged_seconds = 125}, 80), "saving 2m05s");
 }
 
 TEST(ProgressBar, IsNarrowerThanTheTerminal) {
@@ -64,6 +65,9 @@ TEST(ProgressLine, HasAFixedOrder) {
             "doing=training step=119/400 unchanged_seconds=61");
   EXPECT_EQ(progress_line({{.what = "preparing", .unit = "bytes", .unchanged_seconds = 61}}),
             "doing=preparing unchanged_seconds=61");
+  EXPECT_EQ(
+      progress_line({{.what = "training", .done = 3, .total = 4}, {.what = "first step", .unchanged_seconds = 9}}),
+      "step=3/4 doing=\"first step\" unchanged_seconds=9");
 }
 
 /// stdout and stderr are a terminal of so many columns.

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-namespace retain::checkup {
+namespace retain {
 
 /// What the driver says of one GPU; nothing where it does not tell.
 struct GpuReading {
@@ -25,11 +25,16 @@ struct GpuReading {
 class Nvml {
  public:
   /// Throws Error(kDevice) saying why when the library is not there or does not start.
-  static Nvml open();
+  static Nvml open(const char* library = "libnvidia-ml.so.1");
 
   std::string driver_version() const;  ///< "580.95.05"
   /// bus_id: cuda_bus_id(). Throws Error(kDevice).
   GpuReading read(const std::string& bus_id) const;
+
+  /// Nothing of a GPU that NVML does not know, or does not tell this of.
+  std::optional<double> joules(const std::string& bus_id) const;  ///< that it took since the driver was loaded
+  std::optional<double> watts(const std::string& bus_id) const;   ///< at the moment
+  std::optional<double> clock_mhz(const std::string& bus_id) const;
 
  private:
   struct Library;
@@ -37,4 +42,4 @@ class Nvml {
   std::shared_ptr<const Library> library_;
 };
 
-}  // namespace retain::checkup
+}  // namespace retain

@@ -1,4 +1,4 @@
-#include "launch/doctor/nvml.h"
+#include "kernels/nvml.h"
 
 #include <dlfcn.h>
 
@@ -6,7 +6,7 @@
 
 #include "kernels/core/error.h"
 
-namespace retain::checkup {
+namespace retain {
 
 namespace {
 
@@ -22,8 +22,8 @@ constexpr int kTemperatureGpu = 0, kThresholdSlowdown = 1, kClockSm = 1, kUncorr
 struct Nvml::Library {
   void* handle = nullptr;
 
-  Library() {
-    handle = ::dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+  explicit Library(const char* name) {
+    handle = ::dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (!handle) throw Error(ErrorKind::kDevice, concat("the driver's management library is not there: ", ::dlerror()));
     const int started = call<int (*)()>("nvmlInit_v2");
     if (started == kSuccess) return;
@@ -43,6 +43,18 @@ struct Nvml::Library {
     const auto function = reinterpret_cast<Function>(::dlsym(handle, name));
     return function ? function(arguments...) : -1;
   }
+  int find(const std::string& bus_id, Device& gpu) const {
+    return call<int (*)(const char*, Device*)>("nvmlDeviceGetHandleByPciBusId_v2", bus_id.c_str(), &gpu);
+  }
+  /// A number of a GPU in a larger unit; nothing where either is not known.
+  template <class Number, class... Arguments>
+  std::optional<double> in_units(const std::string& bus_id, double unit, const char* name,
+                                 Arguments... arguments) const {
+    Device gpu = nullptr;
+    if (find(bus_id, gpu) != kSuccess) return std::nullopt;
+    const std::optional<Number> value = number<Number>(name, gpu, arguments...);
+    return value ? std::optional<double>(static_cast<double>(*value) / unit) : std::nullopt;
+  }
   /// The number that a call writes; nothing where it fails.
   template <class Number = unsigned, class... Arguments>
   std::optional<Number> number(const char* name, Device device, Arguments... arguments) const {
@@ -52,7 +64,7 @@ struct Nvml::Library {
   }
 };
 
-Nvml Nvml::open() { return Nvml(std::make_shared<const Library>()); }
+Nvml Nvml::open(const char* library) { return Nvml(std::make_shared<const Library>(library)); }
 
 std::string Nvml::driver_version() const {
   std::array<char, 96> text{};
@@ -64,7 +76,7 @@ std::string Nvml::driver_version() const {
 GpuReading Nvml::read(const std::string& bus_id) const {
   const Library& nvml = *library_;
   Device gpu = nullptr;
-  const int found = nvml.call<int (*)(const char*, Device*)>("nvmlDeviceGetHandleByPciBusId_v2", bus_id.c_str(), &gpu);
+  const int found = nvml.find(bus_id, gpu);
   if (found != kSuccess) throw Error(ErrorKind::kDevice, concat("NVML does not know GPU ", bus_id, ": code ", found));
   const auto flag = [](std::optional<unsigned> value) {
     return value ? std::optional<bool>(*value != 0) : std::nullopt;
@@ -106,4 +118,16 @@ GpuReading Nvml::read(const std::string& bus_id) const {
   return reading;
 }
 
-}  // namespace retain::checkup
+std::optional<double> Nvml::joules(const std::string& bus_id) const {
+  return library_->in_units<unsigned long long>(bus_id, 1000, "nvmlDeviceGetTotalEnergyConsumption");
+}
+
+std::optional<double> Nvml::watts(const std::string& bus_id) const {
+  return library_->in_units<unsigned>(bus_id, 1000, "nvmlDeviceGetPowerUsage");
+}
+
+std::optional<double> Nvml::clock_mhz(const std::string& bus_id) const {
+  return library_->in_units<unsigned>(bus_id, 1, "nvmlDeviceGetClockInfo", kClockSm);
+}
+
+}  // namespace retain
