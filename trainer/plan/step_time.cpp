@@ -106,7 +106,7 @@ StepTime predict_step(const Config& config, const RunPlan& plan, const RankExcha
                          kKernelsOfAnUpdate;
   const bool recorded = records_steps(config, plan.mesh.ranks());
   const double launches = recorded ? 0 : kernels * kLaunchSeconds + kHostSeconds;
-  add("starts of kernels", std::max(kernels * kStartSeconds, launches - time.seconds()));
+  add(kStartsOfKernels, std::max(kernels * kStartSeconds, launches - time.seconds()));
 
   double under_computing = 0;
   for (size_t i = 0; i < exchanges.parts.size(); ++i) {

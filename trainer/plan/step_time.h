@@ -10,6 +10,9 @@
 
 namespace retain {
 
+/// The name of the part in which a GPU waits between its kernels: other jobs can use it meanwhile.
+inline constexpr const char* kStartsOfKernels = "starts of kernels";
+
 struct StepPart {
   std::string name;
   double seconds = 0;

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "trainer/plan/step_time.h"
+
 namespace retain::study {
 namespace {
 
-// An H200 reached 462 TFLOP/s at 125 M parameters (hidden 768), and a step of a small model takes what its launches do.
-constexpr double kGpuFlopsPerSecond = 450e12, kGpuWidth = 768, kGpuSecondsPerLayer = 3e-3;
 // A core that runs float32 products of narrow models.
 constexpr double kCpuFlopsPerSecond = 15e9, kCpuStepSeconds = 1e-3;
 
@@ -24,18 +24,32 @@ double rate_at(double parameters, std::vector<MeasuredRate> rates) {
   return low.tokens_per_second * std::pow(high.tokens_per_second / low.tokens_per_second, share);
 }
 
+/// As predicted for an H200, which other jobs share: together they cannot be faster than their work without their
+/// waits.
+double predicted_seconds(const Config& config, const RunPlan& plan, int jobs) {
+  const int ranks = plan.mesh.ranks();
+  const RankExchanges exchanges =
+      busiest_exchanges(plan.traffic, plan.mesh, plan.dealing, machines_of(ranks, ranks), true);
+  const StepTime time = predict_step(config, plan, exchanges, predicted_gpu("h200"));
+  double work = 0;
+  for (const StepPart& part : time.parts)
+    if (part.name != kStartsOfKernels) work += part.seconds;
+  return std::max(time.seconds(), jobs * work);
+}
+
 }  // namespace
 
 double step_seconds(const Config& config, const RunPlan& plan, const Machine& machine) {
   const auto batch = static_cast<double>(config.train.batch_tokens);
   if (!machine.rates.empty()) return batch / rate_at(static_cast<double>(plan.parameters.all), machine.rates);
   const bool cuda = plan.target.device == DeviceKind::kCuda;
-  const double width = static_cast<double>(config.model.hidden_size);
-  const double guess = cuda ? kGpuFlopsPerSecond * std::min(1.0, width / kGpuWidth) : kCpuFlopsPerSecond;
-  const double overhead = cuda ? kGpuSecondsPerLayer * static_cast<double>(config.model.layers) : kCpuStepSeconds;
-  const double speed = machine.flops_per_second > 0 ? machine.flops_per_second : guess;
-  return (machine.step_seconds >= 0 ? machine.step_seconds : overhead) +
-         plan.flops_per_token * batch / (speed * plan.mesh.ranks());
+  if (cuda && machine.flops_per_second == 0) {
+    const double predicted = predicted_seconds(config, plan, machine.jobs_per_gpu);
+    return std::max(predicted, machine.step_seconds);
+  }
+  const double speed = machine.flops_per_second > 0 ? machine.flops_per_second : kCpuFlopsPerSecond;
+  const double besides = machine.step_seconds >= 0 ? machine.step_seconds : cuda ? 0 : kCpuStepSeconds;
+  return besides + plan.flops_per_token * batch / (speed * plan.mesh.ranks());
 }
 
 }  // namespace retain::study

@@ -55,10 +55,8 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
     all += "\n";
   }
   EXPECT_EQ(all,
-            "train: --allow-changed --init-from --no-progress --profile --resume --set
-"
-            "plan: --explain --gpu --json --network --price --ranks,--gpus --ranks-per-node --search --set
-"
+            "train: --allow-changed --init-from --no-progress --profile --resume --set\n"
+            "plan: --explain --gpu --json --network --price --ranks,--gpus --ranks-per-node --search --set\n"
             "eval: --data --json --mode --tokens\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
             "data prepare: --encoding --holdout --out --skip-bad --text-key --threads --tokenizer\n"
