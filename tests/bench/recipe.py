@@ -6,7 +6,7 @@
 
 Every run that ends is a row of TABLE.csv and needs nothing else: the same command again trains what is lacking. No run is
 begun that would not be done within --seconds, by what the slowest took. SET_TRAIN, SET_VALID: of retain data prepare. Variants
-may be joined: --only default --only head_norm_eps=1e-3+init=depth_scaled. The report is Markdown on stdout.
+may be joined, and any key is one: --only default --only head_norm_eps=1e-3+optimizer.lr=1e-3. The report is Markdown on stdout.
 """
 import argparse, csv, json, math, os, shutil, statistics, subprocess, sys, tempfile, time
 
@@ -17,10 +17,13 @@ SIZES = {  # of configs/retnet_125m.yaml; 25 M parameters in blocks; and one tha
              "train.batch_tokens": 512, "train.micro_batch_tokens": 512, "schedule.warmup": 10, "eval.tokens": 2048,
              "device": "cpu"},
 }
+# Of one depth, for learning rates by width.
+SIZES.update({f"w{width}": {"model.layers": 4, "model.hidden_size": width, "model.heads": width // 64,
+                            "model.ffn_size": 3 * width // 2} for width in (128, 256, 512, 1024)})
 COMMON = {"model.vocab_size": 257, "model.tie_embeddings": "true", "data.seq_len": 2048, "train.batch_tokens": 32768,
           "train.micro_batch_tokens": "16Ki", "eval.tokens": "2Mi", "checkpoint.every": 0, "log.every": 1000}
-STEPS = {"125m": 1000, "25m": 1000, "tiny": 40}
-SECONDS = {"125m": 70, "25m": 30, "tiny": 5}  # that a run is thought to take until one has shown it
+STEPS = {"tiny": 40}  # of the others 1,000
+SECONDS = {"125m": 70, "w1024": 45, "tiny": 5}  # that a run is thought to take until one has shown it; of the others 30
 
 
 def variants(size):
@@ -43,9 +46,10 @@ def variants(size):
 def settings_of(name, size):
     known, settings = variants(size), {}
     for part in name.split("+"):
-        if part not in known:
-            sys.exit(f"recipe.py: no variant {part!r}; there are: {' '.join(known)}")
-        settings.update(known[part])
+        key, _, value = part.partition("=")
+        if part not in known and "." not in key:
+            sys.exit(f"recipe.py: no variant {part!r}; there are: {' '.join(known)}, and any key as in optimizer.lr=1e-3")
+        settings.update(known.get(part, {key: value}))
     return settings
 
 
@@ -73,7 +77,7 @@ class Run:
     def __init__(self, options, folder, name, seed, place):
         self.name, self.seed, self.size = name, seed, options.size
         self.folder = os.path.join(folder, f"{name}-{seed}".replace("/", "_"))
-        self.steps = options.steps or STEPS[options.size]
+        self.steps = options.steps or STEPS.get(options.size, 1000)
         settings = {**COMMON, **SIZES[options.size]}
         settings.update(setting.split("=", 1) for setting in options.set)
         settings.update(settings_of(name, options.size))
@@ -128,7 +132,7 @@ def train_all(options):
     # All variants with one seed before the next seed: a table that is cut short compares what it has.
     left = [(name, seed) for seed in seeds for name in names if (options.size, name, seed) not in done]
     begin, slowest, running = time.monotonic(), 0, []
-    print(f"recipe.py: {len(left)} runs are lacking, about {len(left) * SECONDS[options.size]} seconds of one GPU one by one",
+    print(f"recipe.py: {len(left)} runs are lacking, about {len(left) * SECONDS.get(options.size, 30)} seconds of one GPU one by one",
           file=sys.stderr)
     if options.dry_run:
         return
@@ -136,7 +140,7 @@ def train_all(options):
     try:
         while left or running:
             while left and len(running) < options.jobs:
-                wanted = slowest or SECONDS[options.size] * options.jobs
+                wanted = slowest or SECONDS.get(options.size, 30) * options.jobs
                 if time.monotonic() - begin + wanted > options.seconds:
                     print(f"recipe.py: {len(left)} runs are left for the next call", file=sys.stderr)
                     left = []

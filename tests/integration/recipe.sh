@@ -18,6 +18,7 @@ part --only default --only init=depth_scaled+end_token_before_windows
 [ "$(wc -l <table.csv)" = 5 ] || { cat table.csv; fail "want a row for each run"; }
 grep -qE '^\| init=depth_scaled\+end_token_before_windows \| 2 \| [0-9.]+ ± [0-9.]+ \| [-+][0-9.]+ ± [0-9.]+ \|' report.md ||
   { cat report.md; fail "no line with intervals"; }
+part --size w128 --only optimizer.lr=1e-3+model.base_width=64 --dry-run && grep -q '2 runs are lacking' said.txt || fail "a key as a variant"
 expect_code 1 python3 "$recipe" "$retain" text_train text_valid table.csv --size tiny --only bogus
 grep -q "no variant 'bogus'" out.txt || fail "a variant that there is not"
 

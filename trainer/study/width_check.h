@@ -36,8 +36,8 @@ struct WidthRow {
 };
 
 /// Of exponents that should be 0. Without scaling those of changes are 0.5 and more. With it logits begin as width^-1/2,
-/// and a step that takes them back changes no more than that: beside a small base width this shows.
-inline constexpr double kLeastExponent = -0.5, kMostExponent = 0.25;
+/// and steps that take them back change no more than that: beside a small base width this shows.
+inline constexpr double kLeastExponent = -0.6, kMostExponent = 0.25;
 
 struct WidthCheck {
   std::vector<int64_t> widths;

@@ -63,7 +63,7 @@ TEST(WidthCheck, JudgesExponents) {
   EXPECT_FALSE(check.rows[0].holds);
   EXPECT_TRUE(check.rows[1].holds) << "is not judged";
   EXPECT_TRUE(judge_widths({}, {16, 64}, 3, measured(2, 2.5)).holds());
-  EXPECT_FALSE(judge_widths({}, {16, 64}, 3, measured(2, 0.9)).holds()) << "what dies with the width";
+  EXPECT_FALSE(judge_widths({}, {16, 64}, 3, measured(2, 0.8)).holds()) << "what dies with the width";
   EXPECT_FALSE(judge_widths({}, {16, 64}, 3, measured(2, std::nan(""))).holds());
   const Figure figure = draw_width_check(check);
   EXPECT_THAT(figure.script, HasSubstr("set xtics (\"16\" 16, \"64\" 64)"));
