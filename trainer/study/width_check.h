@@ -35,8 +35,8 @@ struct WidthRow {
   bool is_judged = false, holds = true;
 };
 
-/// Of exponents that should be 0. Without scaling those of changes are 0.5 and more. With it logits begin as width^-1/2,
-/// and steps that take them back change no more than that: beside a small base width this shows.
+/// Of exponents that should be 0. Without scaling those of changes are 0.5 and more. With it logits begin as
+/// width^-1/2, and steps that take them back change no more than that: beside a small base width this shows.
 inline constexpr double kLeastExponent = -0.6, kMostExponent = 0.25;
 
 struct WidthCheck {
