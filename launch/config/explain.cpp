@@ -48,19 +48,20 @@ const std::map<std::string, std::string>& reasons() {
        "A head that has retained nearly nothing is divided by about its root: 1e-3 calms the gradient of a "
        "sequence's first tokens, 1e-6 is what published weights were trained with."},
       {"model.head_norm_eps",
-       "Of the heads' norm alone, where a sequence's first tokens are divided by nearly nothing. Larger "
-       "is calmer there and leaves the other norms as they are."},
+       "Calms the gradient of a sequence's first tokens as norm_eps does, and leaves the other norms as they are. "
+       "Weights from elsewhere have one epsilon for all."},
       {"model.decay", "eq8 is what the paper's equation and all code say, paper_exp what its runs had."},
       {"model.rotary", "torchscale spaces its angles otherwise: only for weights from there."},
       {"model.group_norm_eps", "rowsum divides by the sum of a row's weights first, as torchscale does."},
       {"model.group_norm_affine", "fla learns a weight there, torchscale does not."},
       {"model.init_std", "0.02 suits widths around 1,000 to 4,000."},
       {"model.init",
-       "depth_scaled draws what ends a block smaller, so that the stream does not grow with depth; torchscale is "
-       "what the paper's runs began with."},
+       "normal draws all alike, as fla does. depth_scaled lets deep models begin with small steps of the stream, as "
+       "GPT-2's do. torchscale has the gains of the paper's code; it goes with embedding_scale of the root of "
+       "hidden_size."},
       {"model.base_width",
-       "Settings found at this width keep at hidden_size: initial weights, rates and logits are scaled. "
-       "Find them on a small model, train a large one. `retain study width` checks it."},
+       "The hidden_size at which rates were chosen, so that they hold at this one (muP): tune small, train wide. "
+       "study width checks it."},
       {"data.tokenizer",
        "Bytes need no file and make long sequences; BPE of 32k to 50k tokens holds about 4 bytes of English "
        "a token. A set remembers the tokenizer that made it, and another one is refused."},
@@ -74,8 +75,7 @@ const std::map<std::string, std::string>& reasons() {
       {"data.end_of_document", "auto finds the tokenizer's, or the one that stands at the borders of the set's index."},
       {"data.reset_state_at_documents", "false lets a document see what was before it in its window."},
       {"data.end_token_before_windows",
-       "A window that begins in mid-document begins like all others then, with the token that "
-       "every document begins with."},
+       "true gives a sequence's first tokens something to retain, at the price of one target a window."},
       {"train.tokens",
        "Of the whole run. About 20 times the parameters is compute-optimal for Transformers; models that are "
        "used much are trained far longer."},
