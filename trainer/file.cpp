@@ -152,8 +152,19 @@ OutputFile::OutputFile(const std::string& path)
   buffer_.reserve(kBufferBytes);
 }
 
+OutputFile::OutputFile(const std::string& path, const std::string& temporary, int64_t kept_bytes)
+    : path_(path), stays_(true), flushed_bytes_(kept_bytes) {
+  const int descriptor = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (descriptor < 0) throw_errno(ErrorKind::kCannotCreate, "create", temporary, errno);
+  file_ = File(descriptor, temporary);
+  if (const auto bytes = static_cast<int64_t>(std::filesystem::file_size(temporary)); bytes < kept_bytes)
+    throw Error(ErrorKind::kData, concat(temporary, ": has ", bytes, " bytes, want at least ", kept_bytes));
+  file_.resize(kept_bytes);
+  buffer_.reserve(kBufferBytes);
+}
+
 OutputFile::~OutputFile() {
-  if (file_.descriptor() >= 0) ::unlink(file_.path().c_str());
+  if (file_.descriptor() >= 0 && !stays_) ::unlink(file_.path().c_str());
 }
 
 void OutputFile::write(std::span<const std::byte> data) {

@@ -82,6 +82,9 @@ class OutputFile {
  public:
   /// Throws Error(kCannotCreate).
   explicit OutputFile(const std::string& path);
+  /// Goes on behind the first `kept_bytes` bytes of a file with a temporary name of its own, which is made if it is not
+  /// there, and which stays when this object dies. Throws Error(kCannotCreate), Error(kData) when it has fewer.
+  OutputFile(const std::string& path, const std::string& temporary, int64_t kept_bytes);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -99,6 +102,7 @@ class OutputFile {
   void flush();
   std::string path_;
   File file_;  ///< under the temporary name; without a descriptor once it is published
+  bool stays_ = false;
   int64_t flushed_bytes_ = 0;
   std::vector<std::byte> buffer_;
 };

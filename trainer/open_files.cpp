@@ -36,6 +36,12 @@ std::shared_ptr<const File> OpenFiles::open(const std::string& path) {
   return entry.file;
 }
 
+bool OpenFiles::is_unchanged(const std::string& path) {
+  const std::scoped_lock lock(mutex_);
+  const Entry& entry = entries_[path];
+  return !entry.file || identity_of(*entry.file) == entry.identity;  // one that was closed is looked at by open()
+}
+
 OpenFiles::Identity OpenFiles::identity_of(const File& file) {
   struct stat info {};
   if (::fstat(file.descriptor(), &info) != 0) throw_errno(ErrorKind::kIo, "fstat", file.path(), errno);

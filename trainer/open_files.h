@@ -23,6 +23,9 @@ class OpenFiles {
   /// The file, open for as long as the result lives. Throws as `open_file` does, and Error(kData) when it is
   /// another file than at the first time, or was written since.
   std::shared_ptr<const File> open(const std::string& path);
+  /// After a file was read: whether what was read is what was there when it was first opened. One that was deleted or
+  /// replaced while it is open is the same still; one that was written is not.
+  bool is_unchanged(const std::string& path);
 
  private:
   struct Identity {

@@ -71,7 +71,7 @@ struct DataPrepareOptions {
   double holdout = 0;                   ///< the last part of all text, kept out of training, as a fraction
   std::optional<std::string> text_key;  ///< given: the inputs are JSONL
   std::string encoding;                 ///< of the inputs; "" = UTF-8 without a byte order mark
-  int64_t skip_bad = 0;                 ///< lines of JSONL that may be left out because they cannot be used
+  int64_t skip_bad = 0;                 ///< lines of JSONL, and files found in folders, that may be left out
   int64_t threads = 0;                  ///< 0 = one a processor
 };
 
@@ -82,11 +82,22 @@ struct DataTrainTokenizerOptions {
   int64_t sample_bytes = int64_t{1} << 26;  ///< of the text, at most
   std::optional<std::string> text_key;
   std::string encoding;
+  int64_t skip_bad = 0;
 };
 
 struct DataInfoOptions {
   std::vector<std::string> paths;
   std::string tokenizer = "bytes";
+  bool json = false;
+};
+
+struct DataShowOptions {
+  std::string run, config;  ///< the directory of a run, or the path of a YAML file
+  std::vector<std::string> sets;
+  int64_t step = 0;     ///< from 1 on; 0: a sample is shown
+  int64_t sample = -1;  ///< of the run
+  int rank = -1;        ///< of `ranks`; -1: all of them
+  int ranks = 1;
   bool json = false;
 };
 
@@ -264,13 +275,14 @@ struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
-                             DataTrainTokenizerOptions, DataInfoOptions, CheckpointListOptions, CheckpointVerifyOptions,
-                             CheckpointDigestOptions, CheckpointDiffOptions, CheckpointCheckOptions, BenchGemmOptions,
-                             BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions, LaunchOptions,
-                             SelftestOptions, DoctorOptions, TopOptions, PlotOptions, StudyPlanOptions, StudyRunOptions,
-                             StudyStatusOptions, StudyCollectOptions, StudyFitOptions, StudyPredictOptions,
-                             StudyPlotOptions, StudyReportOptions, StudyWidthOptions>;
+using Command =
+    std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
+                 DataTrainTokenizerOptions, DataInfoOptions, DataShowOptions, CheckpointListOptions,
+                 CheckpointVerifyOptions, CheckpointDigestOptions, CheckpointDiffOptions, CheckpointCheckOptions,
+                 BenchGemmOptions, BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions, LaunchOptions,
+                 SelftestOptions, DoctorOptions, TopOptions, PlotOptions, StudyPlanOptions, StudyRunOptions,
+                 StudyStatusOptions, StudyCollectOptions, StudyFitOptions, StudyPredictOptions, StudyPlotOptions,
+                 StudyReportOptions, StudyWidthOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

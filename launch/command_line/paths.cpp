@@ -36,6 +36,7 @@ Paths paths_of(DataInfoOptions& o) {
   for (std::string& path : o.paths) paths.push_back({"PATH", &path});
   return paths;
 }
+Paths paths_of(DataShowOptions& o) { return {{"RUN", &o.run}, {"--config", &o.config}}; }
 Paths paths_of(CheckpointListOptions& o) { return {{"RUN", &o.run}}; }
 Paths paths_of(CheckpointVerifyOptions& o) { return {{"PATH", &o.path}}; }
 Paths paths_of(CheckpointDigestOptions& o) { return {{"PATH", &o.path}}; }

@@ -39,6 +39,8 @@ ordered_json to_json(const TokenSetDescription& set) {
   return json;
 }
 
+void say(const std::string& line) { fmt::print(stderr, "retain: {}\n", line); }
+
 /// What was left out and where, on stderr.
 void report(const LeftOut& left_out, const std::string& what) {
   if (left_out.count == 0) return;
@@ -58,9 +60,12 @@ int data_prepare(const DataPrepareOptions& options) {
                                                  .text_key = options.text_key,
                                                  .encoding = options.encoding,
                                                  .skip_bad = options.skip_bad,
-                                                 .threads = static_cast<int>(threads)});
+                                                 .threads = static_cast<int>(threads),
+                                                 .say = say});
   report(summary.empty_documents, "empty documents");
-  report(summary.bad_lines, "lines that cannot be used");
+  report(summary.bad_lines, "lines and files that cannot be used");
+  if (summary.document_cut && summary.sets[0].documents > 1)
+    say("no document begins near the held-out part: it begins inside of one");
   for (const PreparedSet& set : summary.sets) {
     fmt::print("set={} tokens={} documents={}\n", as_word(set.prefix), set.tokens, set.documents);
   }
@@ -72,7 +77,9 @@ int data_train_tokenizer(const DataTrainTokenizerOptions& options) {
                                                    {.vocab_size = options.vocab_size,
                                                     .sample_bytes = options.sample_bytes,
                                                     .text_key = options.text_key,
-                                                    .encoding = options.encoding});
+                                                    .encoding = options.encoding,
+                                                    .skip_bad = options.skip_bad});
+  report(trained.unusable, "lines and files that cannot be used");
   const auto tokenizer = make_tokenizer(trained.path);
   fmt::print("tokenizer={} tokens={} end_of_document={} fingerprint={} text_bytes={} sampled_bytes={}\n",
              as_word(trained.path), tokenizer->vocab_size(), tokenizer->end_of_document(), tokenizer->fingerprint(),

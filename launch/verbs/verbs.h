@@ -16,6 +16,7 @@ int generate(const GenerateOptions& options);                                   
 int data_prepare(const DataPrepareOptions& options);                                       // data.cpp
 int data_train_tokenizer(const DataTrainTokenizerOptions& options);
 int data_info(const DataInfoOptions& options);
+int data_show(const DataShowOptions& options);              // data_show.cpp
 int checkpoint_list(const CheckpointListOptions& options);  // checkpoint.cpp
 int checkpoint_verify(const CheckpointVerifyOptions& options);
 int checkpoint_digest(const CheckpointDigestOptions& options);
@@ -53,6 +54,7 @@ struct VerbCalls {
   int operator()(const DataPrepareOptions& o) const { return data_prepare(o); }
   int operator()(const DataTrainTokenizerOptions& o) const { return data_train_tokenizer(o); }
   int operator()(const DataInfoOptions& o) const { return data_info(o); }
+  int operator()(const DataShowOptions& o) const { return data_show(o); }
   int operator()(const CheckpointListOptions& o) const { return checkpoint_list(o); }
   int operator()(const CheckpointVerifyOptions& o) const { return checkpoint_verify(o); }
   int operator()(const CheckpointDigestOptions& o) const { return checkpoint_digest(o); }

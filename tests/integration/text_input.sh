@@ -17,7 +17,7 @@ printf '{"text": "a\377b"}\n{"text": "fine"}\n{"text": null}\n' >bad.jsonl
 refused 'bad.jsonl:1: byte 12 (0xff) is not UTF-8 but perhaps Latin-1; --encoding latin-1' bad.jsonl
 refused "bad.jsonl:3: 'text' is null, want a string (1 bad lines were left out before)" bad.jsonl --skip-bad 1
 prepare bad.jsonl --skip-bad 2 >out.txt 2>&1
-grep -q 'retain: 2 lines that cannot be used left out' out.txt && grep -q 'documents=1$' out.txt || fail "--skip-bad: $(cat out.txt)"
+grep -q 'retain: 2 lines and files that cannot be used left out' out.txt && grep -q 'documents=1$' out.txt || fail "--skip-bad: $(cat out.txt)"
 
 printf 'caf\303\251\nok \377 caf\303\251\n' >torn.txt
 refused 'torn.txt:2: byte 4 (0xff) is no character in a text that is UTF-8 so far; iconv -c -f utf-8 -t utf-8 leaves such bytes out' torn.txt

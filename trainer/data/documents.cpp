@@ -257,18 +257,25 @@ std::vector<SetNote> Documents::look_at(int64_t vocab_size, int64_t budget_token
   const int64_t block_tokens = std::min(tokens(), std::max<int64_t>(1, budget_tokens / blocks));
   bool has_end_token = false;
   int32_t largest = 0, largest_inside = 0;  // of all, and without the end token
+  int64_t first_too_large = -1;
   std::vector<int32_t> block(static_cast<size_t>(block_tokens));
   for (int64_t i = 0; i < blocks; ++i) {
-    set_.read_any(blocks == 1 ? 0 : (tokens() - block_tokens) * i / (blocks - 1), block);
-    for (const int32_t token : block) {
+    const int64_t begin = blocks == 1 ? 0 : (tokens() - block_tokens) * i / (blocks - 1);
+    set_.read_any(begin, block);
+    for (size_t at = 0; at < block.size(); ++at) {
+      const int32_t token = block[at];
+      if (token >= vocab_size && first_too_large < 0) first_too_large = begin + static_cast<int64_t>(at);
       largest = std::max(largest, token);
       has_end_token = has_end_token || token == end_token;
       if (token != end_token) largest_inside = std::max(largest_inside, token);
     }
   }
   if (largest >= vocab_size) {
+    std::vector<int32_t> found(1);
+    set_.read_any(first_too_large, found);
     throw Error(ErrorKind::kData, concat(prefix(), ": holds token ", largest, ", but model.vocab_size is ", vocab_size,
-                                         "; it must be at least ", largest + 1));
+                                         "; it must be at least ", largest + 1, " (", set_.place_of(first_too_large),
+                                         ": found ", found[0], ")"));
   }
   std::vector<SetNote> notes;
   const auto note = [&](bool warning, const auto&... parts) {

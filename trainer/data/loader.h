@@ -40,6 +40,15 @@ class TrainLoader {
   /// The same of step 0, 1, … where all steps are of this batch.
   HostBatch load(int64_t step, int64_t micro_batch);
   int64_t samples() const { return dealing_.micro_batches * layout_.sequences; }  ///< of a step, on all ranks
+  /// The number in the run of sample b of that micro-batch …
+  int64_t sample_number(int64_t first_sample, int64_t micro_batch, int64_t b) const {
+    return first_sample + (micro_batch * shape_.dp + at_.dp) * layout_.sequences + b;
+  }
+  /// … and what a sample of the run is: which window of which set of data.train.
+  Sample sample(int64_t number) const { return order_.at(number); }
+  const Documents& set(int64_t source) const { return sets_[static_cast<size_t>(source)]; }
+  int64_t seq_len() const { return layout_.seq_len; }
+  int cp() const { return layout_.parts; }
 
   /// That whoever loads has waited for batches so far.
   double waited_seconds() const { return prefetcher_.waited_seconds(); }

@@ -1,13 +1,19 @@
 #include "trainer/data/prepare.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <functional>
 #include <future>
 #include <istream>
 #include <limits>
+#include <optional>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -21,7 +27,6 @@
 namespace retain {
 namespace {
 
-constexpr size_t kMostNamed = 8;  // of what is left out
 constexpr int64_t kTokenBlock = 1 << 18;
 constexpr size_t kPartBytes = 1 << 17;  // of text, encoded by one thread at a time, or more
 
@@ -31,11 +36,6 @@ void create_parent_folder(const std::string& prefix) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) throw Error(ErrorKind::kCannotCreate, concat(folder.string(), ": cannot create: ", error.message()));
-}
-
-void leave_out(LeftOut& left_out, const std::string& what) {
-  if (left_out.first.size() < kMostNamed) left_out.first.push_back(what);
-  ++left_out.count;
 }
 
 /// What became of a part of the inputs: the tokens of a document or of a piece of one, or why there are none.
@@ -48,21 +48,21 @@ struct Encoded {
 };
 
 /// What turns inputs into tokens: this thread reads them, others encode parts of them, and this one writes what came of
-/// these in their order. So neither tokens nor messages depend on the number of threads.
+/// these in their order. So neither tokens nor messages depend on the number of threads, nor on how often the work was
+/// interrupted: the pieces of an input are a function of its text, and those that became tokens before are only
+/// counted.
 class Preparation {
  public:
-  Preparation(const Tokenizer& tokenizer, const PrepareOptions& options, TokenWriter& writer, PrepareSummary& summary)
-      : tokenizer_(tokenizer), options_(options), writer_(writer), summary_(summary) {}
+  /// Goes on from `state`, behind whose tokens the writer stands.
+  Preparation(const Tokenizer& tokenizer, const PrepareOptions& options, std::span<const InputFile> inputs,
+              TokenWriter& writer, PrepareFolder& folder, PrepareState state);
 
-  void add_document(std::istream& stream, const std::string& name);    ///< streams it
-  void add_json_lines(std::istream& stream, const std::string& name);  ///< a document a line
-  /// Writes what is still being encoded.
-  void finish() {
-    encode_pending();
-    while (!parts_.empty()) write_oldest();
-  }
+  /// Reads and writes all that is left.
+  void run();
+  const PrepareState& state() const { return state_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
   using Part = std::vector<Encoded>;
   /// A document, or a piece of one.
   struct Piece {
@@ -70,24 +70,122 @@ class Preparation {
     bool ends_document = true;
     std::string place = {};
   };
+  struct Working {
+    std::future<Part> part;
+    InputPlace after;  ///< where the inputs are when it is written
+  };
+  void add(const InputFile& input);
+  void add_document(std::istream& stream, const std::string& name);    ///< streams it
+  void add_json_lines(std::istream& stream, const std::string& name);  ///< a document a line
+  /// Counts a piece of the input that is being read; false where it became tokens before.
+  bool is_new(std::string_view text);
+  void end_input(const InputFile& input);
+  [[noreturn]] void refuse_other_text() const;
+  void tell_progress() const;
+
   Encoded encode_piece(const Piece& piece) const;
   /// Takes a piece of plain text; small ones are encoded together.
   void add(Piece piece);
   void encode_pending();
   /// Begins work on a part; waits where too many are being worked on.
   void encode(std::function<Part()> work);
+  /// Writes what is still being encoded.
+  void finish();
   void write_oldest();
   void write(const Encoded& encoded);
+  void keep();
 
   const Tokenizer& tokenizer_;
   const PrepareOptions& options_;
+  std::span<const InputFile> inputs_;
   TokenWriter& writer_;
-  PrepareSummary& summary_;
+  PrepareFolder& folder_;
+  PrepareState state_;        ///< of what is written
+  const InputPlace resumed_;  ///< before it everything was written by an earlier attempt
+  InputPlace reading_;        ///< so far inputs were read
+  InputPlace pending_after_;  ///< so far with pending_
+  int64_t read_bytes_ = 0, input_bytes_ = 0, total_bytes_ = 0;  ///< of inputs before; of this one; of all
   std::vector<Piece> pending_;
   size_t pending_bytes_ = 0;
-  int64_t document_bytes_ = 0;  ///< of the document that is being written
-  std::deque<std::future<Part>> parts_;
+  std::deque<Working> parts_;
+  Clock::time_point kept_ = Clock::now();
 };
+
+Preparation::Preparation(const Tokenizer& tokenizer, const PrepareOptions& options, std::span<const InputFile> inputs,
+                         TokenWriter& writer, PrepareFolder& folder, PrepareState state)
+    : tokenizer_(tokenizer),
+      options_(options),
+      inputs_(inputs),
+      writer_(writer),
+      folder_(folder),
+      state_(std::move(state)),
+      resumed_(state_.place),
+      reading_{.inputs = resumed_.inputs} {
+  bool known = true;
+  for (const InputFile& input : inputs) {
+    total_bytes_ += input.bytes;
+    known = known && !input.is_stream();
+  }
+  if (!known) total_bytes_ = 0;
+  for (const InputFile& input : inputs.first(static_cast<size_t>(resumed_.inputs))) read_bytes_ += input.bytes;
+}
+
+void Preparation::run() {
+  const Outcome read = attempt([&] {
+    while (reading_.inputs < std::ssize(inputs_)) {
+      const InputFile& input = inputs_[static_cast<size_t>(reading_.inputs)];
+      add(input);
+      end_input(input);
+    }
+  });
+  finish();  // what is wrong in a part before comes first
+  read.throw_if_failed();
+  state_.place = reading_;
+  if (options_.holdout_fraction > 0) keep();  // there is more to do
+}
+
+void Preparation::add(const InputFile& input) {
+  const std::string name = name_of(input);
+  std::optional<Error> unusable = input.unusable;
+  const bool may_leave_out = options_.skip_bad > 0 && input.found && !input.json_lines;
+  if (!unusable && may_leave_out) unusable = why_no_text(input, options_.encoding);
+  if (unusable) {
+    encode_pending();
+    ++reading_.pieces;
+    return encode([error = *unusable] { return Part{{.bad_line = error}}; });
+  }
+  read_input(input, [&](std::istream& stream) {
+    input.json_lines ? add_json_lines(stream, name) : add_document(stream, name);
+  });
+}
+
+bool Preparation::is_new(std::string_view text) {
+  input_bytes_ += static_cast<int64_t>(text.size());
+  tell_progress();
+  reading_.text_hash = XXH3_64bits_withSeed(text.data(), text.size(), reading_.text_hash);
+  ++reading_.pieces;
+  if (reading_.inputs > resumed_.inputs || reading_.pieces > resumed_.pieces) return true;
+  if (reading_.pieces == resumed_.pieces && reading_.text_hash != resumed_.text_hash) refuse_other_text();
+  return false;
+}
+
+void Preparation::end_input(const InputFile& input) {
+  if (reading_.inputs == resumed_.inputs && reading_.pieces < resumed_.pieces) refuse_other_text();
+  reading_ = {.inputs = reading_.inputs + 1};
+  if (!pending_.empty()) pending_after_ = reading_;
+  read_bytes_ += std::max(input.bytes, std::exchange(input_bytes_, 0));
+}
+
+void Preparation::refuse_other_text() const {
+  throw Error(ErrorKind::kData,
+              concat(name_of(inputs_[static_cast<size_t>(reading_.inputs)]),
+                     ": is another text than the one that was begun with; remove ", folder_.path(), " to begin anew"));
+}
+
+void Preparation::tell_progress() const {
+  options_.progress(
+      {.read_bytes = read_bytes_ + input_bytes_, .total_bytes = total_bytes_, .tokens = writer_.tokens()});
+}
 
 Encoded Preparation::encode_piece(const Piece& piece) const {
   Encoded encoded{.text_bytes = static_cast<int64_t>(piece.text.size()),
@@ -101,29 +199,39 @@ Encoded Preparation::encode_piece(const Piece& piece) const {
 void Preparation::add(Piece piece) {
   pending_bytes_ += piece.text.size();
   pending_.push_back(std::move(piece));
+  pending_after_ = reading_;
   if (pending_bytes_ >= kPartBytes) encode_pending();
 }
 
 void Preparation::encode_pending() {
   if (pending_.empty()) return;
   pending_bytes_ = 0;
+  const InputPlace reading = std::exchange(reading_, pending_after_);
   encode([this, pieces = std::exchange(pending_, {})] {
     Part part;
     for (const Piece& piece : pieces) part.push_back(encode_piece(piece));
     return part;
   });
+  reading_ = reading;
 }
 
 void Preparation::encode(std::function<Part()> work) {
   while (std::ssize(parts_) >= options_.threads) write_oldest();
-  parts_.push_back(std::async(std::launch::async, std::move(work)));
+  parts_.push_back({std::async(std::launch::async, std::move(work)), reading_});
+}
+
+void Preparation::finish() {
+  encode_pending();
+  while (!parts_.empty()) write_oldest();
 }
 
 void Preparation::write_oldest() {
-  std::future<Part> oldest = std::move(parts_.front());
+  Working oldest = std::move(parts_.front());
   parts_.pop_front();
   try {
-    for (const Encoded& encoded : oldest.get()) write(encoded);
+    for (const Encoded& encoded : oldest.part.get()) write(encoded);
+    state_.place = oldest.after;
+    if (std::chrono::duration<double>(Clock::now() - kept_).count() >= options_.keep_seconds) keep();
   } catch (...) {
     parts_.clear();  // what is wrong in those that follow comes too late
     throw;
@@ -134,19 +242,25 @@ void Preparation::write(const Encoded& encoded) {
   if (encoded.bad_line) {
     const Error& error = *encoded.bad_line;
     if (options_.skip_bad == 0) throw error;
-    if (summary_.bad_lines.count == options_.skip_bad) {
-      throw Error(error.kind(), concat(error.what(), " (", options_.skip_bad, " bad lines were left out before)"));
+    if (state_.bad_lines.count >= options_.skip_bad) {
+      throw Error(error.kind(), concat(error.what(), " (", state_.bad_lines.count, " bad lines were left out before)"));
     }
-    return leave_out(summary_.bad_lines, error.what());
+    return state_.bad_lines.add(error.what());
   }
   writer_.append(encoded.tokens);
-  summary_.text_bytes += encoded.text_bytes;
-  document_bytes_ += encoded.text_bytes;
+  state_.text_bytes += encoded.text_bytes;
+  state_.document_bytes += encoded.text_bytes;
   if (!encoded.ends_document) return;
-  if (std::exchange(document_bytes_, 0) == 0) return leave_out(summary_.empty_documents, encoded.place);
+  if (std::exchange(state_.document_bytes, 0) == 0) return state_.empty_documents.add(encoded.place);
   const int32_t end = tokenizer_.end_of_document();
   writer_.append(std::span(&end, 1));
   writer_.end_document();
+}
+
+void Preparation::keep() {
+  state_.tokens = writer_.keep();
+  folder_.keep(state_, inputs_);
+  kept_ = Clock::now();
 }
 
 void Preparation::add_document(std::istream& stream, const std::string& name) {
@@ -156,14 +270,16 @@ void Preparation::add_document(std::istream& stream, const std::string& name) {
     const size_t cut = tokenizer_.cut(pending);
     std::string rest = pending.substr(cut);
     pending.resize(cut);
-    add({.text = std::exchange(pending, std::move(rest)), .ends_document = false, .place = name});
+    Piece piece{.text = std::exchange(pending, std::move(rest)), .ends_document = false, .place = name};
+    if (is_new(piece.text)) add(std::move(piece));
   }
-  add({.text = std::move(pending), .place = name});
+  if (is_new(pending)) add({.text = std::move(pending), .place = name});
 }
 
 void Preparation::add_json_lines(std::istream& stream, const std::string& name) {
   encode_pending();  // which comes before
   for_each_lines(stream, name, options_.encoding, [this](JsonLines lines) {
+    if (!is_new(lines.text)) return;
     encode([this, lines = std::move(lines)] {
       Part part;
       lines.for_each(
@@ -186,59 +302,72 @@ PreparedSet finish(TokenWriter& writer, const std::string& prefix, const Tokeniz
   return {prefix, writer.tokens(), writer.documents()};
 }
 
-/// Tokens [begin, end) of a set, as documents, to a set of their own.
+/// Tokens [begin, end) of a set, as documents, to a set of their own, with its parts in the folder.
 PreparedSet copy_tokens(const TokenSet& from, int64_t begin, int64_t end, const std::string& prefix,
-                        const Tokenizer& tokenizer) {
-  TokenWriter writer(prefix, tokenizer.vocab_size());
+                        const std::string& parts, const Tokenizer& tokenizer) {
+  TokenWriter writer(prefix, tokenizer.vocab_size(), parts, TokensKept{});
   std::vector<int32_t> block;
   for (int64_t at = begin; at < end; at += kTokenBlock) {
     block.resize(static_cast<size_t>(std::min(kTokenBlock, end - at)));
     from.read(at, block);
-    std::span<const int32_t> rest = block;
-    while (!rest.empty()) {
-      const auto stop = std::find(rest.begin(), rest.end(), tokenizer.end_of_document());
-      const bool ended = stop != rest.end();
-      const auto count = static_cast<size_t>(stop - rest.begin()) + (ended ? 1 : 0);
-      writer.append(rest.first(count));
-      if (ended) writer.end_document();
-      rest = rest.subspan(count);
+    int64_t done = at;
+    for (const int64_t border : from.document_begins(at, at + std::ssize(block))) {
+      writer.append(std::span(block).subspan(static_cast<size_t>(done - at), static_cast<size_t>(border - done)));
+      writer.end_document();
+      done = border;
     }
+    writer.append(std::span(block).subspan(static_cast<size_t>(done - at)));
   }
   return finish(writer, prefix, tokenizer);
 }
 
-/// Removes the files of a set when it goes.
-class TemporarySet {
- public:
-  explicit TemporarySet(std::string prefix) : prefix_(std::move(prefix)) {}
-  ~TemporarySet() {
-    std::error_code ignored;
-    std::filesystem::remove(prefix_ + ".idx", ignored);
-    std::filesystem::remove(prefix_ + ".bin", ignored);
-    std::filesystem::remove(origin_file(prefix_), ignored);
+/// Where the last `held_out` tokens begin, or the document that begins nearest to there, if it is not farther away than
+/// half as many.
+int64_t begin_of_holdout(const TokenSet& set, int64_t held_out) {
+  const int64_t wish = set.tokens() - held_out, reach = held_out / 2;
+  const std::vector<int64_t> near =
+      set.document_begins(std::max<int64_t>(wish - reach, 1), std::min(wish + reach + 1, set.tokens()));
+  const auto distance = [&](int64_t border) { return std::abs(border - wish); };
+  const auto nearest = std::ranges::min_element(near, {}, distance);
+  return nearest == near.end() ? wish : *nearest;
+}
+
+uint64_t rules_of(const Tokenizer& tokenizer, const PrepareOptions& options) {
+  const std::string rules = concat(tokenizer.fingerprint(), "\n", options.encoding, "\n",
+                                   options.text_key ? concat("key ", *options.text_key) : std::string("no key"));
+  return XXH3_64bits(rules.data(), rules.size());
+}
+
+/// Writes the set of all inputs, whose parts are in the folder; goes on where an earlier attempt was.
+PrepareSummary write_whole(std::span<const InputFile> inputs, const std::string& prefix, const Tokenizer& tokenizer,
+                           const PrepareOptions& options, PrepareFolder& folder) {
+  const std::string parts = folder.file("whole");
+  const auto summary_of = [](const PrepareState& state) {
+    return PrepareSummary{
+        .text_bytes = state.text_bytes, .empty_documents = state.empty_documents, .bad_lines = state.bad_lines};
+  };
+  PrepareState state;
+  std::optional<TokenWriter> writer;
+  if (const std::optional<PrepareState> kept = folder.read(inputs, options.say)) {
+    const bool finished = kept->place.inputs == std::ssize(inputs) && std::filesystem::exists(parts + ".idx");
+    if (finished && prefix == parts) return summary_of(*kept);
+    const Outcome opened = attempt([&] { writer.emplace(prefix, tokenizer.vocab_size(), parts, kept->tokens); });
+    if (opened.ok) {
+      state = *kept;
+      options.say(concat("goes on where ", folder.path(), " was: ", state.place.inputs, " of ", inputs.size(),
+                         " inputs, ", state.text_bytes, " bytes of text are done"));
+    } else {
+      options.say(concat(opened.message, ": begins anew"));
+      folder.forget();
+    }
   }
-  TemporarySet(const TemporarySet&) = delete;
-  TemporarySet& operator=(const TemporarySet&) = delete;
-  const std::string& prefix() const { return prefix_; }
-
- private:
-  std::string prefix_;
-};
-
-PrepareSummary write_whole(std::span<const std::string> inputs, const std::string& prefix, const Tokenizer& tokenizer,
-                           const PrepareOptions& options) {
-  TokenWriter writer(prefix, tokenizer.vocab_size());
-  PrepareSummary summary;
-  Preparation preparation(tokenizer, options, writer, summary);
-  const Outcome read = attempt([&] {
-    for_each_input(inputs, options.text_key, [&](std::istream& stream, const std::string& name, bool json_lines) {
-      json_lines ? preparation.add_json_lines(stream, name) : preparation.add_document(stream, name);
-    });
-  });
-  preparation.finish();  // what is wrong in a part before comes first
-  read.throw_if_failed();
-  if (summary.text_bytes == 0) throw Error(ErrorKind::kData, concat(inputs.size(), " inputs hold no text"));
-  summary.sets.push_back(finish(writer, prefix, tokenizer));
+  if (!writer) writer.emplace(prefix, tokenizer.vocab_size(), parts, TokensKept{});
+  Preparation preparation(tokenizer, options, inputs, *writer, folder, std::move(state));
+  preparation.run();
+  state = preparation.state();
+  if (state.text_bytes == 0) throw Error(ErrorKind::kData, concat(inputs.size(), " inputs hold no text"));
+  PrepareSummary summary = summary_of(state);
+  summary.sets = {finish(*writer, prefix, tokenizer)};
   return summary;
 }
 
@@ -251,22 +380,27 @@ PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::st
   if (!(holdout_fraction >= 0 && holdout_fraction < 1)) {
     throw Error(ErrorKind::kConfig, concat("holdout: got ", holdout_fraction, ", want a fraction in [0, 1)"));
   }
+  const std::vector<InputFile> files = list_inputs(inputs, options.text_key);
   create_parent_folder(out_prefix);
-  if (holdout_fraction == 0) return write_whole(inputs, out_prefix, tokenizer, options);
-
+  PrepareFolder folder(out_prefix, rules_of(tokenizer, options));
   // How many tokens there are is known only after all inputs were read, and standard input is read once.
-  const TemporarySet whole(out_prefix + ".whole");
-  PrepareSummary summary = write_whole(inputs, whole.prefix(), tokenizer, options);
-  const TokenSet set(whole.prefix());
-  const int64_t held_out = std::llround(holdout_fraction * static_cast<double>(set.tokens()));
-  if (held_out == 0 || held_out == set.tokens()) {
-    throw Error(ErrorKind::kData,
-                concat("holdout ", holdout_fraction, " of ", set.tokens(), " tokens leaves ", held_out,
-                       " tokens for validation and ", set.tokens() - held_out, " for training"));
+  const std::string whole = holdout_fraction == 0 ? out_prefix : folder.file("whole");
+  PrepareSummary summary = write_whole(files, whole, tokenizer, options, folder);
+  if (holdout_fraction > 0) {
+    const TokenSet set(whole);
+    const int64_t held_out = std::llround(holdout_fraction * static_cast<double>(set.tokens()));
+    if (held_out == 0 || held_out == set.tokens()) {
+      folder.remove();
+      throw Error(ErrorKind::kData,
+                  concat("holdout ", holdout_fraction, " of ", set.tokens(), " tokens leaves ", held_out,
+                         " tokens for validation and ", set.tokens() - held_out, " for training"));
+    }
+    const int64_t cut = begin_of_holdout(set, held_out);
+    summary.document_cut = set.document_begins(cut, cut + 1).empty();
+    summary.sets = {copy_tokens(set, 0, cut, out_prefix + "_train", folder.file("train"), tokenizer),
+                    copy_tokens(set, cut, set.tokens(), out_prefix + "_valid", folder.file("valid"), tokenizer)};
   }
-  const int64_t cut = set.tokens() - held_out;
-  summary.sets = {copy_tokens(set, 0, cut, out_prefix + "_train", tokenizer),
-                  copy_tokens(set, cut, set.tokens(), out_prefix + "_valid", tokenizer)};
+  folder.remove();
   return summary;
 }
 

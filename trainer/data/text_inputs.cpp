@@ -1,8 +1,6 @@
 #include "trainer/data/text_inputs.h"
 
 #include <algorithm>
-#include <cctype>
-#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -68,44 +66,30 @@ std::string text_of_line(std::string_view line, const std::string& text_key, con
   return std::move(text->get_ref<std::string&>());
 }
 
-/// Whether the file of this name is read as JSONL; refuses what would become tokens without being text.
-bool is_json_lines(const std::string& input, const std::optional<std::string>& text_key) {
-  std::string extension = std::filesystem::path(input).extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  for (const char* const compressed : {".gz", ".zst", ".xz", ".bz2", ".zip"}) {
-    if (extension != compressed) continue;
-    throw Error(ErrorKind::kData, concat(input,
-                                         ": is compressed; unpack it, also into a pipe: zcat FILE.jsonl.gz | retain "
-                                         "data prepare - --text-key text"));
-  }
-  if (text_key) return true;
-  if (extension == ".json") {
-    throw Error(ErrorKind::kData, concat(input,
-                                         ": is it JSONL, a document a line? --text-key KEY says so, and where each "
-                                         "line's object has its text"));
-  }
-  return extension == ".jsonl" || extension == ".ndjson";
-}
-
 }  // namespace
 
-void for_each_input(std::span<const std::string> inputs, const std::optional<std::string>& text_key,
-                    const std::function<void(std::istream& stream, const std::string& name, bool json_lines)>& read) {
-  for (const std::string& input : inputs) {
-    if (input == "-") {
-      read(std::cin, "standard input", text_key.has_value());
-      continue;
-    }
-    if (!std::filesystem::exists(input))
-      throw Error(ErrorKind::kMissingInput, concat(input, ": there is no such file"));
-    if (std::filesystem::is_directory(input))
-      throw Error(ErrorKind::kData, concat(input, ": is a folder, want a file"));
-    const bool json_lines = is_json_lines(input, text_key);
-    std::ifstream file(input, std::ios::binary);
-    if (!file) throw Error(ErrorKind::kIo, concat(input, ": cannot open"));
-    read(file, input, json_lines);
+std::string name_of(const InputFile& input) { return input.is_stream() ? "standard input" : input.path; }
+
+void read_input(const InputFile& input, const std::function<void(std::istream& stream)>& read) {
+  if (input.unusable) throw Error(*input.unusable);
+  if (input.is_stream()) return read(std::cin);
+  std::ifstream file(input.path, std::ios::binary);
+  if (!file) throw Error(ErrorKind::kIo, concat(input.path, ": cannot open"));
+  read(file);
+}
+
+std::optional<Error> why_no_text(const InputFile& input, const std::string& encoding) {
+  try {
+    read_input(input, [&](std::istream& stream) {
+      TextReader reader(stream, name_of(input), encoding);
+      std::string text;
+      while (reader.read(text)) text.clear();
+    });
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kData) throw;
+    return error;
   }
+  return std::nullopt;
 }
 
 void JsonLines::for_each(const std::string& text_key,

@@ -1,4 +1,4 @@
-// What text comes from: files and standard input, plain or as JSONL, one after the other.
+// What text comes from: files and standard input, plain or as JSONL.
 #pragma once
 
 #include <cstdint>
@@ -6,18 +6,21 @@
 #include <istream>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 
 #include "kernels/core/error.h"
+#include "trainer/data/input_files.h"
 
 namespace retain {
 
-/// Opens the inputs one after the other; "-" is standard input. Files named .jsonl and .ndjson are JSONL, and all are
-/// when a text_key is given. Throws Error(kMissingInput), Error(kIo), and Error(kData) for folders, compressed files,
-/// and .json without a text_key.
-void for_each_input(std::span<const std::string> inputs, const std::optional<std::string>& text_key,
-                    const std::function<void(std::istream& stream, const std::string& name, bool json_lines)>& read);
+/// What messages call an input.
+std::string name_of(const InputFile& input);
+
+/// Opens an input. Throws Error(kIo), and why it is unusable.
+void read_input(const InputFile& input, const std::function<void(std::istream& stream)>& read);
+
+/// Why a file of plain text cannot be used, if that is so: reads all of it.
+std::optional<Error> why_no_text(const InputFile& input, const std::string& encoding);
 
 /// Some whole lines of a file of JSONL, each an object.
 struct JsonLines {

@@ -103,6 +103,11 @@ void TokenSet::read(int64_t begin, std::span<int32_t> out, int64_t limit) const 
   }
 }
 
+std::string TokenSet::place_of(int64_t token) const {
+  const size_t i = shard_of(begins_, token);
+  return shards_[i].place_of(token - begins_[i]);
+}
+
 int64_t TokenSet::document_begin(int64_t document) const {
   RETAIN_CHECK(document >= 0 && document <= documents(), prefix_, ": document ", document, " of ", documents());
   if (document == documents()) return tokens();

@@ -49,6 +49,9 @@ class TokenSet {
   /// The same of tokens that may be outside the vocabulary.
   void read_any(int64_t begin, std::span<int32_t> out) const { read(begin, out, kAnyVocabulary); }
 
+  /// In which file it is, and where: "a.bin: byte 80000: token 40000".
+  std::string place_of(int64_t token) const;
+
   /// The token with which document [0, documents()) of the index begins; tokens() for documents(). Shards without an
   /// index that follow each other are one document.
   int64_t document_begin(int64_t document) const;

@@ -476,6 +476,14 @@ void TokenShard::read(int64_t begin, std::span<int32_t> out, int64_t limit) cons
     }
     done += part;
   }
+  if (files_->is_unchanged(binary_path())) return;
+  throw Error(ErrorKind::kData, concat(place_of(begin),
+                                       ": the file was written while it was in use; a set that is "
+                                       "trained on must stay as it is"));
+}
+
+std::string TokenShard::place_of(int64_t token) const {
+  return concat(binary_path(), ": byte ", facts_.tokens_at + token * token_type_bytes(type()), ": token ", token);
 }
 
 }  // namespace retain

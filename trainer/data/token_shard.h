@@ -75,6 +75,8 @@ class TokenShard {
 
   /// TokenSet::read(), of a vocabulary of `limit`.
   void read(int64_t begin, std::span<int32_t> out, int64_t limit) const;
+  /// "a.bin: byte 80000: token 40000"
+  std::string place_of(int64_t token) const;
   int64_t vocab_size() const { return vocab_size_; }
 
   // As TokenSet's, of this shard alone.

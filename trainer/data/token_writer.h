@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +15,12 @@
 
 namespace retain {
 
+/// What of a set that is not finished is safe on the disk.
+struct TokensKept {
+  int64_t tokens = 0, sequences = 0;
+  int64_t open_tokens = 0;  ///< of the last sequence
+};
+
 class TokenWriter {
  public:
   /// Tokens are stored as uint16 below a vocabulary of 65500, else as int32 (Megatron's rule). A document longer than
@@ -22,10 +29,18 @@ class TokenWriter {
   TokenWriter(const std::string& prefix, int64_t vocab_size,
               int64_t max_sequence_tokens = std::numeric_limits<int32_t>::max());
 
+  /// The same for a set that may take several attempts: until it is finished its files are `parts`.tokens and so on,
+  /// which stay. Goes on behind what keep() has said; {} begins anew. Throws Error(kData) besides where that is not
+  /// there any more.
+  TokenWriter(const std::string& prefix, int64_t vocab_size, const std::string& parts, const TokensKept& kept,
+              int64_t max_sequence_tokens = std::numeric_limits<int32_t>::max());
+
   /// Adds to the document that is open. Tokens are in [0, vocab_size). Throws Error(kIo).
   void append(std::span<const int32_t> tokens);
   /// Ends the document; the next token starts another. A document without tokens is none.
   void end_document();
+  /// Makes all tokens so far durable, of a set with parts. Throws Error(kIo).
+  TokensKept keep();
   /// Ends the open document, syncs both files and gives them their names, the index last. Throws Error(kIo),
   /// Error(kCannotCreate), and Error(kData) when there is no token at all.
   void finish();
@@ -35,9 +50,12 @@ class TokenWriter {
 
  private:
   void write_index();
+  void restore(const std::string& file, const TokensKept& kept);
   TokenType type_;
   int64_t vocab_size_, max_sequence_tokens_;
   OutputFile idx_, bin_;
+  std::optional<OutputFile> sequences_;  ///< int32 each: its length, or ~length where its document goes on
+  int64_t kept_sequences_ = 0;
   int64_t tokens_ = 0;
   int64_t open_tokens_ = 0;  ///< of the sequence that is open
   std::vector<int32_t> lengths_;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <istream>
+#include <optional>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -81,25 +82,48 @@ class Sample {
   std::vector<std::string> blocks_;
 };
 
-void read_inputs(std::span<const std::string> inputs, const TrainTokenizerOptions& options, Sample& sample) {
-  for_each_input(inputs, options.text_key, [&](std::istream& stream, const std::string& name, bool json_lines) {
-    if (!json_lines) {
-      TextReader reader(stream, name, options.encoding);
-      std::string text;
-      for (; reader.read(text); text.clear()) sample.add(text);
-      return;
-    }
-    for_each_lines(stream, name, options.encoding, [&](const JsonLines& lines) {
-      lines.for_each(
-          options.text_key.value_or("text"),
-          [&](int64_t, const std::string& text) {
-            sample.add(text);
-            sample.add("\n");
-          },
-          [](const Error& error) { throw error; });
+/// Reads all inputs; what cannot be used is left out up to skip_bad.
+class Inputs {
+ public:
+  Inputs(const TrainTokenizerOptions& options, Sample& sample) : options_(options), sample_(sample) {}
+
+  void read(const InputFile& input) {
+    std::optional<Error> unusable = input.unusable;
+    const bool may_leave_out = options_.skip_bad > 0 && input.found && !input.json_lines;
+    if (!unusable && may_leave_out) unusable = why_no_text(input, options_.encoding);
+    if (unusable) return leave_out(*unusable);
+    read_input(input, [&](std::istream& stream) {
+      input.json_lines ? read_json_lines(stream, name_of(input)) : read_plain(stream, name_of(input));
     });
-  });
-}
+  }
+  const LeftOut& left_out() const { return left_out_; }
+
+ private:
+  void leave_out(const Error& error) {
+    if (left_out_.count >= options_.skip_bad) throw Error(error);
+    left_out_.add(error.what());
+  }
+  void read_plain(std::istream& stream, const std::string& name) {
+    TextReader reader(stream, name, options_.encoding);
+    std::string text;
+    for (; reader.read(text); text.clear()) sample_.add(text);
+  }
+  void read_json_lines(std::istream& stream, const std::string& name) {
+    for_each_lines(stream, name, options_.encoding, [&](const JsonLines& lines) {
+      lines.for_each(
+          options_.text_key.value_or("text"),
+          [&](int64_t, const std::string& text) {
+            sample_.add(text);
+            sample_.add("\n");
+          },
+          [&](const Error& error) { leave_out(error); });
+    });
+  }
+
+  const TrainTokenizerOptions& options_;
+  Sample& sample_;
+  LeftOut left_out_;
+};
 
 /// Lines without their newlines, those that are too long in parts of whole characters.
 class Lines {
@@ -137,13 +161,17 @@ TrainedTokenizer train_tokenizer(std::span<const std::string> inputs, const std:
   std::filesystem::create_directories(folder, error);
   if (error) throw Error(ErrorKind::kCannotCreate, concat(folder, ": cannot create: ", error.message()));
   Sample sample(options.sample_bytes);
-  read_inputs(inputs, options, sample);
+  Inputs all(options, sample);
+  for (const InputFile& input : list_inputs(inputs, options.text_key)) all.read(input);
   if (sample.text_bytes() == 0) throw Error(ErrorKind::kData, concat(inputs.size(), " inputs hold no text"));
   Lines lines(sample.blocks());
   const std::string model = train_sentence_pieces([&] { return lines.next(); }, options.vocab_size);
   const std::string path = (std::filesystem::path(folder) / "tokenizer.model").string();
   replace_file(path, model);
-  return {.path = path, .text_bytes = sample.text_bytes(), .sampled_bytes = sample.sampled_bytes()};
+  return {.path = path,
+          .text_bytes = sample.text_bytes(),
+          .sampled_bytes = sample.sampled_bytes(),
+          .unusable = all.left_out()};
 }
 
 }  // namespace retain

@@ -60,8 +60,9 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "eval: --data --json --mode --tokens\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
             "data prepare: --encoding --holdout --out --skip-bad --text-key --threads --tokenizer\n"
-            "data train-tokenizer: --encoding --out --sample --text-key --vocab\n"
+            "data train-tokenizer: --encoding --out --sample --skip-bad --text-key --vocab\n"
             "data info: --json --tokenizer\n"
+            "data show: --config --json --rank --ranks --sample --set --step\n"
             "checkpoint list: --json\n"
             "checkpoint verify: --json\n"
             "checkpoint digest: --json\n"
@@ -282,6 +283,7 @@ TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
       "  data prepare          Turns text into token shards.\n"
       "  data train-tokenizer  Trains a tokenizer (SentencePiece BPE) on text.\n"
       "  data info             Says what files of tokens hold.\n"
+      "  data show             Shows what a step reads, decoded.\n"
       "'retain help data VERB' explains a verb";
   EXPECT_EQ(complaint({"data"}), "retain data: no verb given" + list);
   EXPECT_EQ(complaint({"data", "prepaer"}), "no verb 'data prepaer' (did you mean 'data prepare'?)" + list);
@@ -305,6 +307,8 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"data", "train-tokenizer", "p", "p", "--out", "p", "--vocab", "1k"}, {"--out", "INPUT", "INPUT"}},
       {{"data", "info", "p", "p"}, {"PATH", "PATH"}},
       {{"data", "info", "p", "--tokenizer", "p"}, {"--tokenizer", "PATH"}},
+      {{"data", "show", "p", "--step", "1"}, {"RUN", "--config"}},
+      {{"data", "show", "--config", "p", "--step", "1"}, {"RUN", "--config"}},
       {{"checkpoint", "list", "p"}, {"RUN"}},
       {{"checkpoint", "verify", "p"}, {"PATH"}},
       {{"checkpoint", "digest", "p"}, {"PATH"}},
@@ -483,7 +487,8 @@ TEST(CommandLine, HelpOfAGroupExplainsItsVerbsAlone) {
   EXPECT_THAT(text, HasSubstr("Usage: retain data VERB ARGUMENTS [--options]\n\nVerbs:\n"
                               "  data prepare          Turns text into token shards.\n"
                               "  data train-tokenizer  Trains a tokenizer (SentencePiece BPE) on text.\n"
-                              "  data info             Says what files of tokens hold.\n\n"));
+                              "  data info             Says what files of tokens hold.\n"
+                              "  data show             Shows what a step reads, decoded.\n\n"));
   EXPECT_THAT(text, HasSubstr("\nretain data VERB --help explains a verb.\n"));
   EXPECT_EQ(parse<ShowText>({"data", "prepaer", "--help"}).text, text);
   for (const char* group : {"checkpoint", "bench", "study"}) {

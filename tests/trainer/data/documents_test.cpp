@@ -230,7 +230,8 @@ TEST_F(DocumentsOf, RefusesAVocabularyTooSmallForTheLargestTokenWithTheSizeNeede
   write_set(folder_.file("a"), {document}, 60000);
   const Documents documents(TokenSet(folder_.file("a"), 257), {});
   EXPECT_THAT(message_of(ErrorKind::kData, [&] { static_cast<void>(documents.look_at(257, 1 << 20)); }),
-              HasSubstr("holds token 50256, but model.vocab_size is 257; it must be at least 50257"));
+              HasSubstr(concat("holds token 50256, but model.vocab_size is 257; it must be at least 50257 (",
+                               folder_.file("a.bin"), ": byte 154000: token 77000: found 50256)")));
   EXPECT_THAT(documents.look_at(60000, 1 << 20), testing::SizeIs(2));
   EXPECT_THAT(documents.look_at(257, 6400), testing::SizeIs(1));  // not looked at
 }

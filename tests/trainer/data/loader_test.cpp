@@ -269,6 +269,31 @@ TEST(TrainLoader, AStepOfAnotherBatchBeginsAtAnySample) {
   }
 }
 
+// Of 2^33 tokens, in a file with a hole: the samples of a step lie in all of it.
+TEST(TrainLoader, ReadsSetsOfMoreTokensThan32BitsCount) {
+  constexpr int64_t kTokens = (int64_t{1} << 33) + 1;
+  const TestFolder folder;
+  write_file(folder.file("train.bin"), "");
+  std::error_code error;
+  std::filesystem::resize_file(folder.file("train.bin"), 2 * kTokens, error);
+  if (error) GTEST_SKIP() << "no file of 16 GiB here: " << error.message();
+  LoaderCase setup = make_setup(folder);
+  setup.data.train = {{"nanogpt:" + folder.file("train.bin"), 1}};
+  setup.data.seq_len = 2;
+  setup.train.batch_tokens = setup.train.micro_batch_tokens = 128;
+  TrainLoader loader(setup.data, setup.train, 257, 7, {}, {});
+  int64_t beyond = 0;
+  for (int64_t step = 0; step < 4; ++step) {
+    EXPECT_EQ(loader.load(step, 0).valid_targets, 128);
+    for (int64_t b = 0; b < loader.samples(); ++b) {
+      const int64_t begin = 2 * loader.sample(step * loader.samples() + b).window;
+      EXPECT_LT(begin, kTokens - 1);
+      beyond += begin > int64_t{1} << 32 ? 1 : 0;
+    }
+  }
+  EXPECT_NEAR(static_cast<double>(beyond), 128, 50);  // half of 256
+}
+
 TEST(TrainLoader, ContentsAreThoseOfTheSetsAndTheirWeights) {
   const TestFolder folder;
   const LoaderCase setup = make_setup(folder);

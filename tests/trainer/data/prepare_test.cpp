@@ -1,14 +1,21 @@
 #include "trainer/data/prepare.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
 #include <sstream>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "parallel/agreement.h"
 #include "tests/trainer/data/token_files.h"
 #include "tests/trainer/data/tokenizer/small_bpe.h"
 
@@ -256,21 +263,32 @@ TEST_F(Prepare, CharactersCutByItsBlocksStayWhole) {
   EXPECT_EQ(text_of(latin, "windows-1252"), text);
 }
 
-TEST_F(Prepare, HoldsTheLastFractionOut) {
+TEST_F(Prepare, HoldsTheLastDocumentsOut) {
   const PrepareSummary summary = prepare({input("a", "0123456"), input("b", "abcdefgh"), input("c", "xy")}, 0.4);
-  // 8 + 9 + 3 = 20 tokens, of which the last 8 are held out: the cut divides the second document.
+  // 8 + 9 + 3 = 20 tokens: of the last 8 the second document is nearest, whose end is one farther away than its begin.
   ASSERT_EQ(summary.sets.size(), 2);
+  EXPECT_FALSE(summary.document_cut);
   EXPECT_EQ(summary.sets[0].prefix, folder_.file("out/set_train"));
-  EXPECT_EQ(summary.sets[0].tokens, 12);
-  EXPECT_EQ(summary.sets[0].documents, 2);
-  EXPECT_EQ(summary.sets[1].tokens, 8);
+  EXPECT_EQ(summary.sets[0].tokens, 8);
+  EXPECT_EQ(summary.sets[0].documents, 1);
+  EXPECT_EQ(summary.sets[1].tokens, 12);
   EXPECT_EQ(summary.sets[1].documents, 2);
-  EXPECT_EQ(tokens_of(folder_.file("out/set_train")),
-            (std::vector<int32_t>{'0', '1', '2', '3', '4', '5', '6', 256, 'a', 'b', 'c', 'd'}));
-  EXPECT_EQ(tokens_of(folder_.file("out/set_valid")), (std::vector<int32_t>{'e', 'f', 'g', 'h', 256, 'x', 'y', 256}));
+  EXPECT_EQ(tokens_of(folder_.file("out/set_train")), (std::vector<int32_t>{'0', '1', '2', '3', '4', '5', '6', 256}));
+  EXPECT_EQ(tokens_of(folder_.file("out/set_valid")),
+            (std::vector<int32_t>{'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 256, 'x', 'y', 256}));
   for (const auto& entry : std::filesystem::directory_iterator(folder_.file("out"))) {
     EXPECT_THAT(entry.path().filename().string(), testing::StartsWith("set_"));
   }
+}
+
+TEST_F(Prepare, CutsADocumentWhereNoneBeginsNearTheHeldOutPart) {
+  const PrepareSummary summary = prepare({input("a", "01"), input("b", std::string(30, 'b')), input("c", "xy")}, 0.4);
+  EXPECT_TRUE(summary.document_cut);
+  EXPECT_EQ(summary.sets[0].tokens, 22);  // of 37
+  EXPECT_EQ(summary.sets[0].documents, 2);
+  EXPECT_EQ(summary.sets[1].tokens, 15);
+  EXPECT_EQ(summary.sets[1].documents, 2);
+  EXPECT_EQ(tokens_of(folder_.file("out/set_valid")).back(), 256);
 }
 
 TEST_F(Prepare, EitherFileOfASetNamesIt) {
@@ -285,7 +303,9 @@ TEST_F(Prepare, EitherFileOfASetNamesIt) {
 
 TEST_F(Prepare, RefusesWhatItCannotUse) {
   EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { prepare({folder_.file("none")}); }), HasSubstr("none"));
-  EXPECT_THAT(message_of(ErrorKind::kData, [&] { prepare({folder_.file("")}); }), HasSubstr("folder"));
+  std::filesystem::create_directory(folder_.file("bare"));
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { prepare({folder_.file("bare")}); }),
+              HasSubstr("the folder holds no files"));
   message_of(ErrorKind::kData, [&] { prepare({input("empty", "")}); });
   for (const double holdout : {-0.1, 1.0, std::nan("")}) {
     message_of(ErrorKind::kConfig, [&] { prepare({input("a", "abc")}, holdout); });
@@ -388,6 +408,210 @@ TEST_F(Prepare, DescribesWhatASetHolds) {
   EXPECT_EQ(description.beginning, "hello");
   write_set(folder_.file("gpt2"), {{50256}}, 50257);
   EXPECT_EQ(describe(TokenSet(folder_.file("gpt2")), *tokenizer_).beginning, "");
+}
+
+TEST_F(Prepare, ReadsFoldersAndPatternsInTheOrderOfNames) {
+  for (const char* const folder : {"in/sub/deep", "in/.git", "other"})
+    std::filesystem::create_directories(folder_.file(folder));
+  input("in/b.txt", "b");
+  input("in/a.txt", "a");
+  input("in/sub/c.txt", "c");
+  input("in/sub/d.jsonl", "{\"text\": \"d\"}\n{\"text\": \"e\"}\n");
+  input("in/sub/deep/f.md", "f");
+  input("in/.git/hidden", "h");
+  input("other/g.txt", "g");
+  std::filesystem::create_symlink(folder_.file("in/b.txt"), folder_.file("in/sub/link.txt"));
+  std::filesystem::create_directory_symlink(folder_.file("in"), folder_.file("in/sub/loop"));
+  const auto texts = [&](const std::vector<std::string>& names) {
+    std::vector<std::string> inputs;
+    for (const std::string& name : names) inputs.push_back(folder_.file(name));
+    prepare(inputs);
+    std::string text;
+    for (const int32_t token : tokens_of(folder_.file("out/set")))
+      text += token == 256 ? '.' : static_cast<char>(token);
+    return text;
+  };
+  EXPECT_EQ(texts({"in"}), "a.b.c.d.e.f.");
+  EXPECT_EQ(texts({"in/"}), "a.b.c.d.e.f.");
+  EXPECT_EQ(texts({"other", "in/sub"}), "g.c.d.e.f.");
+  EXPECT_EQ(texts({"in/*.txt"}), "a.b.");
+  EXPECT_EQ(texts({"in/{b,a}.txt"}), "b.a.");
+  EXPECT_EQ(texts({"in/**/*.txt"}), "a.b.c.b.");  // a pattern names links
+  EXPECT_EQ(texts({"{in,other}/**/[cg].txt"}), "c.g.");
+  EXPECT_EQ(texts({"in/s*"}), "c.d.e.f.");
+  EXPECT_EQ(texts({"in/.g*/hidden"}), "h.");
+  EXPECT_EQ(texts({"**/deep/*"}), "f.") << "below the folder of this test alone";
+  EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { texts({"in/*.rst"}); }),
+              HasSubstr("in/*.rst': no files match this pattern"));
+}
+
+TEST_F(Prepare, LeavesFilesOutThatAreNoTextAsManyAsItMay) {
+  std::filesystem::create_directories(folder_.file("in"));
+  input("in/a.txt", "a");
+  input("in/b.bin", std::string(400'000, 'b') + "\xff");
+  input("in/c.tar.gz", "c");
+  input("in/d.parquet", "PAR1");
+  input("in/e.txt", "e");
+  const PrepareSummary summary = prepare({folder_.file("in")}, {.skip_bad = 3, .threads = 2});
+  EXPECT_EQ(summary.bad_lines.count, 3);
+  EXPECT_THAT(summary.bad_lines.first, testing::ElementsAre(HasSubstr("b.bin:1: byte 400001"), HasSubstr("c.tar.gz"),
+                                                            HasSubstr("is Parquet, which Retain does not read")));
+  EXPECT_EQ(tokens_of(folder_.file("out/set")), (std::vector<int32_t>{'a', 256, 'e', 256}));
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { prepare({folder_.file("in")}, {.skip_bad = 2}); }),
+              HasSubstr("d.parquet: is Parquet"));
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { prepare({folder_.file("in")}); }), HasSubstr("b.bin:1: byte 400001"));
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { prepare({folder_.file("in/d.parquet")}, {.skip_bad = 9}); }),
+              HasSubstr("orient=\"records\""));
+}
+
+TEST_F(Prepare, TellsHowFarItIs) {
+  const std::string text(1'000'000, 't'), line = "{\"text\": \"hello\"}\n";
+  const std::vector<std::string> inputs = {input("a.txt", text), input("b.jsonl", line)};
+  std::vector<PrepareProgress> told;
+  prepare(inputs, {.progress = [&](const PrepareProgress& progress) { told.push_back(progress); }});
+  ASSERT_GT(told.size(), 4);
+  for (size_t i = 0; i < told.size(); ++i) {
+    EXPECT_EQ(told[i].total_bytes, std::ssize(text) + std::ssize(line));
+    if (i > 0) {
+      EXPECT_GE(told[i].read_bytes, told[i - 1].read_bytes);
+    }
+  }
+  EXPECT_EQ(told.back().read_bytes, told.back().total_bytes);
+}
+
+/// A preparation in a process of its own that is killed when it has written so much, or ends by itself.
+class Interrupted : public Prepare {
+ protected:
+  Interrupted() {
+    std::mt19937 random(4);
+    std::filesystem::create_directories(folder_.file("in"));
+    std::string lines;
+    for (int i = 0; i < 6000; ++i)
+      lines += nlohmann::json{{"text", random_text(random, 60, false)}}.dump() + (i % 50 ? "\n" : "\nno JSON\n");
+    std::string plain;
+    while (plain.size() < 900'000) plain += random_text(random, 1000, false);
+    input("in/b.txt", plain);
+    input("in/c.jsonl", lines);
+    for (int i = 0; i < 60; ++i) input(concat("in/d", i, ".txt"), i % 7 ? plain.substr(0, 3000) : "");
+    input("in/e.txt", plain);
+  }
+  static PrepareOptions options(double holdout) {
+    return {.holdout_fraction = holdout, .skip_bad = 1000, .threads = 2, .keep_seconds = 0};
+  }
+  std::string files(double holdout, const std::string& out) const {
+    const PrepareSummary summary =
+        prepare_tokens(std::vector{folder_.file("in")}, folder_.file(out), *bpe_, options(holdout));
+    EXPECT_EQ(summary.bad_lines.count, 120);
+    EXPECT_EQ(summary.empty_documents.count, 9);
+    std::string all = concat(summary.text_bytes, " ", summary.bad_lines.first.back());
+    for (const PreparedSet& set : summary.sets) {
+      for (const char* const file : {".bin", ".idx", ".tokens.json"}) all += read_file(set.prefix + file);
+    }
+    EXPECT_FALSE(std::filesystem::exists(folder_.file(out) + ".part"));
+    return all;
+  }
+  /// Whether it was killed, when more than so many bytes were written behind what was there.
+  bool kill_at(int64_t bytes, double holdout, const std::string& out) const {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      try {
+        prepare_tokens(std::vector{folder_.file("in")}, folder_.file(out), *bpe_, options(holdout));
+      } catch (const std::exception&) {
+        ::_exit(1);
+      }
+      ::_exit(0);
+    }
+    const std::string tokens = folder_.file(out) + ".part/whole.tokens", state = folder_.file(out) + ".part/state.json";
+    for (;;) {
+      int status = 0;
+      if (::waitpid(child, &status, WNOHANG) == child) {
+        EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        return false;
+      }
+      std::error_code error;
+      const auto written = static_cast<int64_t>(std::filesystem::file_size(tokens, error));
+      if (!error && written > bytes && std::filesystem::exists(state)) break;
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    return true;
+  }
+  const std::unique_ptr<Tokenizer> bpe_ = make_byte_level_bpe(small_bpe());
+};
+
+TEST_F(Interrupted, GoesOnToTheSameBytes) {
+  for (const double holdout : {0.0, 0.1}) {
+    const std::string want = files(holdout, "want");
+    const auto tokens = static_cast<int64_t>(want.size()) / 2;
+    std::mt19937 random(static_cast<unsigned>(1 + 100 * holdout));
+    int kills = 0;
+    for (int round = 0; round < 4; ++round) {
+      const std::string out = concat("out", round);
+      for (int64_t at = 0; at < tokens; at += tokens / 3)
+        kills += kill_at(at + static_cast<int64_t>(random() % static_cast<unsigned>(tokens / 3)), holdout, out) ? 1 : 0;
+      EXPECT_TRUE(files(holdout, out) == want) << "round " << round;
+    }
+    EXPECT_GE(kills, 4);
+  }
+}
+
+TEST_F(Interrupted, BeginsAnewWhereItsInputsWereWrittenOrItsRulesAreOthers) {
+  std::vector<std::string> said;
+  const auto go_on = [&](const Tokenizer& tokenizer) {
+    said.clear();
+    PrepareOptions now = options(0);
+    now.say = [&](const std::string& line) { said.push_back(line); };
+    prepare_tokens(std::vector{folder_.file("in")}, folder_.file("out"), tokenizer, now);
+    return read_file(folder_.file("out.bin"));
+  };
+  const std::string want = go_on(*bpe_);
+  EXPECT_TRUE(said.empty());
+  ASSERT_TRUE(kill_at(1'000'000, 0, "out"));
+  EXPECT_TRUE(go_on(*bpe_) == want);
+  EXPECT_THAT(said, testing::ElementsAre(HasSubstr("goes on where")));
+
+  ASSERT_TRUE(kill_at(1'000'000, 0, "out"));
+  const std::string text = read_file(folder_.file("in/b.txt"));
+  input("in/b.txt", "x" + text.substr(1));
+  EXPECT_TRUE(go_on(*bpe_) != want);
+  EXPECT_THAT(said, testing::ElementsAre(HasSubstr("were written since: begins anew")));
+  input("in/b.txt", text);
+
+  ASSERT_TRUE(kill_at(1'000'000, 0, "out"));
+  EXPECT_TRUE(go_on(*tokenizer_) != want);
+  EXPECT_THAT(said, testing::ElementsAre(HasSubstr("another tokenizer, encoding or key: begins anew")));
+
+  ASSERT_TRUE(kill_at(1'000'000, 0, "out"));
+  std::filesystem::remove(folder_.file("out.part/whole.tokens"));
+  EXPECT_TRUE(go_on(*bpe_) == want);
+  EXPECT_THAT(said, testing::ElementsAre(HasSubstr("begins anew")));
+}
+
+TEST_F(Interrupted, StandardInputMustBeTheSameTextAgain) {
+  const std::string text = read_file(folder_.file("in/b.txt"));
+  const auto from_pipe = [&](const std::string& piped, const PrepareOptions& options) {
+    std::istringstream pipe(piped);
+    std::streambuf* const before = std::cin.rdbuf(pipe.rdbuf());
+    const Outcome outcome =
+        attempt([&] { prepare_tokens(std::vector<std::string>{"-"}, folder_.file("out"), *bpe_, options); });
+    std::cin.rdbuf(before);
+    return outcome;
+  };
+  PrepareOptions kept = options(0);
+  EXPECT_FALSE(from_pipe(text + "\xff", kept).ok);  // what was done before the bad byte is kept
+  EXPECT_TRUE(std::filesystem::exists(folder_.file("out.part/state.json")));
+  EXPECT_THAT(from_pipe("x" + text.substr(1), kept).message, HasSubstr("is another text than the one that was begun"));
+  EXPECT_THAT(from_pipe("x", kept).message, HasSubstr("out.part to begin anew"));
+  EXPECT_TRUE(from_pipe(text, kept).ok);
+  const std::string resumed = read_file(folder_.file("out.bin"));
+  EXPECT_TRUE(from_pipe(text, {}).ok);
+  EXPECT_TRUE(read_file(folder_.file("out.bin")) == resumed);
+}
+
+TEST_F(Interrupted, TwoAtOnceAreRefused) {
+  const PrepareFolder folder(folder_.file("out"), 1);
+  EXPECT_THAT(message_of(ErrorKind::kCannotCreate, [&] { files(0, "out"); }), HasSubstr("another process prepares"));
 }
 
 }  // namespace

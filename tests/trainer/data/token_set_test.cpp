@@ -1,6 +1,9 @@
 #include "trainer/data/token_set.h"
 
+#include <array>
+#include <chrono>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include <gmock/gmock.h>
@@ -32,6 +35,24 @@ std::string with(std::string bytes, size_t offset, T value) {
   std::memcpy(bytes.data() + offset, &value, sizeof value);
   return bytes;
 }
+
+/// A number as little-endian bytes.
+template <class T>
+std::string bytes_of(T value) {
+  std::string bytes(sizeof value, '\0');
+  std::memcpy(bytes.data(), &value, sizeof value);
+  return bytes;
+}
+
+// A file of llm.c: dev/data/data_common.py writes 256 int32, then the tokens.
+template <class T>
+std::string llm_c(int32_t magic, int32_t version, const std::vector<T>& tokens) {
+  std::string bytes = bytes_of(magic) + bytes_of(version) + bytes_of(static_cast<int32_t>(tokens.size()));
+  bytes.resize(1024, '\0');
+  for (const T token : tokens) bytes += bytes_of(token);
+  return bytes;
+}
+std::string gpt2(const std::vector<uint16_t>& tokens) { return llm_c(20240520, 1, tokens); }
 
 TEST(TokenWriter, WritesMegatronsBytes) {
   const TestFolder folder;
@@ -261,6 +282,32 @@ TEST(TokenSet, ReportsAFileThatShrinksWhileItIsOpen) {
   EXPECT_THAT(message_of(ErrorKind::kData, [&] { set.read(0, tokens); }), HasSubstr("a.bin: ends at byte 600"));
 }
 
+TEST(TokenSet, NamesAFileThatIsWrittenWhileItIsOpen) {
+  const TestFolder folder;
+  const std::vector<uint16_t> tokens(1000, 7);
+  const std::string raw(reinterpret_cast<const char*>(tokens.data()), 2000);
+  write_set(folder.file("megatron"), {std::vector<int32_t>(1000, 7)});
+  write_file(folder.file("nano.bin"), raw);
+  write_file(folder.file("llm_c.bin"), gpt2(tokens));
+  const std::vector<std::array<std::string, 3>> cases = {{"megatron", "megatron.bin", "byte 20: token 10: "},
+                                                         {"nanogpt:", "nano.bin", "byte 20: token 10: "},
+                                                         {"llm_c", "llm_c.bin", "byte 1044: token 10: "}};
+  for (const auto& [name, file, place] : cases) {
+    const TokenSet set(name == "nanogpt:" ? name + folder.file(file) : folder.file(name));
+    std::vector<int32_t> some(100);
+    set.read(10, some);
+    {
+      std::fstream bin(folder.file(file), std::ios::in | std::ios::out | std::ios::binary);  // of the same length
+      bin.seekp(1900);
+      bin << '\1';
+    }
+    const auto later = std::filesystem::last_write_time(folder.file(file)) + std::chrono::seconds(1);
+    std::filesystem::last_write_time(folder.file(file), later);  // clocks of files are coarse
+    EXPECT_THAT(message_of(ErrorKind::kData, [&] { set.read(10, some); }),
+                HasSubstr(folder.file(file) + ": " + place + "the file was written while it was in use"));
+  }
+}
+
 TEST(TokenSet, StaysReadableWhenItsFilesAreDeleted) {
   const TestFolder folder;
   write_set(folder.file("a"), {{1, 2, 3}});
@@ -284,14 +331,6 @@ TEST(TokenSet, FingerprintFollowsTheContentsNotTheName) {
   write_set(folder.file("b"), {{document.begin(), document.begin() + 100}, {document.begin() + 100, document.end()}},
             50257);
   EXPECT_NE(original, TokenSet(folder.file("b")).fingerprint());
-}
-
-/// A number as little-endian bytes.
-template <class T>
-std::string bytes_of(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
 }
 
 // 16 GiB of which the disk holds a few KiB.
@@ -323,16 +362,6 @@ TEST(TokenSet, OpensMoreTokensThan32BitsCount) {
   EXPECT_EQ(last, (std::vector<int32_t>{0, 5, 6, 7}));
 }
 
-// A file of llm.c: dev/data/data_common.py writes 256 int32, then the tokens.
-template <class T>
-std::string llm_c(int32_t magic, int32_t version, const std::vector<T>& tokens) {
-  std::string bytes = bytes_of(magic) + bytes_of(version) + bytes_of(static_cast<int32_t>(tokens.size()));
-  bytes.resize(1024, '\0');
-  for (const T token : tokens) bytes += bytes_of(token);
-  return bytes;
-}
-std::string gpt2(const std::vector<uint16_t>& tokens) { return llm_c(20240520, 1, tokens); }
-
 TEST(TokenShards, OfLlmCAreKnownByTheirHeader) {
   const TestFolder folder;
   const std::string golden = gpt2({50256, 1, 2, 3});
@@ -352,6 +381,54 @@ TEST(TokenShards, OfLlmCAreKnownByTheirHeader) {
   EXPECT_EQ(read_all(TokenSet(folder.file("b.bin"))), (std::vector<int32_t>{128000, 128255, 5}));
   EXPECT_THAT(message_of(ErrorKind::kData, [&] { read_all(TokenSet(folder.file("b"), 128256 - 1)); }),
               HasSubstr("b.bin: byte 1028: token 1: found 128255, want 0 to 128254"));
+}
+
+// A shard of llm.c counts its tokens in int32; the files have holes.
+TEST(TokenShards, OfLlmCAreMoreThan32BitsTogether) {
+  constexpr int64_t kShard = std::numeric_limits<int32_t>::max(), kTokens = 3 * kShard;
+  const TestFolder folder;
+  for (int i = 0; i < 3; ++i) {
+    const std::string path = folder.file(concat("web_", i, ".bin"));
+    write_file(path, with(gpt2({static_cast<uint16_t>(10 + i)}), 8, static_cast<int32_t>(kShard)));
+    std::error_code error;
+    std::filesystem::resize_file(path, 1024 + 2 * kShard, error);
+    if (error) GTEST_SKIP() << "no file of 4 GiB here: " << error.message();
+    std::fstream bin(path, std::ios::in | std::ios::out | std::ios::binary);
+    bin.seekp(1024 + 2 * kShard - 2);
+    bin << bytes_of(static_cast<uint16_t>(20 + i));
+  }
+  const TokenSet set(folder.file("web_*.bin"), 30);
+  EXPECT_EQ(set.tokens(), kTokens);
+  EXPECT_GT(set.tokens(), int64_t{1} << 32);
+  std::vector<int32_t> across(4);
+  set.read(kShard - 2, across);
+  EXPECT_EQ(across, (std::vector<int32_t>{0, 20, 11, 0}));
+  set.read(2 * kShard - 2, across);
+  EXPECT_EQ(across, (std::vector<int32_t>{0, 21, 12, 0}));
+  set.read(kTokens - 4, across);
+  EXPECT_EQ(across, (std::vector<int32_t>{0, 0, 0, 22}));
+  EXPECT_EQ(set.place_of(kTokens - 1), folder.file("web_2.bin") + ": byte 4294968316: token 2147483646");
+}
+
+TEST(TokenShards, OfNanoGptAreMoreThan32BitsCount) {
+  constexpr int64_t kTokens = (int64_t{1} << 32) + 5;
+  const TestFolder folder;
+  write_file(folder.file("train.bin"), "");
+  std::error_code error;
+  std::filesystem::resize_file(folder.file("train.bin"), 2 * kTokens, error);
+  if (error) GTEST_SKIP() << "no file of 8 GiB here: " << error.message();
+  {
+    std::fstream bin(folder.file("train.bin"), std::ios::in | std::ios::out | std::ios::binary);
+    bin.seekp(2 * kTokens - 4);
+    bin << bytes_of(uint16_t{300}) << bytes_of(uint16_t{7});
+  }
+  const TokenSet set("nanogpt:" + folder.file("train.bin"), 257);
+  EXPECT_EQ(set.tokens(), kTokens);
+  std::vector<int32_t> last(1);
+  set.read(kTokens - 1, last);
+  EXPECT_EQ(last[0], 7);
+  EXPECT_THAT(message_of(ErrorKind::kData, [&] { set.read(kTokens - 2, last); }),
+              HasSubstr("train.bin: byte 8589934598: token 4294967299: found 300, want 0 to 256"));
 }
 
 TEST(TokenShards, OfLlmCMustBeWhatTheirHeaderSays) {
