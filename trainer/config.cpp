@@ -100,6 +100,11 @@ void check_model(Problems& problems, const ModelConfig& m) {
         {"model.hidden_size", "model.ffn_size", "model.vocab_size", "model.key_expansion", "model.value_expansion"});
 }
 
+void check_log(Problems& problems, const LogConfig& log) {
+  if (log.prometheus != kNoFile && !log.prometheus.ends_with(".prom"))
+    add(problems, "log.prometheus", concat("must end in .prom, or nothing reads it: is ", log.prometheus));
+}
+
 void check_data(Problems& problems, const Config& c) {
   if (c.data.tokenizer == "bytes" && c.model.vocab_size < kByteVocabulary)  // others are looked at with the data
     add(problems, "model.vocab_size",
@@ -374,6 +379,7 @@ std::vector<ConfigProblem> validate(const Config& config, int ranks) {
   Problems problems;
   check_model(problems, config.model);
   check_data(problems, config);
+  check_log(problems, config.log);
   const int dp = check_parallel(problems, config, ranks);
   check_train(problems, config, dp);
   check_segments(problems, config);

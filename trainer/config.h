@@ -108,6 +108,7 @@ struct TrainConfig {
 struct EvalConfig {
   int64_t every = 500;  ///< steps; 0 = never
   int64_t tokens = 1 << 20;
+  bool loss_by_position = false;  ///< in metrics too
 };
 
 struct OptimizerConfig {
@@ -153,8 +154,13 @@ struct NumericsConfig {
   int64_t replay_every = 0;          ///< steps; 0 = never
 };
 
+/// log.prometheus: no file.
+inline constexpr const char* kNoFile = "none";
+
 struct LogConfig {
-  int64_t every = 10;  ///< steps
+  int64_t every = 10;                ///< steps
+  int64_t norms_every = 0;           ///< steps; 0 = never
+  std::string prometheus = kNoFile;  ///< path of a file for node_exporter's textfile collector
 };
 
 /// limits.hang_timeout: one of these, or seconds.

@@ -190,14 +190,15 @@ void Trainer::queue(const std::function<void()>& before_update, const StepOrder&
     }
   }
   exchange_.sit_out((loader_.rounds() - loader_.micro_batches()) * dims_.batch.segment_count);
-  queue_update(before_update);
+  queue_update(before_update, order.norms);
+  if (order.norms) step.result.layer_squares = layer_norms_.squares();
   backend_.copy(slot.scalars, work_.scalars);
   std::vector<TensorView> results = {slot.scalars};
   if (step.replay) results.push_back(slot.fingerprints);
   slot.results_on_host->begin_copy(results);
 }
 
-void Trainer::queue_update(const std::function<void()>& before_update) {
+void Trainer::queue_update(const std::function<void()>& before_update, bool norms) {
   const TensorView &scalars = work_.scalars, clip_scale = scalar(scalars, kClipScale);
   const bool counted = recordings_.queue(StepRecordings::kNorm, [&] {
     const Phase phase(backend_, "gradient norm");
@@ -206,15 +207,24 @@ void Trainer::queue_update(const std::function<void()>& before_update) {
   });
   if (!counted) exchange_.await_all();
   before_update();  // a save may still copy what is changed from here on
-  recordings_.queue(StepRecordings::kUpdate, [&] {
-    const Phase phase(backend_, "update");
+  const auto update = [&](Range flat) {
     const TensorView rates = work_.settings.slice(0, kRates, kSettings - kRates);
+    adamw_update(backend_, parameters_, flat, clip_scale, rates, config_);
+  };
+  const auto update_all = [&](const std::function<void(Range)>& update_bucket) {
+    const Phase phase(backend_, "update");
     // In the order in which the next forward reads them, so that it can begin while the last are being gathered.
     for (size_t bucket = layout_.buckets.size(); bucket-- > 0;) {
-      adamw_update(backend_, parameters_, layout_.buckets[bucket], clip_scale, rates, config_);
+      update_bucket(layout_.buckets[bucket]);
       parameters_.begin_gather(reducer_, bucket);
     }
-  });
+  };
+  if (norms) {
+    layer_norms_.begin();
+    update_all([&](Range bucket) { layer_norms_.watch(bucket, update); });
+  } else {
+    recordings_.queue(StepRecordings::kUpdate, [&] { update_all(update); });
+  }
 }
 
 StepResult Trainer::finish() {

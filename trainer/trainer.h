@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "parallel/context_parallel.h"
 #include "parallel/gradient_reducer.h"
@@ -18,6 +19,7 @@
 #include "trainer/checkpoint/state_digest.h"
 #include "trainer/data/loader.h"
 #include "trainer/numerics/guard.h"
+#include "trainer/numerics/layer_norms.h"
 #include "trainer/numerics/replica_check.h"
 #include "trainer/optimizer/gradient_exchange.h"
 #include "trainer/plan/plan.h"
@@ -51,6 +53,7 @@ struct NextStep {
 struct StepOrder {
   UpdateLimits limits = {};  ///< of its numbers
   bool replay = false;       ///< its first micro-batch is computed twice, and compared
+  bool norms = false;        ///< of its layers are measured
 };
 
 struct StepResult {
@@ -63,6 +66,7 @@ struct StepResult {
   /// Of a replay that came to other bits on this rank, what differs first: 0 the losses, 1 + i the gradients of bucket
   /// i.
   std::optional<int64_t> replay_difference = {};
+  std::vector<double> layer_squares = {};  ///< this rank's, of a step whose norms are measured: for LayerNorms::total()
 };
 
 class Trainer {
@@ -128,6 +132,7 @@ class Trainer {
   TrainLoader& loader() { return loader_; }
   double opening_seconds() const { return opening_seconds_; }  ///< that the training data took to be opened
   StateDigest& state_digest() { return state_digest_; }
+  const LayerNorms& layer_norms() const { return layer_norms_; }
   /// With all steps finished, where numerics.check_replicas_every asks for it. Throws Error(kData). Collective.
   void check_replicas(int64_t step) {
     if (replica_check_) replica_check_->run(step);
@@ -182,7 +187,7 @@ class Trainer {
   /// Gradients and loss of a micro-batch; what is looked at is not recorded.
   void train_on(const DeviceBatch& batch, const MicroBatchPass& pass);
   void train_on_recorded(const DeviceBatch& batch, const MicroBatchPass& pass);
-  void queue_update(const std::function<void()>& before_update);
+  void queue_update(const std::function<void()>& before_update, bool norms);
   // ---- trainer/numerics/replay.cpp ----
   /// The first micro-batch of a step before its time, for its fingerprints.
   void rehearse(const Step& step);
@@ -214,6 +219,7 @@ class Trainer {
   TrainLoader loader_;
   double opening_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - opening_begin_).count();
   StateDigest state_digest_;
+  LayerNorms layer_norms_;
   std::optional<ReplicaCheck> replica_check_;
   Buffer buffer_;
   AtWork work_;

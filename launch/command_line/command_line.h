@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -49,6 +50,7 @@ struct NamedPath {
 struct EvalOptions {
   std::string checkpoint;
   std::vector<NamedPath> data;
+  std::map<std::string, int64_t> words = {};  ///< that the text of a set has, for its word perplexity
   RetentionForm mode = RetentionForm::kChunkwise;
   int64_t tokens = 0;  ///< of each set; 0 = all
   bool json = false;

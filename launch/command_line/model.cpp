@@ -131,8 +131,24 @@ void eval_options(CLI::App& verb, EvalOptions& o) {
       ->take_all();
   option(verb, "--mode", o.mode, "parallel|chunkwise|recurrent", "form of retention; all three agree")
       ->transform(one_of(named_forms()));
+  const auto add_words = [&o](const std::string& text) {
+    const NamedPath count = read_named_path(text);
+    if (!o.words.emplace(count.name, read_whole(count.path, 1, int64_t{1} << 60)).second)
+      refuse_value("the name " + in_quotes(count.name) + " is given twice");
+  };
+  read_option(verb, "--words", add_words, "NAME=N", "words of a set's text, for its word perplexity; may\nbe repeated")
+      ->take_all();
   tokens_option(verb, o.tokens, int64_t{1} << 60, "of each set, rounded up to whole windows; all if\nnot given");
   json(verb, o.json);
+  verb.parse_complete_callback([&o] {
+    for (const auto& [name, count] : o.words) {
+      const auto named = [&](const NamedPath& data) { return data.name == name; };
+      if (std::ranges::none_of(o.data, named))
+        throw Error(ErrorKind::kUsage, "--words names " + in_quotes(name) + ", and no --data does");
+      if (o.tokens > 0)
+        throw Error(ErrorKind::kUsage, "--words counts those of a whole set, and --tokens takes a part");
+    }
+  });
 }
 
 void generate_options(CLI::App& verb, GenerateOptions& o) {

@@ -57,6 +57,11 @@ struct Path {
   static std::string print(const std::string& text) { return print_text(text); }
 };
 
+/// A path, or none.
+struct OptionalPath : Path {
+  static std::string range() { return "none or a path"; }
+};
+
 /// data.tokenizer: a path, or a word that is none.
 struct TokenizerName : Path {
   static std::optional<std::string> read(const ConfigNode& node, const ReportProblem& report);

@@ -283,6 +283,7 @@ class Reader {
       path = whole.string();
     };
     absolute(config_.run.dir);
+    if (config_.log.prometheus != kNoFile) absolute(config_.log.prometheus);
     if (config_.data.tokenizer != "bytes") absolute(config_.data.tokenizer);
     const auto absolute_set = [&](std::string& path) {
       const std::string_view nano = kNanoGpt;

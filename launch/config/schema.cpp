@@ -135,6 +135,7 @@ void add_data_and_train(Table& table) {
 void add_eval_and_optimizer(Table& table) {
   table.add(RETAIN_KEY(eval.every), Whole{}, "steps", "between evaluations; 0 = never", {"interval", "eval_interval"});
   table.add(RETAIN_KEY(eval.tokens), Whole{1, kMostTokens}, "tokens", "of each set in one evaluation");
+  table.add(RETAIN_KEY(eval.loss_by_position), OnOff{}, "", "metrics say it of positions 0, 1, 2 to 3, 4 to 7, ...");
 
   const auto betas = [](auto& config) { return std::tie(config.optimizer.beta1, config.optimizer.beta2); };
   table.add(RETAIN_KEY(optimizer.lr), kPositive, "", "highest learning rate of AdamW",
@@ -237,6 +238,9 @@ std::vector<Field> config_fields() {
   add_numerics(table);
   table.add(RETAIN_KEY(log.every), Whole{1, kMostTokens}, "steps", "between lines of the log",
             {"interval", "log_interval"});
+  table.add(RETAIN_KEY(log.norms_every), Whole{}, "steps", "between norms of each layer in metrics; 0 = never");
+  table.add(RETAIN_KEY(log.prometheus), OptionalPath{}, "", "a file .prom for node_exporter's textfile collector",
+            {"prometheus_file", "textfile"});
   table.add(RETAIN_KEY(limits.hang_timeout), HangTimeout{}, "seconds", "without progress, then exit code 70",
             {"watchdog_timeout", "timeout", "nccl_timeout"});
   table.add("limits.wall_time", RETAIN_PLACE(limits.wall_time_seconds), Duration{}, "seconds",

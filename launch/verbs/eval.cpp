@@ -1,9 +1,11 @@
 // retain eval: the loss of a checkpoint on named token sets.
 #include <fmt/core.h>
 
+#include <cmath>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "launch/verbs/trained_model.h"
@@ -27,16 +29,26 @@ const char* form_name(RetentionForm form) {
   return "";
 }
 
-nlohmann::ordered_json to_json(const EvalResult& result) {
+/// exp of all nats over the words of the text; nothing where nobody said how many there are.
+std::optional<double> word_perplexity(const EvalResult& result, const EvalOptions& options, const std::string& set) {
+  const auto words = options.words.find(set);
+  if (words == options.words.end()) return std::nullopt;
+  return std::exp(result.loss * static_cast<double>(result.tokens) / static_cast<double>(words->second));
+}
+
+nlohmann::ordered_json to_json(const EvalResult& result, const std::optional<double>& word_perplexity) {
   nlohmann::ordered_json json = {{"loss", result.loss}, {"perplexity", result.perplexity()}};
+  if (word_perplexity) json["word_perplexity"] = *word_perplexity;
   if (result.bits_per_byte) json["bits_per_byte"] = *result.bits_per_byte;
   json["tokens"] = result.tokens;
   json["loss_by_position"] = result.loss_by_position;
   return json;
 }
 
-void print(const std::string& name, RetentionForm form, const EvalResult& result) {
+void print(const std::string& name, RetentionForm form, const EvalResult& result,
+           const std::optional<double>& word_perplexity) {
   fmt::print("set={} mode={} loss={:.6f} perplexity={:.4f} ", name, form_name(form), result.loss, result.perplexity());
+  if (word_perplexity) fmt::print("word_perplexity={:.4f} ", *word_perplexity);
   if (result.bits_per_byte) fmt::print("bits_per_byte={:.4f} ", *result.bits_per_byte);
   fmt::print("tokens={}\n", result.tokens);
 }
@@ -69,8 +81,9 @@ int eval(const EvalOptions& options) {
   for (const NamedPath& data : options.data) {
     const EvalWindows windows = open_windows(data, trained, tokenizer, alone.mesh(), options.tokens);
     const EvalResult result = evaluate(backend, alone.mesh(), alone.model(), windows, alone.batch(), options.mode);
-    sets[data.name] = to_json(result);
-    if (!options.json) print(data.name, options.mode, result);
+    const std::optional<double> by_word = word_perplexity(result, options, data.name);
+    sets[data.name] = to_json(result, by_word);
+    if (!options.json) print(data.name, options.mode, result, by_word);
   }
   if (options.json) {
     const nlohmann::ordered_json json = {

@@ -108,12 +108,18 @@ std::string quoted(const std::string& text) {
 /// "plot …" of the curves of one panel.
 std::string plot_command(const std::vector<FigureCurve>& curves, const std::string& data, bool throughput) {
   std::string raw, lines;
+  // A run's throughput has the colour of its first curve above.
   size_t colour = 0;
+  std::map<size_t, size_t> colour_of_run;
+  for (const FigureCurve& curve : curves)
+    if (curve.is_throughput == std::ranges::all_of(curves, &FigureCurve::is_throughput))
+      colour_of_run.emplace(curve.run, colour++);
+  colour = 0;
   for (size_t i = 0; i < curves.size(); ++i) {
     const FigureCurve& curve = curves[i];
     if (curve.is_throughput != throughput) continue;
     const std::string from = fmt::format("{} index {}", quoted(data), i);
-    const char* const shade = kColours[colour++ % kColours.size()];
+    const char* const shade = kColours[(throughput ? colour_of_run[curve.run] : colour++) % kColours.size()];
     const auto join = [](std::string& list, const std::string& item) {
       list += (list.empty() ? "" : ", \\\n  ") + item;
     };
@@ -139,6 +145,7 @@ std::vector<FigureCurve> curves_of(const std::vector<const RunHistory*>& runs, c
     for (const std::string& name : drawn) {
       const std::string label = options.series.empty() && name == "loss" ? "training" : name;
       curves.push_back(curve_of(*runs[i], name, several ? concat(names[i], ": ", label) : label, options));
+      curves.back().run = i;
     }
   }
   if (curves.empty()) {
@@ -153,6 +160,7 @@ std::vector<FigureCurve> curves_of(const std::vector<const RunHistory*>& runs, c
     if (runs[i]->series(kThroughput).empty() || std::ranges::find(options.series, kThroughput) != options.series.end())
       continue;
     curves.push_back(curve_of(*runs[i], kThroughput, several ? names[i] : "tokens a second", options));
+    curves.back().run = i;
   }
   return curves;
 }
@@ -176,7 +184,7 @@ std::string figure_script(const std::vector<FigureCurve>& curves, const FigureOp
   std::string text = svg ? "set terminal svg size 900,640 dynamic font 'sans,14' background rgb 'white'\n"
                          : "set terminal pngcairo size 1800,1280 font 'sans,24' linewidth 2 background rgb 'white'\n";
   text += "set output " + quoted(out) + "\n";
-  text += "set grid lc rgb '#d0d0d0'\nset border lc rgb '#606060'\nset lmargin 12\nset rmargin 4\n";
+  text += "set autoscale xfix\nset grid lc rgb '#d0d0d0'\nset border lc rgb '#606060'\nset lmargin 12\nset rmargin 4\n";
   text += fmt::format("set key above left {} noenhanced samplen 2\n",
                       curves_above > 3 ? "maxcols 2 maxrows 10" : "maxrows 1");
   if (upper && lower) text += "set multiplot\nset size 1,0.66\nset origin 0,0.34\n";

@@ -21,6 +21,7 @@ struct FigureOptions {
 /// A curve of the figure, in the units of its axes.
 struct FigureCurve {
   std::string name;
+  size_t run = 0;              ///< of those that are drawn
   bool is_throughput = false;  ///< belongs to the lower panel
   bool is_sparse = false;      ///< a validation: drawn with points
   std::vector<double> x = {}, y = {}, smoothed = {};

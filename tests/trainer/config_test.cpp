@@ -78,6 +78,11 @@ TEST(Validate, ValuesThatItDividesByMustBeWithinTheirBounds) {
   EXPECT_THAT(keys_after([](Config& c) { c.model.ffn_size = 0; }), ElementsAre("model.ffn_size"));
 }
 
+TEST(Validate, APrometheusFileHasTheNameThatIsLookedFor) {
+  EXPECT_THAT(keys_after([](Config& c) { c.log.prometheus = "/metrics/run.prom"; }), IsEmpty());
+  EXPECT_THAT(keys_after([](Config& c) { c.log.prometheus = "/metrics/run.txt"; }), ElementsAre("log.prometheus"));
+}
+
 TEST(Validate, EveryProblemIsReportedAtOnce) {
   EXPECT_THAT(
       keys_after([](Config& c) {

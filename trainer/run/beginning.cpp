@@ -36,7 +36,7 @@ void TrainingRun::begin() {
     about["weights"] = start_.init_from;
   }
   set_newer_aside(checkpoint.has_value());
-  if (mesh_.world_rank() == 0) metrics_.emplace(log_, step_);
+  if (mesh_.world_rank() == 0) metrics_.emplace(log_, step_, config_.log.prometheus);
   event(checkpoint ? "resume" : "start", about);
   log_.files().flush(kPatienceWithReports);
 }

@@ -8,6 +8,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "trainer/run/prometheus.h"
 #include "trainer/run/run_directory.h"
 #include "trainer/run/short_text.h"
 
@@ -18,6 +19,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kFile = "metrics.jsonl";
+constexpr std::chrono::seconds kBetweenPrometheus{5};  // which looks every 15 s or so
 
 /// The number of the last start that wrote lines into the file; 0 if none did, 1 for lines of versions that did not
 /// count.
@@ -81,11 +83,20 @@ ReportSink& new_tensorboard_file(Log& log, int64_t step) {
 
 }  // namespace
 
-Metrics::Metrics(Log& log, int64_t step)
+Metrics::Metrics(Log& log, int64_t step, std::string prometheus)
     : log_(log),
       start_(last_start(RunDirectory(log.directory())) + 1),
       lines_(log.append_to(kFile, start_ > 1 ? resume_line(step, start_) : "")),
-      tensorboard_(new_tensorboard_file(log, step)) {}
+      tensorboard_(new_tensorboard_file(log, step)),
+      prometheus_(std::move(prometheus)) {}
+
+Metrics::~Metrics() { tell_prometheus(); }
+
+void Metrics::tell_prometheus() {
+  if (prometheus_ == kNoFile || newest_.empty()) return;
+  log_.replace(prometheus_, prometheus_text(log_.directory(), newest_));
+  told_ = std::chrono::steady_clock::now();
+}
 
 void Metrics::record(const StepMetrics& m) {
   Json json = {{"step", m.step},           {"tokens", m.tokens}, {"loss", m.loss},
@@ -101,7 +112,7 @@ void Metrics::record(const StepMetrics& m) {
   write(m.step, signed_line(json, start_), scalars(json));
 }
 
-void Metrics::record(int64_t step, const std::map<std::string, double>& values) {
+void Metrics::record(int64_t step, const Scalars& values) {
   Json json = {{"step", step}};
   for (const auto& [name, value] : values) json[name] = value;
   write(step, signed_line(json, start_), scalars(json));
@@ -115,6 +126,12 @@ void Metrics::go_back(int64_t step) {
 void Metrics::write(int64_t step, const std::string& line, const Scalars& scalars) {
   log_.files().write(lines_, line + "\n");
   log_.files().write(tensorboard_, tensorboard_scalars(wall_time(), step, scalars));
+  if (prometheus_ == kNoFile) return;
+  newest_["step"] = static_cast<double>(step);
+  for (const auto& [name, value] : scalars) newest_[name] = value;
+  newest_["time"] = wall_time();
+  newest_["start"] = static_cast<double>(start_);
+  if (!told_ || std::chrono::steady_clock::now() - *told_ >= kBetweenPrometheus) tell_prometheus();
 }
 
 std::string time_word() { return fmt::format("time={:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(std::time(nullptr))); }

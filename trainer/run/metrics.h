@@ -2,10 +2,13 @@
 // step line on stdout. Rank 0 only writes.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 
+#include "trainer/config.h"
 #include "trainer/run/log.h"
 #include "trainer/run/slow_ranks.h"
 #include "trainer/run/step_costs.h"
@@ -33,20 +36,28 @@ class Metrics {
   /// carries "time", in Unix seconds, and "start", the number of this start of the run. Where there are lines of
   /// earlier starts, the first one written is
   /// {"step": step, "resume": true, "start": n}: lines before it of later steps are void.
-  Metrics(Log& log, int64_t step);
+  /// `prometheus`: LogConfig::prometheus.
+  Metrics(Log& log, int64_t step, std::string prometheus = kNoFile);
+  ~Metrics();  ///< the last values are in its file
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
 
   void record(const StepMetrics& metrics);
   /// The run goes back to this step: lines before of later steps are void, which a line like that of a start says.
   void go_back(int64_t step);
   /// `valid/<set>/loss` and so on at a step.
-  void record(int64_t step, const std::map<std::string, double>& values);
+  void record(int64_t step, const Scalars& values);
 
  private:
   void write(int64_t step, const std::string& line, const Scalars& scalars);
+  void tell_prometheus();
 
   Log& log_;
   int64_t start_;
   ReportSink &lines_, &tensorboard_;
+  std::string prometheus_;
+  std::map<std::string, double> newest_;                       ///< values
+  std::optional<std::chrono::steady_clock::time_point> told_;  ///< Prometheus
 };
 
 /// "step=10/250 loss=3.1415 grad_norm=1.020 lr=6.000e-04 tokens_per_second=51234 mfu=0.4120 step_seconds=0.3210

@@ -167,8 +167,9 @@ void TrainingRun::queue_step(const ProfiledSteps& profiled) {
   if (queued_ + 1 == profiled.first) trainer_.backend().set_profiling(true);
   const int64_t step = queued_ + 1;
   if (clock_ && is_measured(step)) clock_->begin_step();
-  trainer_.queue([this] { host_state_.hold_queue(); },
-                 {.limits = guard_.limits(queued_ - step_), .replay = is_due(config_.numerics.replay_every, step)});
+  trainer_.queue([this] { host_state_.hold_queue(); }, {.limits = guard_.limits(queued_ - step_),
+                                                        .replay = is_due(config_.numerics.replay_every, step),
+                                                        .norms = is_due(config_.log.norms_every, step)});
   if (clock_ && is_measured(step)) clock_->end_step();
   ++queued_;
   if (queued_ == profiled.last) trainer_.backend().set_profiling(false);
@@ -195,6 +196,10 @@ void TrainingRun::end_step() {
   StepMetrics metrics{.step = step_, .step_seconds = seconds};
   measure(metrics);
   report(result, metrics);
+  if (!result.layer_squares.empty()) {
+    const Scalars norms = trainer_.layer_norms().total(mesh_.host(), result.layer_squares);
+    if (metrics_) metrics_->record(step_, norms);
+  }
   step_begin_ = end;
   settle_save(false, false);
   judge(result);
@@ -416,8 +421,8 @@ void TrainingRun::report_memory() {
 }
 
 bool TrainingRun::validate() {
-  std::map<std::string, double> values;
-  double sum = 0;
+  Scalars values;
+  double sum = 0, sets = 0;
   ProgressBar::Work shown(progress_, {.what = "validating", .unit = "tokens", .total = tokens_of(validation_)});
   int64_t before = 0;  // tokens of the sets that are done
   for (const auto& [name, windows] : validation_) {
@@ -433,15 +438,23 @@ bool TrainingRun::validate() {
       log_.warn("valid/", name, " has no loss: nothing of it is predicted");
       continue;
     }
-    values["valid/" + name + "/loss"] = result.loss;
+    const std::string set = "valid/" + name;
+    values.emplace_back(set + "/loss", result.loss);
+    if (result.bits_per_byte) values.emplace_back(set + "/bits_per_byte", *result.bits_per_byte);
+    for (size_t i = 0; config_.eval.loss_by_position && i < result.loss_by_position.size(); ++i)
+      values.emplace_back(fmt::format("{}/loss_from_position_{}", set, i == 0 ? 0 : int64_t{1} << (i - 1)),
+                          result.loss_by_position[i]);
     sum += result.loss;
+    ++sets;
   }
-  if (!values.empty()) valid_loss_ = sum / static_cast<double>(values.size());
-  if (!values.empty() && (!best_valid_ || valid_loss_ < best_valid_->loss)) best_valid_ = {valid_loss_, step_};
+  if (sets > 0) valid_loss_ = sum / sets;
+  if (sets > 0 && (!best_valid_ || valid_loss_ < best_valid_->loss)) best_valid_ = {valid_loss_, step_};
   if (mesh_.world_rank() != 0 || values.empty()) return true;
   metrics_->record(step_, values);
   std::string line = fmt::format("step={}/{}", step_, steps());
-  for (const auto& [name, value] : values) line += fmt::format(" {}={:.4f}", name, value);
+  for (const auto& [name, value] : values) {
+    if (name.ends_with("/loss") || name.ends_with("/bits_per_byte")) line += fmt::format(" {}={:.4f}", name, value);
+  }
   print(line);
   return true;
 }

@@ -57,7 +57,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
   EXPECT_EQ(all,
             "train: --allow-changed --init-from --no-progress --profile --resume --set\n"
             "plan: --explain --gpu --json --network --price --ranks,--gpus --ranks-per-node --search --set\n"
-            "eval: --data --json --mode --tokens\n"
+            "eval: --data --json --mode --tokens --words\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
             "data prepare: --encoding --holdout --out --skip-bad --text-key --threads --tokenizer\n"
             "data train-tokenizer: --encoding --out --sample --skip-bad --text-key --vocab\n"

@@ -59,7 +59,7 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "data.end_token_before_windows "
       "train.tokens train.batch_tokens train.micro_batch_tokens train.recompute train.segment_tokens train.chunk "
       "train.graph "
-      "eval.every eval.tokens "
+      "eval.every eval.tokens eval.loss_by_position "
       "optimizer.lr optimizer.betas optimizer.eps optimizer.weight_decay optimizer.clip "
       "schedule.kind schedule.warmup schedule.final schedule.decay_fraction "
       "parallel.dp parallel.cp parallel.tp parallel.tp_chunks parallel.zero parallel.gradient_dtype "
@@ -67,7 +67,7 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "checkpoint.on_error checkpoint.free_before_save "
       "numerics.max_skips numerics.max_rollbacks numerics.on_spike numerics.spike_score numerics.spike_window "
       "numerics.check_replicas_every numerics.replay_every "
-      "log.every limits.hang_timeout limits.wall_time device precision ");
+      "log.every log.norms_every log.prometheus limits.hang_timeout limits.wall_time device precision ");
 }
 
 TEST(ConfigSchema, NamesOfOthersAreNoneOfOurs) {
@@ -99,7 +99,8 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
                                           "checkpoint.keep_best",
                                           "numerics.max_rollbacks",
                                           "numerics.check_replicas_every",
-                                          "numerics.replay_every"};
+                                          "numerics.replay_every",
+                                          "log.norms_every"};
   const std::vector<const char*> above_zero = {
       "optimizer.lr",        "optimizer.eps",         "schedule.decay_fraction",
       "model.key_expansion", "model.value_expansion", "model.embedding_scale",

@@ -86,6 +86,10 @@ TEST_F(Figure, RunsAreToldApartAndQuotedForGnuplot) {
   EXPECT_THAT(script, HasSubstr("it''s: training'"));
   EXPECT_THAT(script, HasSubstr("set terminal svg"));
   EXPECT_THAT(script, HasSubstr("set multiplot"));
+  for (const char* const run : {"1:3 with lines lw 2 lc rgb '#0072b2'", "1:3 with lines lw 2 lc rgb '#009e73'"}) {
+    const size_t loss = script.find(run);
+    EXPECT_NE(script.find(run, loss + 1), std::string::npos) << "its throughput has the colour of its loss: " << run;
+  }
   EXPECT_THAT(figure_script(drawn, {.log_x = true}, "d.txt", "o.png"), HasSubstr("set logscale x"));
 }
 

@@ -182,6 +182,27 @@ TEST(Metrics, LinesOfAVersionThatDidNotCountAreOfTheFirstStart) {
                                       "\\{\"step\":1,\"loss\":1.0,\"time\":[0-9.]+,\"start\":2}\n"));
 }
 
+TEST(Metrics, PrometheusHasTheNewestValues) {
+  const TestFolder folder;
+  std::filesystem::create_directory(folder.file("tensorboard"));
+  std::filesystem::create_directory(folder.file("collector"));
+  Log log({.directory = folder.file("")});
+  {
+    Metrics metrics(log, 0, folder.file("collector/run.prom"));
+    metrics.record(kStep);
+    metrics.record(kStep.step, {{"valid/book/loss", 1.5}});
+    metrics.record(kStep.step + 1, {{"loss", 1.25}});
+  }
+  EXPECT_TRUE(log.flush(std::chrono::seconds{60}));
+  const std::string text = read_file(folder.file("collector/run.prom"));
+  const auto has = [&](const std::string& value) { return HasSubstr("run=\"" + folder.file("") + "\"} " + value); };
+  EXPECT_THAT(text, has("1.25\n"));
+  EXPECT_THAT(text, HasSubstr("\n# TYPE retain_tokens_per_second gauge\nretain_tokens_per_second{"));
+  EXPECT_THAT(text, HasSubstr("retain_valid_book_loss{"));
+  EXPECT_THAT(text, HasSubstr("retain_time{"));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.file("collector")), {}), 1) << "nothing beside it";
+}
+
 TEST(Metrics, KnowNoShareOfAPeakThatNobodyKnows) {
   const TestFolder folder;
   StepMetrics unknown = kStep;
