@@ -156,6 +156,14 @@ const std::map<std::string, std::string>& reasons() {
        "Computes one micro-batch again and compares to the bit: finds a GPU that is not "
        "deterministic. Costs that micro-batch."},
       {"log.every", "Each line reads the loss back from the device."},
+      {"log.loss_by_position",
+       "Shows how much of a long window a model uses, and what its beginning costs. Costs one small kernel a step."},
+      {"log.norms_every",
+       "For runs that misbehave: which layer's weights, gradients, updates or states grow. Those steps are not "
+       "recorded as "
+       "graphs and take a little longer."},
+      {"log.prometheus",
+       "One file a run in the collector's folder, replaced whole at each line of the log; no port is opened."},
       {"limits.hang_timeout", "auto follows the steps' own time. none only where something else ends hung jobs."},
       {"limits.wall_time",
        "Ends with a checkpoint and code 75 before a scheduler kills. Slurm's own limit is found by "

@@ -6,7 +6,7 @@ sed -i 's/every: 10, keep: 10/every: 10, keep: 2/' tiny.yaml
 # traces RUN: all files of its checkpoints; its metrics, events and log without times
 traces() {
   (cd run/checkpoints && sha256sum step-*/*) >$1.checkpoints
-  sed -E 's/"(tokens_per_second|step_seconds|time)":[^,}]*,?//g' run/metrics.jsonl >$1.metrics
+  sed -E 's/"(tokens_per_second|step_seconds|data_share|time)":[^,}]*,?//g' run/metrics.jsonl >$1.metrics
   sed -E 's/"(time|seconds|copy_seconds|stall_seconds)":"?[^,}]*"?,?//g' run/events.jsonl | grep -v '"event":"started"' >$1.events
   sed -E 's/^.{23} [+-][0-9]{4} //; s/[0-9.]+ s\b/S/g; /the start took/d' run/log.txt >$1.log
   mv run run.$1

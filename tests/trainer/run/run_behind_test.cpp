@@ -16,7 +16,7 @@ class RunBehind : public Run {
     std::vector<std::string> traces = digests(config);
     for (const std::string& line : lines_with(config, "loss")) {
       auto json = nlohmann::json::parse(line);
-      for (const char* const time : {"tokens_per_second", "step_seconds", "time"}) json.erase(time);
+      for (const char* const time : {"tokens_per_second", "step_seconds", "data_share", "time"}) json.erase(time);
       traces.push_back(json.dump());
     }
     return traces;

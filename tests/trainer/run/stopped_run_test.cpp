@@ -30,7 +30,8 @@ class StoppedRun : public Run {
     std::multiset<std::string> records;
     for (const std::string& line : lines_with(config, "loss")) {
       auto json = nlohmann::json::parse(line);
-      for (const char* const name : {"tokens_per_second", "step_seconds", "time", "start"}) json.erase(name);
+      for (const char* const name : {"tokens_per_second", "step_seconds", "data_share", "time", "start"})
+        json.erase(name);
       records.insert(json.dump());
     }
     return records;
