@@ -105,6 +105,21 @@ std::string quoted(const std::string& text) {
   return out + "'";
 }
 
+/// Between the tics of the lower panel, which has room for some five: 1, 2 or 5 times a power of ten.
+double tic_of(const std::vector<FigureCurve>& curves) {
+  double most = 0;
+  for (const FigureCurve& curve : curves) {
+    if (!curve.is_throughput) continue;
+    for (const double y : curve.y) most = std::isfinite(y) ? std::max(most, y) : most;
+  }
+  if (most <= 0) return 1;
+  const double power = std::pow(10, std::floor(std::log10(most / 5)));
+  for (const double times : {1, 2, 5}) {
+    if (5 * times * power >= most) return times * power;
+  }
+  return 10 * power;
+}
+
 /// "plot …" of the curves of one panel.
 std::string plot_command(const std::vector<FigureCurve>& curves, const std::string& data, bool throughput) {
   std::string raw, lines;
@@ -203,7 +218,7 @@ std::string figure_script(const std::vector<FigureCurve>& curves, const FigureOp
     if (upper) text += "unset logscale y\nset size 1,0.34\nset origin 0,0\nunset key\n";
     text += fmt::format("set xlabel '{}'\nset ylabel 'tokens a second'\nset format y '%.0s%c'\nset yrange [0:*]\n",
                         x_label);
-    text += "set ytics autofreq\n" + plot_command(curves, data, true);
+    text += fmt::format("set ytics {:g}\n", tic_of(curves)) + plot_command(curves, data, true);
   }
   return text + (upper && lower ? "unset multiplot\n" : "") + "set output\n";
 }
