@@ -97,6 +97,9 @@ const std::map<std::string, std::string>& reasons() {
       {"eval.every", "Each evaluation costs eval.tokens of forward passes, a third of a training step's time a token."},
       {"eval.tokens",
        "A million tokens gives the mean loss to about 0.003 nats. Always the same tokens, so curves compare."},
+      {"eval.loss_by_position",
+       "Shows how much of a long window a model uses, and what its beginning costs. Adds a dozen values to each "
+       "evaluation."},
       {"optimizer.lr",
        "The value that matters most. 1e-3 suits 10 M parameters, 6e-4 125 M, 2e-4 several B; about "
        "proportional to N^(-1/3)."},
@@ -156,8 +159,6 @@ const std::map<std::string, std::string>& reasons() {
        "Computes one micro-batch again and compares to the bit: finds a GPU that is not "
        "deterministic. Costs that micro-batch."},
       {"log.every", "Each line reads the loss back from the device."},
-      {"log.loss_by_position",
-       "Shows how much of a long window a model uses, and what its beginning costs. Costs one small kernel a step."},
       {"log.norms_every",
        "For runs that misbehave: which layer's weights, gradients, updates or states grow. Those steps are not "
        "recorded as "
