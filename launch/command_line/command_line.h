@@ -239,6 +239,11 @@ struct StudyCollectOptions {
   std::string dir, out;
 };
 
+struct StudyRatesOptions {
+  std::string study;     ///< path of its YAML file
+  int64_t seconds = 10;  ///< that measuring a size takes, about
+};
+
 struct StudyFitOptions {
   std::string runs;  ///< path of a CSV file
   std::string map, holdout, form = "auto", out;
@@ -284,7 +289,7 @@ using Command =
                  BenchGemmOptions, BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions, LaunchOptions,
                  SelftestOptions, DoctorOptions, TopOptions, PlotOptions, StudyPlanOptions, StudyRunOptions,
                  StudyStatusOptions, StudyCollectOptions, StudyFitOptions, StudyPredictOptions, StudyPlotOptions,
-                 StudyReportOptions, StudyWidthOptions>;
+                 StudyReportOptions, StudyRatesOptions, StudyWidthOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

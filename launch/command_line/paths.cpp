@@ -63,6 +63,7 @@ Paths paths_of(StudyPlanOptions& o) { return {{"STUDY", &o.study}}; }
 Paths paths_of(StudyRunOptions& o) { return {{"STUDY", &o.study}, {"--runs", &o.runs}, {"--site", &o.site}}; }
 Paths paths_of(StudyStatusOptions& o) { return {{"DIR", &o.dir}, {"--runs", &o.runs}}; }
 Paths paths_of(StudyCollectOptions& o) { return {{"DIR", &o.dir}, {"--out", &o.out}}; }
+Paths paths_of(StudyRatesOptions& o) { return {{"STUDY", &o.study}}; }
 Paths paths_of(StudyFitOptions& o) { return {{"RUNS", &o.runs}, {"--out", &o.out}}; }
 Paths paths_of(StudyPredictOptions& o) { return {{"FIT", &o.fit}}; }
 Paths paths_of(StudyPlotOptions& o) { return {{"RUNS", &o.runs}, {"FIT", &o.fit}, {"--out", &o.out}}; }

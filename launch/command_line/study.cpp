@@ -8,7 +8,7 @@
 namespace retain::command_line {
 namespace {
 
-constexpr int kMostJobs = 100'000;
+constexpr int kMostJobs = 100'000, kMostSeconds = 3600;
 
 Named<StudyScheduler> named_schedulers() {
   return {{"local", StudyScheduler::kLocal}, {"slurm", StudyScheduler::kSlurm}};
@@ -93,6 +93,15 @@ void add_study_verbs(CLI::App& root, Command& command) {
                                          "the CSV file that is written; finished rows of\none that is there stay")
                                       ->required();
                                 });
+  add_verb<StudyRatesOptions>(
+      group, command, "rates", "Measures how fast a study's sizes train here: its machine.rates.",
+      "  retain study rates configs/study_h200.yaml\n"
+      "  retain study rates configs/study_demo.yaml --seconds 3\n",
+      [](CLI::App& verb, StudyRatesOptions& o) {
+        verb.add_option("STUDY", o.study, "the study's YAML file")->required();
+        option(verb, "--seconds", o.seconds, "N", "that each size takes, about; 10 if not given")
+            ->transform(whole(1, kMostSeconds));
+      });
   add_study_fit(group, command);
   add_verb<StudyWidthOptions>(group, command, "width", "Checks whether learning rates hold at other widths.",
                               "  retain study width configs/retnet_125m.yaml --out figures\n"

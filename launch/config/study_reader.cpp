@@ -9,6 +9,7 @@
 #include "kernels/core/text.h"
 #include "launch/config/fields.h"
 #include "launch/config/problems.h"
+#include "launch/config/schema.h"
 #include "launch/config/suggest.h"
 #include "launch/config/value.h"
 #include "launch/config/yaml.h"
@@ -459,6 +460,13 @@ study::Study load_study(const std::string& path) {
   return parse_study(sources, [](const std::string& name, const std::optional<std::string>& text) {
     return (text ? load_config_text(name, *text, {}, 0) : load_config(name, {}, 0)).config;
   });
+}
+
+std::string run_config_text(const study::Run& run) {
+  return concat("# ", run.name, " of a study, written by `retain study plan`.\n") +
+         print_fields(
+             config_fields(), [&](const Field& field) { return field.get(run.config); },
+             [](const Field& field) { return field.doc; });
 }
 
 }  // namespace retain

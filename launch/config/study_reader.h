@@ -7,7 +7,7 @@
 #include <string>
 
 #include "launch/config/reader.h"
-#include "trainer/study/study.h"
+#include "trainer/study/cells.h"
 
 namespace retain {
 
@@ -20,5 +20,8 @@ study::Study parse_study(const ConfigSources& sources, const ReadBase& read_base
 
 /// The same from the disk. Throws ConfigError, kMissingInput for a file that cannot be read.
 study::Study load_study(const std::string& path);
+
+/// The whole configuration of a run, as `retain train` reads it.
+std::string run_config_text(const study::Run& run);
 
 }  // namespace retain

@@ -230,9 +230,13 @@ class Runner {
 
 }  // namespace
 
+std::vector<std::string> mpi_command(int ranks) {
+  if (ranks == 1) return {};
+  return {"mpirun", "-n", std::to_string(ranks), "--bind-to", "none", "--oversubscribe"};
+}
+
 std::vector<std::string> study_command(const study::Plan& plan, const PlannedRun& run, const std::string& program) {
-  std::vector<std::string> command;
-  if (plan.ranks > 1) command = {"mpirun", "-n", std::to_string(plan.ranks), "--bind-to", "none", "--oversubscribe"};
+  std::vector<std::string> command = mpi_command(plan.ranks);
   command.insert(command.end(), {program, "train", plan.run_directory(run.name) + "/config.yaml"});
   if (!run.parent.empty()) {
     const Path checkpoints = checkpoints_directory(plan.run_directory(run.parent));

@@ -22,6 +22,9 @@ struct StudyQueueOptions {
   std::chrono::seconds limit{0};                  ///< for all of it; 0: none
 };
 
+/// The words before a program that runs on so many ranks; none for one.
+std::vector<std::string> mpi_command(int ranks);
+
 /// The command of a run: it begins, goes on from its own newest checkpoint, or starts from its parent's last.
 std::vector<std::string> study_command(const study::Plan& plan, const study::PlannedRun& run,
                                        const std::string& program);

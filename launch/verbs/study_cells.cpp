@@ -44,14 +44,6 @@ std::string own_path() { return fs::read_symlink("/proc/self/exe").string(); }
 
 // ---- planning ----
 
-/// The whole configuration of a run, as `retain train` reads it.
-std::string config_text(const Run& run) {
-  return fmt::format("# {} of a study, written by `retain study plan`.\n", run.name) +
-         print_fields(
-             config_fields(), [&](const Field& field) { return field.get(run.config); },
-             [](const Field& field) { return field.doc; });
-}
-
 /// What rules gave is within the bounds of each key too.
 void check_readable(const Run& run, const std::string& text, int ranks) {
   const std::string name = run.name + "/config.yaml";
@@ -114,7 +106,7 @@ Plan plan_study(const std::string& path, bool write) {
   std::vector<std::string> doubts, configs;
   const std::vector<Run> runs = study::make_runs(study, doubts);
   for (const Run& run : runs) {
-    configs.push_back(config_text(run));
+    configs.push_back(run_config_text(run));
     check_readable(run, configs.back(), study.machine.ranks);
   }
   Plan plan = study::make_plan(study, runs, set_sizes(study));

@@ -31,6 +31,7 @@ int study_plan(const StudyPlanOptions& options);                          // stu
 int study_run(const StudyRunOptions& options);
 int study_status(const StudyStatusOptions& options);
 int study_collect(const StudyCollectOptions& options);
+int study_rates(const StudyRatesOptions& options);          // study_rates.cpp
 int bench_gemm(const BenchGemmOptions& options);            // launch/bench/gemm.cpp
 int bench_retention(const BenchRetentionOptions& options);  // launch/bench/retention.cpp
 int bench_collectives(const BenchCollectivesOptions& options,
@@ -73,6 +74,7 @@ struct VerbCalls {
   int operator()(const StudyRunOptions& o) const { return study_run(o); }
   int operator()(const StudyStatusOptions& o) const { return study_status(o); }
   int operator()(const StudyCollectOptions& o) const { return study_collect(o); }
+  int operator()(const StudyRatesOptions& o) const { return study_rates(o); }
   int operator()(const StudyFitOptions& o) const { return study_fit(o); }
   int operator()(const StudyPredictOptions& o) const { return study_predict(o); }
   int operator()(const StudyPlotOptions& o) const { return study_plot(o); }

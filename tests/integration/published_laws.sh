@@ -29,7 +29,7 @@ tried=0
 runs=$published/analyzing-chinchilla/data/svg_extracted_data.csv
 if [ -e "$runs" ]; then
   tried=$((tried + 1))
-  echo "Besiroglu et al. 2024, table 1: 240 runs, without the five of largest loss"
+  echo "Besiroglu et al. 2024, table 1 (and data_analysis.ipynb beside the table): 240 runs, without the five of largest loss"
   limit=$(python3 -c 'import csv, sys; print(sorted(float(r["loss"]) for r in csv.DictReader(open(sys.argv[1])))[-5])' "$runs")
   fit "$runs" --map "N='Model Size',C='Training FLOP',L=loss" --only "loss<$limit" --form chinchilla
   check '
@@ -59,7 +59,7 @@ assert abs(e["a"] - 0.49) < 0.03'
 fi
 if [ -e "$tables/llama_3/isoflops.csv" ]; then
   tried=$((tried + 1))
-  echo "Llama 3 (2407.21783), section 3.2.1: D* ~ C^0.537 by isoFLOP minima"
+  echo "Llama 3 (2407.21783), figure 3: D* ~ C^0.537 by isoFLOP minima (section 3.2.1 rounds to 0.53)"
   fit "$tables/llama_3/isoflops.csv" --map N=params,D=tokens,C=budget,L=loss --only condition=raw_loss
   check '
 e = fit["exponents"]["isoflop"]

@@ -165,6 +165,12 @@ wait $queue || code=$?
 [ $code = 75 ] || { cat asked.log; fail "TERM gave exit $code"; }
 [ -e studies/asked/cells/S-s1-leg12500/checkpoints/latest ] || fail "nothing was saved"
 
+# Measured rates are lines that machine.rates takes.
+"$retain" study rates study.yaml --seconds 1 >rates.yaml
+[ "$(grep -c '^  - {parameters: [0-9]*, tokens_per_second: [1-9][0-9]*}' rates.yaml)" = 2 ] || fail "$(cat rates.yaml)"
+(sed 's#studies/tiny#studies/measured#' study.yaml; echo "machine:"; sed 's/^/  /' rates.yaml) >measured.yaml
+study plan measured.yaml --dry-run >/dev/null || fail "rates as they were printed"
+
 # The text for Slurm: a task for each trunk with its branches.
 "$retain" study run studies/asked --scheduler slurm --dry-run >array.sbatch 2>/dev/null
 bash -n array.sbatch

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 #include <tuple>
 
 #include "trainer/study/plot_script.h"
@@ -14,16 +15,30 @@ namespace {
 
 constexpr int kCurvePoints = 200, kBandPoints = 40;
 
+/// For a text in double quotes that gnuplot sets with its marks for subscripts and the like.
+std::string escaped(const std::string& text) {
+  std::string plain;
+  for (const char c : text) {
+    if (std::string_view("\\\"`_^@&~{}$").find(c) != std::string_view::npos)
+      plain += c == '"' || c == '`' ? "'" : "\\\\" + std::string(1, c);
+    else if (static_cast<unsigned char>(c) >= 0x20)
+      plain += c;
+  }
+  return plain;
+}
+
 /// What the figures share.
 struct Drawn {
   const FittedStudy& fit;
   RunPoints points;
   std::vector<double> weights;
   std::vector<Budget> budgets;
+  std::string loss_label;  ///< a table of `study collect` has sets and nats; of others the unit is not known
   PlotRange params, tokens, flops, loss;
 
   explicit Drawn(const FittedStudy& fit) : fit(fit), points(run_points(fit.runs)), weights(fit.runs.size(), 1.0) {
     budgets = find_budgets(points.ln_flops, points.ln_params);
+    loss_label = fit.eval_set.empty() ? "loss" : fmt::format("loss on {} (nats a token)", escaped(fit.eval_set));
     for (const StudyRun& run : fit.runs) {
       params.take(run.params);
       tokens.take(run.tokens);
@@ -63,8 +78,8 @@ Figure isoflop(const Drawn& d) {
   }
   if (minima.empty()) minima = "nan nan\n";
   const std::string body = std::string(kCommonStyle) + log_axis("x", shown.widened(1.15)) +
-                           "  set xlabel \"parameters N\"\n  set ylabel \"loss\"\n  set key title \"FLOPs\"\n  plot " +
-                           plot +
+                           "  set xlabel \"parameters N\"\n  set ylabel \"" + d.loss_label +
+                           "\"\n  set key title \"FLOPs\"\n  plot " + plot +
                            "\"isoflop_minima.txt\" with points pt 3 ps 1.6 lw 1.5 lc rgb \"black\" title \"minimum\"\n";
   return {"isoflop",
           "Loss by size in each budget, with the parabolas of approach 2 and their minima.",
@@ -181,11 +196,11 @@ Figure contours(const Drawn& d) {
   if (labels.empty()) labels = "nan nan 0\n";
   const std::string body =
       std::string(kCommonStyle) + log_axis("x", params) + log_axis("y", tokens) +
-      "  set xlabel \"parameters N\"\n  set ylabel \"tokens D\"\n"
+      "  set xlabel \"parameters N\"\n  set ylabel \"tokens D\"\n  set style textbox opaque noborder margins 0.3,0.3\n"
       "  plot \"contours_lines.txt\" with lines lw 1 lc rgb \"#888888\" title \"equal loss\", \\\n"
       "       \"contours_runs.txt\" with points pt 7 ps 0.5 lc rgb \"#1f77b4\" title \"runs\", \\\n"
       "       \"contours_frontier.txt\" with lines lw 2 lc rgb \"#d62728\" title \"compute-optimal\", \\\n"
-      "       \"contours_labels.txt\" using 1:2:3 with labels font \",10\" tc rgb \"#444444\" offset 0,0.6 notitle\n";
+      "       \"contours_labels.txt\" using 1:2:3 with labels font \",10\" tc rgb \"#444444\" boxed notitle\n";
   return {"contours",
           "Lines of equal loss of the law, the compute-optimal frontier and the runs.",
           plot_script("contours", 900, 620, body),
@@ -231,6 +246,7 @@ Figure residuals(const Drawn& d) {
 
 // ---- bootstrap pairs ----
 
+/// Constants are not finite where a term vanished: log A of A = 0.
 struct Column {
   const char* label;
   double (*value)(const Law&);
@@ -247,6 +263,9 @@ std::vector<Column> varying(const LawForm& form) {
   return columns;
 }
 
+/// gnuplot leaves out a point at nan.
+std::string coordinate(double value) { return std::isfinite(value) ? fmt::format("{:.9g} ", value) : "nan "; }
+
 /// What one panel of the pairs shows of a column: its range, with a tic at every round step.
 struct Axis {
   double low = 0, high = 0, step = 1;
@@ -254,7 +273,9 @@ struct Axis {
 
 Axis axis_of(const std::vector<Law>& laws, size_t shown, const Column& column) {
   std::vector<double> values;
-  for (size_t i = 0; i < shown; ++i) values.push_back(column.value(laws[i]));
+  for (size_t i = 0; i < shown; ++i)
+    if (const double value = column.value(laws[i]); std::isfinite(value)) values.push_back(value);
+  if (values.empty()) values.push_back(0);
   std::sort(values.begin(), values.end());
   const double low = quantile(values, 0.005), high = quantile(values, 0.995);
   const double margin = std::max(0.08 * (high - low), 1e-9 * std::max(std::abs(high), 1.0));
@@ -289,12 +310,12 @@ Figure bootstrap(const Drawn& d) {
   const size_t shown = std::min(kShown, d.fit.resamples.size());
   std::string data, fitted;
   for (size_t i = 0; i < shown; ++i) {
-    for (const Column& column : columns) data += fmt::format("{:.9g} ", column.value(d.fit.resamples[i]));
+    for (const Column& column : columns) data += coordinate(column.value(d.fit.resamples[i]));
     data += "\n";
   }
   std::vector<Axis> axes;
   for (const Column& column : columns) {
-    fitted += fmt::format("{:.9g} ", column.value(d.fit.law));
+    fitted += coordinate(column.value(d.fit.law));
     axes.push_back(axis_of(d.fit.resamples, shown, column));
   }
   std::string body = std::string(kCommonStyle) + "  unset key\n" +
@@ -325,11 +346,11 @@ Figure compute(const Drawn& d) {
   const std::string body =
       std::string(kCommonStyle) + log_axis("x", range) +
       fmt::format(
-          "  set xlabel \"compute C (FLOPs)\"\n  set ylabel \"loss\"\n"
+          "  set xlabel \"compute C (FLOPs)\"\n  set ylabel \"{}\"\n"
           "  set palette defined (0 \"#301282\", 1 \"#1f77b4\", 2 \"#2ca05a\", 3 \"#f0961e\", 4 \"#c82828\")\n"
           "  set cbrange [{:.4g}:{:.4g}]\n  set cblabel \"log_{{10}} of parameters\"\n"
-          "  set key outside below center horizontal maxrows 2\n",
-          std::log10(d.params.low), std::log10(d.params.high) + 1e-3) +
+          "  set key outside below center horizontal maxrows 2\n  set xlabel offset 0,0.4\n",
+          d.loss_label, std::log10(d.params.low), std::log10(d.params.high) + 1e-3) +
       "  plot \"compute_law.txt\" using 1:3:4 with filledcurves fs solid 0.25 noborder lc rgb \"#d62728\" title "
       "\"95 % of the law at the optimum\", \\\n"
       "       \"compute_law.txt\" using 1:2 with lines lw 1.5 lc rgb \"#d62728\" title \"the law at the optimum\", \\\n"

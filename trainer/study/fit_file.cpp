@@ -128,6 +128,7 @@ Json summary(const StudyFit& study, const RunsQuery& query, const BuildName& bui
   put_constants(json, best.law);
   json["objective"] = best.objective;
   json["n"] = study.table.runs.size();
+  json["eval_set"] = study.table.runs.front().eval_set;
   json["a"] = study.parametric.a;
   json["b"] = study.parametric.b;
   json["reason"] = study.reason;
@@ -197,6 +198,7 @@ FittedStudy read_fit(const std::string& path) {
   };
   fit.law = law_of(root);
   fit.table_checksum = std::stoull(root.at("table").at("xxh3").text(), nullptr, 16);
+  fit.eval_set = root.at("eval_set").text();
   fit.seed = static_cast<uint64_t>(root.at("options").at("seed").whole_number(0, INT64_MAX));
   for (const JsonReader& row : root.at("rows").elements()) {
     StudyRun run;

@@ -26,6 +26,7 @@ struct FittedStudy {
   Law law;
   uint64_t table_checksum = 0;
   uint64_t seed = 0;
+  std::string eval_set;  ///< whose losses these are; "" where the table does not say
   std::vector<StudyRun> runs;
   std::vector<double> residuals;  ///< ln loss measured less predicted
   std::vector<Law> resamples;

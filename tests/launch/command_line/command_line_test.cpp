@@ -78,6 +78,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "study run: --account --dry-run --max-jobs --only --partition --runs --scheduler --shared --site --time\n"
             "study status: --json --runs\n"
             "study collect: --out\n"
+            "study rates: --seconds\n"
             "study fit: --bootstrap --form --holdout --loss --map --only --out --seed --starts --threads\n"
             "study predict: --flops --json --params --tokens\n"
             "study plot: --out\n"
@@ -323,6 +324,7 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"study", "run", "p", "--runs", "p", "--site", "p"}, {"STUDY", "--runs", "--site"}},
       {{"study", "status", "p", "--runs", "p"}, {"DIR", "--runs"}},
       {{"study", "collect", "p", "--out", "p"}, {"DIR", "--out"}},
+      {{"study", "rates", "p"}, {"STUDY"}},
       {{"study", "fit", "p", "--out", "p"}, {"RUNS", "--out"}},
       {{"study", "predict", "p", "--flops", "1"}, {"FIT"}},
       {{"study", "plot", "p", "p", "--out", "p"}, {"RUNS", "FIT", "--out"}},

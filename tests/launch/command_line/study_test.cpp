@@ -24,6 +24,7 @@ TEST(CommandLine, Study) {
   EXPECT_EQ(parse<StudyRunOptions>({"study", "run", "s"}).max_jobs, 0);
   EXPECT_EQ(parse<StudyStatusOptions>({"study", "status", "s"}).dir, "s");
   EXPECT_EQ(parse<StudyCollectOptions>({"study", "collect", "s", "--out", "r.csv"}).out, "r.csv");
+  EXPECT_EQ(parse<StudyRatesOptions>({"study", "rates", "s.yaml", "--seconds", "3"}).seconds, 3);
   EXPECT_THAT(complaint({"study", "collect", "s"}), HasSubstr("--out is required"));
 }
 
