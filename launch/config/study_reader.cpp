@@ -245,6 +245,7 @@ class StudyReader {
         {"machine", map({{"gpus", into(s.machine.gpus, gpus)},
                          {"jobs_per_gpu", into(s.machine.jobs_per_gpu, Whole{1, 1000})},
                          {"ranks", into(s.machine.ranks, gpus)},
+                         {"memory", into(s.machine.memory_bytes, Amount{})},
                          {"flops_per_second", into(s.machine.flops_per_second, Amount{})},
                          {"step_seconds", into(s.machine.step_seconds, Real{})},
                          {"rates", bind(&StudyReader::read_rates)}})},

@@ -3,7 +3,7 @@
 one JSON object a file, {"text": …}, for `retain data prepare`; packed so that it can be carried to machines without a
 network.
 
-    tests/bench/debian_corpus.py DIR [--megabytes 420] [--debs DIR] [PACKAGE…]
+    tests/bench/debian_corpus.py DIR [--megabytes 362] [--debs DIR] [PACKAGE…]
 
 writes DIR/train.jsonl.xz, DIR/valid.jsonl.xz and DIR/sources.txt (packages, versions, bytes of text). There:
 
@@ -68,7 +68,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("dir")
     arguments.add_argument("packages", nargs="*", default=PACKAGES)
-    arguments.add_argument("--megabytes", type=float, default=420, help="of text (10^6 bytes); 420 if not given")
+    arguments.add_argument("--megabytes", type=float, default=362, help="of text (10^6 bytes); 362 if not given")
     arguments.add_argument("--debs", help="where packages are kept; a folder of its own that goes, if not given")
     options = arguments.parse_args()
     os.makedirs(options.dir, exist_ok=True)

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -98,6 +99,23 @@ void refuse_over_epochs(const Plan& plan, double most) {
                     "them more data or fewer tokens",
                     count == 1 ? "1 cell" : fmt::format("{} cells", count), most, named,
                     count > kMostNamed ? ", …" : ""));
+}
+
+/// As many runs share a device as the plan says, and any may be among them.
+void refuse_over_memory(const Plan& plan, double device_bytes) {
+  if (device_bytes <= 0 || plan.runs.empty()) return;
+  constexpr double kGibibyte = 1 << 30;
+  const PlannedRun& most = *std::ranges::max_element(plan.runs, {}, &PlannedRun::memory_bytes);
+  const auto bytes = static_cast<double>(most.memory_bytes);
+  if (bytes * plan.jobs_per_gpu <= device_bytes) return;
+  const double fitting = std::floor(device_bytes / bytes);
+  throw ConfigError(
+      ErrorKind::kConfig,
+      fmt::format(
+          "{} needs {:.3g} GiB, and machine.jobs_per_gpu = {} of it do not fit the {:.4g} GiB of a device: {}use "
+          "smaller micro-batches (train.micro_batch_tokens), or leave the size out",
+          most.name, bytes / kGibibyte, plan.jobs_per_gpu, device_bytes / kGibibyte,
+          fitting >= 1 ? fmt::format("set machine.jobs_per_gpu to {:.0f}, ", fitting) : ""));
 }
 
 /// Columns of plan.csv and keys of a run in plan.json: name, and the value as JSON.
@@ -205,6 +223,8 @@ Plan make_plan(const Study& study, const std::vector<Run>& runs, const std::vect
             .ranks = study.machine.ranks};
   for (const auto& [name, path] : study.base.data.valid) plan.eval_sets.push_back(name);
   for (const Run& run : runs) plan.runs.push_back(planned(run, study, sets));
+  const double default_bytes = study.on_gpu() ? static_cast<double>(Target{}.memory_bytes) : 0;
+  refuse_over_memory(plan, study.machine.memory_bytes > 0 ? study.machine.memory_bytes : default_bytes);
   refuse_over_epochs(plan, study.limits.max_epochs);
   refuse_over_hours(plan, study.limits.max_gpu_hours);
   return plan;

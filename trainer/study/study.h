@@ -65,6 +65,7 @@ struct Machine {
   int gpus = 1;
   int jobs_per_gpu = 1;         ///< at the same time; on a CPU: of the CPU
   int ranks = 1;                ///< of each run
+  double memory_bytes = 0;      ///< of a GPU, or of the machine for runs on a CPU; 0: an H200's, a CPU's not compared
   double flops_per_second = 0;  ///< of one job in long steps; 0: guessed
   double step_seconds = -1;     ///< that a step takes besides; below 0: guessed
   std::vector<MeasuredRate> rates;

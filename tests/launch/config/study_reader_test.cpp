@@ -62,7 +62,7 @@ rules:
   warmup_tokens: 2Mi
   weight_decay: {coefficient: 3e-2, exponent_params: -0.1, exponent_tokens: 0.2, max: 0.3}
 repeats: [{cell: 4M-x20, seeds: [2, 3]}]
-machine: {gpus: 4, jobs_per_gpu: 2, ranks: 2, flops_per_second: 2e14, step_seconds: 0.01,
+machine: {gpus: 4, jobs_per_gpu: 2, ranks: 2, memory: 79Gi, flops_per_second: 2e14, step_seconds: 0.01,
           rates: [{parameters: 125M, tokens_per_second: 600k}]}
 limits: {max_gpu_hours: 8, max_epochs: 4}
 )");
@@ -91,6 +91,7 @@ limits: {max_gpu_hours: 8, max_epochs: 4}
   EXPECT_EQ(s.rules.weight_decay.exponent_tokens, 0.2);
   EXPECT_EQ(s.repeats[0].cell, "4M-x20");
   EXPECT_EQ(s.machine.jobs_per_gpu, 2);
+  EXPECT_EQ(s.machine.memory_bytes, 79.0 * (1 << 30));
   EXPECT_EQ(s.machine.rates[0].tokens_per_second, 600'000);
   EXPECT_EQ(s.limits.max_gpu_hours, 8);
 }
@@ -177,10 +178,14 @@ TEST(StudyReader, TheH200StudyIsWideEnough) {
   const study::Plan plan = study::make_plan(s, runs, {});
   EXPECT_GE(plan.cells(), 30);
   EXPECT_GE(s.budgets.size(), 4u);
-  EXPECT_EQ(s.budgets.back().flops, 1.5e17);
+  EXPECT_GE(s.budgets.back().flops, 1e17);
   EXPECT_LE(plan.runs.front().parameters.non_embedding, 600'000);
   EXPECT_GE(plan.runs.back().parameters.non_embedding, 60'000'000);
-  for (const study::PlannedRun& run : plan.runs) EXPECT_GE(run.heads, 2);
+  constexpr int64_t kCorpusBytes = 360'000'000;  // what tests/bench/debian_corpus.py has for training
+  for (const study::PlannedRun& run : plan.runs) {
+    EXPECT_GE(run.heads, 2);
+    EXPECT_LE(run.tokens, 4 * kCorpusBytes) << run.name;
+  }
 }
 
 }  // namespace

@@ -99,6 +99,19 @@ TEST(StudyPlan, DataThatIsSeenTooOftenIsRefusedByCell) {
   EXPECT_EQ(complaint(s), "");  // not there yet
 }
 
+TEST(StudyPlan, RunsThatDoNotFitADeviceTogetherAreRefusedWithHowManyDo) {
+  Study s = small_study();
+  const int64_t most = plan_of(s).runs.back().memory_bytes;
+  s.machine.jobs_per_gpu = 3;
+  s.machine.memory_bytes = 3 * static_cast<double>(most);
+  EXPECT_EQ(complaint(s), "");
+  s.machine.memory_bytes -= 1;
+  EXPECT_THAT(complaint(s), HasSubstr("machine.jobs_per_gpu = 3 of it do not fit"));
+  EXPECT_THAT(complaint(s), HasSubstr("set machine.jobs_per_gpu to 2, use smaller micro-batches"));
+  s.machine.memory_bytes = static_cast<double>(most) - 1;
+  EXPECT_THAT(complaint(s), HasSubstr("of a device: use smaller micro-batches"));
+}
+
 TEST(StudyPlan, JobsThatShareAGpuShareItsHours) {
   Study s = small_study();
   const double alone = plan_of(s).gpu_hours();
