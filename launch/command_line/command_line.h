@@ -75,6 +75,7 @@ struct DataPrepareOptions {
   std::string encoding;                 ///< of the inputs; "" = UTF-8 without a byte order mark
   int64_t skip_bad = 0;                 ///< lines of JSONL, and files found in folders, that may be left out
   int64_t threads = 0;                  ///< 0 = one a processor
+  bool no_progress = false;             ///< no line at the bottom of a terminal
 };
 
 struct DataTrainTokenizerOptions {

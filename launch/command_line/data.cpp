@@ -50,6 +50,7 @@ void prepare_options(CLI::App& verb, DataPrepareOptions& o) {
   option(verb, "--threads", o.threads, "N",
          "that encode text, one a processor if not given;\nwhat is written is the same")
       ->transform(whole(1, 1024));
+  verb.add_flag("--no-progress", o.no_progress, "no bar at the bottom of a terminal");
 }
 
 void train_tokenizer_options(CLI::App& verb, DataTrainTokenizerOptions& o) {

@@ -3,12 +3,17 @@
 
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 
 #include "kernels/core/processors.h"
 #include "kernels/core/text.h"
 #include "launch/verbs/verbs.h"
 #include "trainer/data/prepare.h"
 #include "trainer/data/train_tokenizer.h"
+#include "trainer/run/log.h"
+#include "trainer/run/progress_bar.h"
+#include "trainer/run/short_text.h"
 
 namespace retain {
 namespace {
@@ -39,7 +44,38 @@ ordered_json to_json(const TokenSetDescription& set) {
   return json;
 }
 
-void say(const std::string& line) { fmt::print(stderr, "retain: {}\n", line); }
+/// On stderr what a preparation says, and how far it is.
+class PreparationShown {
+ public:
+  explicit PreparationShown(bool bar) : bar_(log_, {.bar = bar}) {}
+
+  void say(const std::string& line) { log_.info(line); }
+  void at(const PrepareProgress& now) {
+    if (!work_) {
+      work_.emplace(bar_,
+                    WorkState{.what = "preparing", .unit = "bytes", .done = now.read_bytes, .total = now.total_bytes});
+    }
+    work_->at(now.read_bytes, fmt::format("{} tokens", short_number(static_cast<double>(now.tokens))));
+  }
+
+ private:
+  Log log_{LogOptions{}};
+  ProgressBar bar_;
+  std::optional<ProgressBar::Work> work_;
+};
+
+PrepareSummary prepare_shown(const DataPrepareOptions& options) {
+  const int64_t threads = options.threads > 0 ? options.threads : threads_of_rank(read_processor_limits(), 1);
+  PreparationShown shown(!options.no_progress);
+  return prepare_tokens(options.inputs, options.out, *make_tokenizer(options.tokenizer),
+                        {.holdout_fraction = options.holdout,
+                         .text_key = options.text_key,
+                         .encoding = options.encoding,
+                         .skip_bad = options.skip_bad,
+                         .threads = static_cast<int>(threads),
+                         .say = [&](const std::string& line) { shown.say(line); },
+                         .progress = [&](const PrepareProgress& now) { shown.at(now); }});
+}
 
 /// What was left out and where, on stderr.
 void report(const LeftOut& left_out, const std::string& what) {
@@ -54,18 +90,11 @@ void report(const LeftOut& left_out, const std::string& what) {
 }  // namespace
 
 int data_prepare(const DataPrepareOptions& options) {
-  const int64_t threads = options.threads > 0 ? options.threads : threads_of_rank(read_processor_limits(), 1);
-  const PrepareSummary summary = prepare_tokens(options.inputs, options.out, *make_tokenizer(options.tokenizer),
-                                                {.holdout_fraction = options.holdout,
-                                                 .text_key = options.text_key,
-                                                 .encoding = options.encoding,
-                                                 .skip_bad = options.skip_bad,
-                                                 .threads = static_cast<int>(threads),
-                                                 .say = say});
+  const PrepareSummary summary = prepare_shown(options);
   report(summary.empty_documents, "empty documents");
   report(summary.bad_lines, "lines and files that cannot be used");
   if (summary.document_cut && summary.sets[0].documents > 1)
-    say("no document begins near the held-out part: it begins inside of one");
+    fmt::print(stderr, "retain: no document begins near the held-out part: it begins inside of one\n");
   for (const PreparedSet& set : summary.sets) {
     fmt::print("set={} tokens={} documents={}\n", as_word(set.prefix), set.tokens, set.documents);
   }

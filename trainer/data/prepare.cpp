@@ -87,8 +87,8 @@ class Preparation {
   /// Takes a piece of plain text; small ones are encoded together.
   void add(Piece piece);
   void encode_pending();
-  /// Begins work on a part; waits where too many are being worked on.
-  void encode(std::function<Part()> work);
+  /// Begins work on a part, behind which the inputs are at `after`; waits where too many are being worked on.
+  void encode(std::function<Part()> work, const InputPlace& after);
   /// Writes what is still being encoded.
   void finish();
   void write_oldest();
@@ -151,8 +151,7 @@ void Preparation::add(const InputFile& input) {
   if (!unusable && may_leave_out) unusable = why_no_text(input, options_.encoding);
   if (unusable) {
     encode_pending();
-    ++reading_.pieces;
-    return encode([error = *unusable] { return Part{{.bad_line = error}}; });
+    return encode([error = *unusable] { return Part{{.bad_line = error}}; }, {.inputs = reading_.inputs + 1});
   }
   read_input(input, [&](std::istream& stream) {
     input.json_lines ? add_json_lines(stream, name) : add_document(stream, name);
@@ -206,18 +205,17 @@ void Preparation::add(Piece piece) {
 void Preparation::encode_pending() {
   if (pending_.empty()) return;
   pending_bytes_ = 0;
-  const InputPlace reading = std::exchange(reading_, pending_after_);
-  encode([this, pieces = std::exchange(pending_, {})] {
+  auto work = [this, pieces = std::exchange(pending_, {})] {
     Part part;
     for (const Piece& piece : pieces) part.push_back(encode_piece(piece));
     return part;
-  });
-  reading_ = reading;
+  };
+  encode(std::move(work), pending_after_);
 }
 
-void Preparation::encode(std::function<Part()> work) {
+void Preparation::encode(std::function<Part()> work, const InputPlace& after) {
   while (std::ssize(parts_) >= options_.threads) write_oldest();
-  parts_.push_back({std::async(std::launch::async, std::move(work)), reading_});
+  parts_.push_back({std::async(std::launch::async, std::move(work)), after});
 }
 
 void Preparation::finish() {
@@ -280,7 +278,7 @@ void Preparation::add_json_lines(std::istream& stream, const std::string& name) 
   encode_pending();  // which comes before
   for_each_lines(stream, name, options_.encoding, [this](JsonLines lines) {
     if (!is_new(lines.text)) return;
-    encode([this, lines = std::move(lines)] {
+    auto work = [this, lines = std::move(lines)] {
       Part part;
       lines.for_each(
           options_.text_key.value_or("text"),
@@ -289,7 +287,8 @@ void Preparation::add_json_lines(std::istream& stream, const std::string& name) 
           },
           [&](const Error& error) { part.push_back({.bad_line = error}); });
       return part;
-    });
+    };
+    encode(std::move(work), reading_);
   });
 }
 

@@ -59,7 +59,7 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "plan: --explain --gpu --json --network --price --ranks,--gpus --ranks-per-node --search --set\n"
             "eval: --data --json --mode --tokens --words\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
-            "data prepare: --encoding --holdout --out --skip-bad --text-key --threads --tokenizer\n"
+            "data prepare: --encoding --holdout --no-progress --out --skip-bad --text-key --threads --tokenizer\n"
             "data train-tokenizer: --encoding --out --sample --skip-bad --text-key --vocab\n"
             "data info: --json --tokenizer\n"
             "data show: --config --json --rank --ranks --sample --set --step\n"

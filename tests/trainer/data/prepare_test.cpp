@@ -490,8 +490,10 @@ class Interrupted : public Prepare {
       lines += nlohmann::json{{"text", random_text(random, 60, false)}}.dump() + (i % 50 ? "\n" : "\nno JSON\n");
     std::string plain;
     while (plain.size() < 900'000) plain += random_text(random, 1000, false);
+    input("in/a.gz", "not looked at");
     input("in/b.txt", plain);
     input("in/c.jsonl", lines);
+    for (int i = 0; i < 20; ++i) input(concat("in/d", i, ".bin"), "\xff");
     for (int i = 0; i < 60; ++i) input(concat("in/d", i, ".txt"), i % 7 ? plain.substr(0, 3000) : "");
     input("in/e.txt", plain);
   }
@@ -501,7 +503,7 @@ class Interrupted : public Prepare {
   std::string files(double holdout, const std::string& out) const {
     const PrepareSummary summary =
         prepare_tokens(std::vector{folder_.file("in")}, folder_.file(out), *bpe_, options(holdout));
-    EXPECT_EQ(summary.bad_lines.count, 120);
+    EXPECT_EQ(summary.bad_lines.count, 120 + 1 + 20);
     EXPECT_EQ(summary.empty_documents.count, 9);
     std::string all = concat(summary.text_bytes, " ", summary.bad_lines.first.back());
     for (const PreparedSet& set : summary.sets) {
