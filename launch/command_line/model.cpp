@@ -136,7 +136,8 @@ void eval_options(CLI::App& verb, EvalOptions& o) {
     if (!o.words.emplace(count.name, read_whole(count.path, 1, int64_t{1} << 60)).second)
       refuse_value("the name " + in_quotes(count.name) + " is given twice");
   };
-  read_option(verb, "--words", add_words, "NAME=N", "words of a set's text, for its word perplexity;\nmay be repeated")
+  read_option(verb, "--words", add_words, "NAME=N",
+              "words of a set's text, for its perplexity by word;\nmay be repeated")
       ->take_all();
   tokens_option(verb, o.tokens, int64_t{1} << 60, "of each set, rounded up to whole windows; all if\nnot given");
   json(verb, o.json);

@@ -2,13 +2,15 @@
 //
 //   a number, or a power law    coefficient * N^exponent_params * D^exponent_tokens
 //   olmo_ladder                 the ladder of OLMo 3: OLMo-core at fa6c501, src/olmo_core/model_ladder/
-//                               wsds_chinchilla_run_configurator.py, of N without embeddings. Batch, rate and warm-up are
-//                               of Porian et al., arXiv 2406.19146; the half of the rate is OLMo's for WSD. The older
-//                               ladder of arXiv 2412.04403 (OLMo-ladder at 67a3f44, src/ladder/ladder.py) has the same
-//                               batch and warm-up, the rate whole at 2048 tokens a sequence, and beta2 0.95 always:
+//                               wsds_chinchilla_run_configurator.py, of N without embeddings. Batch, rate and warm-up
+//                               are of Porian et al., arXiv 2406.19146; the half of the rate is OLMo's for WSD. The
+//                               older ladder of arXiv 2412.04403 (OLMo-ladder at 67a3f44, src/ladder/ladder.py) has the
+//                               same batch and warm-up, the rate whole at 2048 tokens a sequence, and beta2 0.95
+//                               always:
 //     batch_tokens  2048 * 160 * (N / 108e6)^(2/3)      lr      0.0047 * (N / 108e6)^(-1/3) / 2
 //     beta2  0.95 for batches of 524,288 tokens or more, else 0.99      warmup_tokens  N
-//   power_lines                 "Power Lines", Bergsma et al., arXiv 2505.13738 (exponents and the 1.084, R^2 = 0.975, as
+//   power_lines                 "Power Lines", Bergsma et al., arXiv 2505.13738 (exponents and the 1.084, R^2 = 0.975,
+//   as
 //                               others quote them; the paper's own text was not at hand):
 //     batch_tokens  value * (D / at)^0.383, from the best batch `value` measured at D = `at`
 //     weight_decay  B / (lr * D * tau), tau = coefficient * (D / N)^-0.527; coefficient 1.084 if not given
