@@ -111,7 +111,7 @@ void add_data_verbs(CLI::App& root, Command& command) {
                             });
   add_verb<DataShowOptions>(group, command, "show", "Shows what a step reads, decoded.",
                             "  retain data show runs/demo --step 300\n"
-                            "  retain data show --config run.yaml --step 1 --rank 3 --ranks 8 --json\n",
+                            "  retain data show --config run.yaml --step 1 --rank 3 --ranks 4 --json\n",
                             show_options);
 }
 

@@ -48,7 +48,7 @@ run_page() {  # VERB…
 run_page
 run_page data prepare
 [[ "$("$retain" data train-tokenizer none --vocab 300 --out none 2>&1)" = *"has no SentencePiece"* ]] || run_page data train-tokenizer
-for verb in train plan eval generate "data info"; do run_page $verb; done
+for verb in train plan eval generate "data info" "data show"; do run_page $verb; done
 for group in checkpoint bench; do
   for verb in $(retain help $group | sed -n "s/^  $group \([a-z]*\).*/\1/p"); do run_page $group "$verb"; done
 done

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/common.sh"
 
 recipe=$source_dir/tests/bench/recipe.py
-part() { python3 "$recipe" "$retain" text_train text_valid table.csv --size tiny --steps 12 --jobs 2 --seeds 1,2 "$@" >report.md 2>said.txt; }
+part() { python3 "$recipe" "$retain" text_train text_valid table.csv --size tiny --steps 12 --jobs 2 --seeds 1,2 "$@" >report.txt 2>said.txt; }
 trained() { grep -c ' seed .* in ' said.txt || true; }
 
 part --only default --seconds 0 || fail "a call without time"
@@ -16,8 +16,8 @@ sed -i '$d' table.csv
 part --only default --only init=depth_scaled+end_token_before_windows
 [ "$(trained)" = 1 ] || fail "want what was lacking alone"
 [ "$(wc -l <table.csv)" = 5 ] || { cat table.csv; fail "want a row for each run"; }
-grep -qE '^\| init=depth_scaled\+end_token_before_windows \| 2 \| [0-9.]+ ± [0-9.]+ \| [-+][0-9.]+ ± [0-9.]+ \|' report.md ||
-  { cat report.md; fail "no line with intervals"; }
+grep -qE '^\| init=depth_scaled\+end_token_before_windows \| 2 \| [0-9.]+ ± [0-9.]+ \| [-+][0-9.]+ ± [0-9.]+ \|' report.txt ||
+  { cat report.txt; fail "no line with intervals"; }
 part --size w128 --only optimizer.lr=1e-3+model.base_width=64 --dry-run && grep -q '2 runs are lacking' said.txt || fail "a key as a variant"
 expect_code 1 python3 "$recipe" "$retain" text_train text_valid table.csv --size tiny --only bogus
 grep -q "no variant 'bogus'" out.txt || fail "a variant that there is not"

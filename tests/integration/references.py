@@ -36,6 +36,10 @@ def references(text, is_page):
         yield match.start(), "", match[1]
 
 
+def is_in_tree(root, source, name):
+    return any((place / name).parent.is_dir() for place in (root, source.parent))
+
+
 def main(root):
     files = [root / "README.md", root / "CHANGELOG.md", root / "CMakeLists.txt"]
     for room in ROOMS:
@@ -50,6 +54,8 @@ def main(root):
         for at, name, anchor in references(text, source.suffix == ".md"):
             if name.endswith(".pb.h") or "CMakeFiles/" in name:  # written by protoc, or by a build
                 continue
+            if text[max(0, at - 1)] == ">" or (here.startswith("tests/") and name and not is_in_tree(root, source, name)):
+                continue  # what a command writes, or a test
             seen += 1
             place = f"{here}:{text.count(chr(10), 0, at) + 1}"
             target = source if not name else next((p for p in (root / name, source.parent / name) if p.is_file()), None)
