@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdlib>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "kernels/core/random.h"
@@ -69,13 +70,16 @@ struct StepTimes {
   double first_step_seconds = 0;        // from the start of the process
   std::vector<double> step_ms;          // on the device, from the beginning of a step to that of the next
   std::vector<double> between_us = {};  // there, from the end of a step's work to the beginning of the next one's
+  std::optional<EnergyMeter::Interval> energy = {};  // of this rank's GPU in these steps, if the driver tells
 };
 
-StepTimes time_steps(Trainer& trainer, int64_t warmup, int64_t steps) {
+/// energy: nullptr where nothing tells it.
+StepTimes time_steps(Trainer& trainer, int64_t warmup, int64_t steps, EnergyMeter* energy) {
   Backend& backend = trainer.backend();
   const std::array whole = {backend.make_timer(), backend.make_timer()};
   const std::array between = {backend.make_timer(), backend.make_timer()};
   trainer.step(0, {}, [] {});
+  if (energy != nullptr) energy->take();
   StepTimes times{.first_step_seconds = seconds_since_process_start(), .step_ms = {}};
   for (int64_t i = 1; i <= warmup + steps; ++i) {
     const bool more = i < warmup + steps;
@@ -90,6 +94,8 @@ StepTimes time_steps(Trainer& trainer, int64_t warmup, int64_t steps) {
       between[i % 2]->start();
     }
     if (follows) trainer.finish();
+    // From the end of the warm-up to that of the last step.
+    if (energy != nullptr && (before == warmup - 1 || !more)) times.energy = energy->take();
     if (before < warmup) continue;
     times.step_ms.push_back(whole[before % 2]->elapsed_ms());
     if (more) times.between_us.push_back(1e3 * between[before % 2]->elapsed_ms());
@@ -97,18 +103,29 @@ StepTimes time_steps(Trainer& trainer, int64_t warmup, int64_t steps) {
   return times;
 }
 
-int measure(Trainer& trainer, const BenchStepOptions& options, const Target& target) {
+/// Of all ranks' GPUs; nothing where one of them does not tell.
+std::optional<EnergyMeter::Interval> energy_of_all(Communicator& host, const StepTimes& times) {
+  const EnergyMeter::Interval mine = times.energy.value_or(EnergyMeter::Interval{});
+  std::array<double, 4> sums = {times.energy ? 1.0 : 0.0, mine.joules, mine.watts(), mine.clock_mhz.value_or(0)};
+  host.all_reduce(TensorView(sums.data(), DType::kFloat64, {4}), ReduceOp::kSum).wait();
+  const double ranks = host.size();
+  if (sums[0] < ranks || sums[2] <= 0) return std::nullopt;
+  return EnergyMeter::Interval{.seconds = sums[1] / sums[2], .joules = sums[1], .clock_mhz = sums[3] / ranks};
+}
+
+int measure(Trainer& trainer, const BenchStepOptions& options, const Target& target, EnergyMeter* meter) {
   const Config& config = trainer.config();
   const int ranks = trainer.mesh().shape().ranks();
   const Backend& backend = trainer.backend();
   if (measures_tp_chunks(trainer)) measure_tp_chunks(trainer);
-  const StepTimes times = time_steps(trainer, options.warmup, options.steps);
+  const StepTimes times = time_steps(trainer, options.warmup, options.steps, meter);
   const std::vector<double>& samples = times.step_ms;
   const bool follow = !times.between_us.empty();
   std::array<double, 4> slowest = {bench::median(samples), times.first_step_seconds,
                                    follow ? bench::median(times.between_us) : 0,
                                    follow ? *std::ranges::max_element(times.between_us) : 0};
   trainer.mesh().host().all_reduce(TensorView(slowest.data(), DType::kFloat64, {4}), ReduceOp::kMax).wait();
+  const std::optional<EnergyMeter::Interval> energy = energy_of_all(trainer.mesh().host(), times);
   if (trainer.mesh().world_rank() != 0) return 0;
 
   const RunPlan plan = make_plan(config, ranks, target);
@@ -126,7 +143,10 @@ int measure(Trainer& trainer, const BenchStepOptions& options, const Target& tar
                          {"memory_bytes"},
                          {"library_bytes"},
                          {"first_step_s", 2},
-                         {"tp_chunks"}});
+                         {"tp_chunks"},
+                         {"watts", 1},
+                         {"clock_mhz", 0},
+                         {"mj_per_token", 3}});
   bench::describe(report, backend, target);
   report.fact("parameters", plan.parameters.all);
   report.fact("flops_per_token", plan.flops_per_token);
@@ -139,16 +159,22 @@ int measure(Trainer& trainer, const BenchStepOptions& options, const Target& tar
       "hidden x value head size; step_ms: median, from the beginning of a step on the device to that of the next; "
       "between_steps_us: median of what lies between the last kernel of a step and the first of the next; memory: of "
       "one rank, as allocated; library: what is taken of its GPU besides, by CUDA, cuBLAS and NCCL if by no other "
-      "process; first_step_s: from process start to the end of step 1");
+      "process; first_step_s: from process start to the end of step 1; watts: of all GPUs, the mean over the steps "
+      "that "
+      "are timed; mj_per_token: millijoules of all GPUs; clock_mhz: at the end, the mean of the GPUs");
   const auto [fastest, slow] = std::minmax_element(samples.begin(), samples.end());
   Report::Value library_bytes;
   if (const auto gpu = backend.gpu_memory())
     library_bytes = gpu->total_bytes - gpu->free_bytes - backend.allocated_bytes();
-  report.row({plan.mesh.describe(), config.data.seq_len, config.train.batch_tokens, slowest[0], *fastest, *slow,
-              follow ? Report::Value(slowest[2]) : Report::Value(),
-              follow ? Report::Value(slowest[3]) : Report::Value(), rate,
-              bench::ratio(rate * plan.flops_per_token, peak_flops(target, backend.device_description()) * ranks),
-              backend.allocated_bytes(), library_bytes, slowest[1], trainer.model().tp_chunks()});
+  report.row(
+      {plan.mesh.describe(), config.data.seq_len, config.train.batch_tokens, slowest[0], *fastest, *slow,
+       follow ? Report::Value(slowest[2]) : Report::Value(), follow ? Report::Value(slowest[3]) : Report::Value(), rate,
+       bench::ratio(rate * plan.flops_per_token, peak_flops(target, backend.device_description()) * ranks),
+       backend.allocated_bytes(), library_bytes, slowest[1], trainer.model().tp_chunks(),
+       energy ? Report::Value(energy->watts()) : Report::Value(),
+       energy ? Report::Value(energy->clock_mhz.value_or(0)) : Report::Value(),
+       energy ? Report::Value(1e3 * energy->joules / static_cast<double>(options.steps * config.train.batch_tokens))
+              : Report::Value()});
   report.print(options.json);
   return 0;
 }
@@ -175,7 +201,7 @@ int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi) {
   Activity activity;
   Session session(target, config.mesh(ranks), mpi, std::move(host), activity);
   Trainer trainer(session.backend(), session.mesh(), config, target);
-  return run_to_exit_code(mpi, [&] { return measure(trainer, options, target); },
+  return run_to_exit_code(mpi, [&] { return measure(trainer, options, target, session.energy()); },
                           {.let_go = [&] { session.mesh().abort(); }});
 }
 

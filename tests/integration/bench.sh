@@ -31,7 +31,7 @@ expect_code 64 "$retain" bench collectives --device cpu
 has step.json 'd["rows"][0]["tokens_a_step"] == 256 and 0 < d["rows"][0]["first_step_s"] < 60'
 has step.json "$positive"
 has step.json 'd["rows"][0]["between_steps_us"] <= d["rows"][0]["longest_between_us"]'
-has step.json 'd["rows"][0]["library_bytes"] is None'
+has step.json 'd["rows"][0]["library_bytes"] is None and d["rows"][0]["mj_per_token"] is None'
 "$retain" plan tiny.yaml --json >plan.json
 has plan.json 'd["library_bytes"] == {} and d["machine"] is None and d["staging_bytes"] > 0'
 "$retain" plan tiny.yaml --set device=cuda --set train.chunk=auto --json >gpu_plan.json
