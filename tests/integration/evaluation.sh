@@ -21,6 +21,14 @@ agree 1e-5 3 cpu.txt
 agree 2e-3 6 cpu.txt device.txt
 "$retain" eval run/checkpoints/step-00000040 --data held=text_valid --json >eval.json 2>/dev/null
 grep -qE '"tokens": [0-9]{4}' eval.json || fail "eval --json: $(cat eval.json)"
+"$retain" eval run --data held=text_valid --words held=500 --json >words.json 2>/dev/null
+python3 - words.json <<'EOF' || fail "eval --words: $(cat words.json)"
+import json, math, sys
+(held,) = [s for s in json.load(open(sys.argv[1]))["sets"].values()]
+assert math.isclose(held["word_perplexity"], math.exp(held["loss"] * held["tokens"] / 500), rel_tol=1e-9), held
+EOF
+expect_code 64 "$retain" eval run --data held=text_valid --words book=500
+expect_code 64 "$retain" eval run --data held=text_valid --words held=500 --tokens 256
 
 "$retain" generate run --prompt "abc" --max-tokens 30 --seed 4 >a.txt 2>/dev/null
 "$retain" generate run --prompt "abc" --max-tokens 30 --seed 4 >b.txt 2>/dev/null
