@@ -14,10 +14,11 @@ namespace {
 
 constexpr size_t kLeastMeasured = 10, kMostMeasured = 100, kMostShown = 12;
 
-// "17.2 days", "3.4 hours", "12 minutes"
+// "17.2 days", "3.4 hours", "12.0 minutes", "2.6 s"
 std::string hours_text(double hours) {
   if (hours >= 48) return fmt::format("{:.1f} days", hours / 24);
-  return hours >= 1 ? fmt::format("{:.1f} hours", hours) : fmt::format("{:.1f} minutes", 60 * hours);
+  if (hours >= 1) return fmt::format("{:.1f} hours", hours);
+  return hours >= 1.0 / 30 ? fmt::format("{:.1f} minutes", 60 * hours) : fmt::format("{:.1f} s", 3600 * hours);
 }
 
 nlohmann::ordered_json to_json(const RunCost& cost) {
