@@ -143,7 +143,7 @@ void eval_options(CLI::App& verb, EvalOptions& o) {
   json(verb, o.json);
   verb.parse_complete_callback([&o] {
     for (const auto& [name, count] : o.words) {
-      const auto named = [&](const NamedPath& data) { return data.name == name; };
+      const auto named = [&wanted = name](const NamedPath& data) { return data.name == wanted; };
       if (std::ranges::none_of(o.data, named))
         throw Error(ErrorKind::kUsage, "--words names " + in_quotes(name) + ", and no --data does");
       if (o.tokens > 0)

@@ -113,7 +113,10 @@ class Runner {
     if (left <= 0) return std::nullopt;
     const auto in_time = queue_.next([&](size_t run) { return seconds_to_result(run) <= left; });
     const auto never = [&](size_t run) { return seconds_to_result(run) > static_cast<double>(options_.limit.count()); };
-    return in_time ? in_time : queue_.next(never);
+    if (in_time) return in_time;
+    if (const auto next = queue_.next(never)) return next;
+    // A part that has begun nothing begins something, so that the same command again always comes further.
+    return has_begun_ ? std::nullopt : queue_.next();
   }
 
   /// Nothing runs and nothing that is left would end in time. Lets what runs save when the time is over.
@@ -125,11 +128,18 @@ class Runner {
       interrupted_ = true;
       return true;
     }
-    if (seconds_for_training() <= 0 && queue_.running_here() > 0) ask_to_end();
+    if (seconds_for_training() > 0) return false;
+    if (queue_.running_here() > 0) {
+      ask_to_end();
+    } else if (!queue_.over()) {  // what is left runs elsewhere
+      interrupted_ = true;
+      return true;
+    }
     return false;
   }
 
   void start(size_t slot, size_t index) {
+    has_begun_ = true;
     const PlannedRun& run = plan_.runs[index];
     const RunDirectory directory(plan_.run_directory(run.name));
     directory.remove(study::kEndingFile);
@@ -225,6 +235,7 @@ class Runner {
   const Clock::time_point begun_ = Clock::now();
   bool stopping_ = false;     // everybody was asked to end
   bool interrupted_ = false;  // a run was, by whomever
+  bool has_begun_ = false;    ///< a run, in this part
   bool told_elsewhere_ = false;
 };
 

@@ -251,7 +251,7 @@ int study_status(const StudyStatusOptions& options) {
 int study_collect(const StudyCollectOptions& options) {
   const Plan plan = read_plan(options.dir);
   std::error_code error;
-  const bool more = fs::exists(options.out, error);
+  const bool more = fs::exists(options.out, error) && fs::file_size(options.out, error) > 0;
   const std::vector<study::FinishedRow> before = finished_rows(more ? options.out : "");
   const Found found = look_at(plan, {}, "");
   const study::MergedRuns merged = study::merge_runs(plan, found.progress, found.states, before);

@@ -73,11 +73,15 @@ def append_row(path, row):
         writer.writerow(row)
 
 
+def steps_of(options):
+    return options.steps or STEPS.get(options.size, 1000)
+
+
 class Run:
-    def __init__(self, options, folder, name, seed, place):
-        self.name, self.seed, self.size = name, seed, options.size
+    def __init__(self, options, folder, name, seed, gpu):
+        self.name, self.seed, self.size, self.gpu = name, seed, options.size, gpu
         self.folder = os.path.join(folder, f"{name}-{seed}".replace("/", "_"))
-        self.steps = options.steps or STEPS.get(options.size, 1000)
+        self.steps = steps_of(options)
         settings = {**COMMON, **SIZES[options.size]}
         settings.update(setting.split("=", 1) for setting in options.set)
         settings.update(settings_of(name, options.size))
@@ -89,7 +93,7 @@ class Run:
             file.write("{}\n")
         environment = dict(os.environ)
         if options.gpus > 1:
-            environment["CUDA_VISIBLE_DEVICES"] = str(place % options.gpus)
+            environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
         command = [options.retain, "train", config]
         for key, value in settings.items():
             command += ["--set", f"{key}={value}"]
@@ -103,6 +107,7 @@ class Run:
         if code not in (0, 76):
             with open(self.folder + ".txt") as output:
                 sys.exit(f"recipe.py: {self.name}, seed {self.seed}: exit code {code}: {output.read()[-800:]}")
+        number = lambda value: math.nan if value is None else value  # JSON has no number that is not finite
         steps, valid = [], math.nan
         for line in open(os.path.join(self.folder, "metrics.jsonl")):
             line = json.loads(line)
@@ -110,14 +115,14 @@ class Run:
                 steps.append(line)
             valid = line.get("valid/valid/loss", valid)
         events = [json.loads(line) for line in open(os.path.join(self.folder, "events.jsonl"))]
-        norms = sorted(s["grad_norm"] for s in steps if s["grad_norm"] is not None and math.isfinite(s["grad_norm"]))
+        norms = sorted(s["grad_norm"] for s in steps if s["grad_norm"] is not None and math.isfinite(s["grad_norm"])) or [math.nan]
         at = lambda share: norms[min(len(norms) - 1, int(share * len(norms)))]
         last = steps[-max(1, len(steps) // 20):]
         rates = [s["tokens_per_second"] for s in steps[len(steps) // 2:]]
         count = lambda kind: sum(1 for event in events if event.get("event") == kind)
         return {"size": self.size, "variant": self.name, "seed": self.seed, "steps": len(steps),
-                "status": "done" if code == 0 else "diverged", "valid_loss": f"{valid:.6f}",
-                "train_loss": f"{statistics.fmean(s['loss'] for s in last):.6f}", "first_norm": f"{steps[0]['grad_norm']:.4g}",
+                "status": "done" if code == 0 else "diverged", "valid_loss": f"{number(valid):.6f}",
+                "train_loss": f"{statistics.fmean(number(s['loss']) for s in last):.6f}", "first_norm": f"{number(steps[0]['grad_norm']):.4g}",
                 "norm_p50": f"{at(0.5):.4g}", "norm_p90": f"{at(0.9):.4g}", "norm_p99": f"{at(0.99):.4g}",
                 "norm_max": f"{norms[-1]:.4g}", "spikes": count("spike"), "skips": count("skip"),
                 "seconds": f"{time.monotonic() - self.begin:.1f}", "tokens_per_second": f"{statistics.median(rates):.0f}"}
@@ -129,6 +134,10 @@ def train_all(options):
         settings_of(name, options.size)
     seeds = [int(seed) for seed in options.seeds.split(",")]
     done = {(row["size"], row["variant"], int(row["seed"])) for row in read_table(options.table)}
+    others = {row["steps"] for row in read_table(options.table)
+              if row["size"] == options.size and row["status"] == "done" and int(row["steps"]) != steps_of(options)}
+    if others:
+        sys.exit(f"recipe.py: {options.table} has runs of {', '.join(sorted(others))} steps, not {steps_of(options)}: give --steps, or another table")
     # All variants with one seed before the next seed: a table that is cut short compares what it has.
     left = [(name, seed) for seed in seeds for name in names if (options.size, name, seed) not in done]
     begin, slowest, running = time.monotonic(), 0, []
@@ -145,7 +154,8 @@ def train_all(options):
                     print(f"recipe.py: {len(left)} runs are left for the next call", file=sys.stderr)
                     left = []
                     break
-                running.append(Run(options, folder, *left.pop(0), len(running)))
+                idlest = min(range(options.gpus), key=lambda gpu: sum(run.gpu == gpu for run in running))
+                running.append(Run(options, folder, *left.pop(0), idlest))
             for run in [run for run in running if run.process.poll() is not None]:
                 row = run.row()
                 append_row(options.table, row)

@@ -150,6 +150,9 @@ void Preparation::add(const InputFile& input) {
   const bool may_leave_out = options_.skip_bad > 0 && input.found && !input.json_lines;
   if (!unusable && may_leave_out) unusable = why_no_text(input, options_.encoding);
   if (unusable) {
+    if (reading_.inputs == resumed_.inputs && resumed_.pieces > 0)
+      throw Error(ErrorKind::kData, concat(unusable->what(), " (a part of it is among the tokens already; remove ",
+                                           folder_.path(), " to begin anew without it)"));
     encode_pending();
     return encode([error = *unusable] { return Part{{.bad_line = error}}; }, {.inputs = reading_.inputs + 1});
   }
@@ -360,7 +363,10 @@ PrepareSummary write_whole(std::span<const InputFile> inputs, const std::string&
       folder.forget();
     }
   }
-  if (!writer) writer.emplace(prefix, tokenizer.vocab_size(), parts, TokensKept{});
+  if (!writer) {
+    std::filesystem::remove(parts + ".idx");  // of an attempt with other inputs: it would look finished
+    writer.emplace(prefix, tokenizer.vocab_size(), parts, TokensKept{});
+  }
   Preparation preparation(tokenizer, options, inputs, *writer, folder, std::move(state));
   preparation.run();
   state = preparation.state();
@@ -372,6 +378,22 @@ PrepareSummary write_whole(std::span<const InputFile> inputs, const std::string&
 
 }  // namespace
 
+namespace {
+
+/// Whether a file that was found is of the set that is prepared, or of a preparation of it: the folder of the inputs
+/// may hold the output too.
+bool is_of_set(const std::string& found, const std::string& out_prefix) {
+  const std::string path = std::filesystem::weakly_canonical(found).string(),
+                    prefix = std::filesystem::weakly_canonical(out_prefix).string();
+  if (path.starts_with(prefix + ".part/")) return true;
+  for (const char* const part : {"", "_train", "_valid"})
+    for (const char* const ending : {".bin", ".idx", ".tokens.json"})
+      if (path == prefix + part + ending) return true;
+  return false;
+}
+
+}  // namespace
+
 PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::string& out, const Tokenizer& tokenizer,
                               const PrepareOptions& options) {
   const std::string out_prefix = token_set_prefix(out);
@@ -379,7 +401,9 @@ PrepareSummary prepare_tokens(std::span<const std::string> inputs, const std::st
   if (!(holdout_fraction >= 0 && holdout_fraction < 1)) {
     throw Error(ErrorKind::kConfig, concat("holdout: got ", holdout_fraction, ", want a fraction in [0, 1)"));
   }
-  const std::vector<InputFile> files = list_inputs(inputs, options.text_key);
+  std::vector<InputFile> files = list_inputs(inputs, options.text_key);
+  std::erase_if(files, [&](const InputFile& file) { return file.found && is_of_set(file.path, out_prefix); });
+  if (files.empty()) throw Error(ErrorKind::kMissingInput, "no input but what is prepared itself");
   create_parent_folder(out_prefix);
   PrepareFolder folder(out_prefix, rules_of(tokenizer, options));
   // How many tokens there are is known only after all inputs were read, and standard input is read once.

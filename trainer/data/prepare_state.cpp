@@ -41,14 +41,22 @@ LeftOut left_out_of(const ordered_json& json) {
 
 PrepareFolder::PrepareFolder(const std::string& prefix, uint64_t rules) : path_(prefix + ".part"), rules_(rules) {
   std::error_code error;
+  const std::string lock = file("lock");
+  if (std::filesystem::exists(path_, error) && !std::filesystem::exists(lock, error) &&
+      !(std::filesystem::is_directory(path_, error) && std::filesystem::is_empty(path_, error)))
+    throw Error(ErrorKind::kCannotCreate,
+                concat(path_, ": is not of an interrupted preparation; move it, or choose another --out"));
   std::filesystem::create_directories(path_, error);
   if (error) throw Error(ErrorKind::kCannotCreate, concat(path_, ": cannot create: ", error.message()));
-  const std::string lock = file("lock");
   const int descriptor = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor < 0) throw_errno(ErrorKind::kCannotCreate, "create", lock, errno);
   lock_ = File(descriptor, lock);
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0)
-    throw Error(ErrorKind::kCannotCreate, concat(path_, ": another process prepares this set"));
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+    const int why = errno;
+    if (why == EWOULDBLOCK) throw Error(ErrorKind::kCannotCreate, concat(path_, ": another process prepares this set"));
+    // File systems without locks: there the user alone sees to it.
+    if (why != ENOSYS && why != ENOTSUP && why != ENOLCK) throw_errno(ErrorKind::kCannotCreate, "lock", lock, why);
+  }
   kept_ = std::filesystem::exists(file("state.json"), error);
 }
 
@@ -62,6 +70,7 @@ void PrepareFolder::forget() {
 }
 
 void PrepareFolder::remove() {
+  lock_ = File();  // NFS keeps the name of a file that is open
   std::error_code ignored;
   std::filesystem::remove_all(path_, ignored);
   kept_ = true;  // there is nothing left that this object would remove
@@ -118,6 +127,8 @@ std::optional<PrepareState> PrepareFolder::read_kept(std::span<const InputFile> 
       why_not = "was made with another tokenizer, encoding or key";
     } else if (state.place.inputs > std::ssize(inputs) || json.at("inputs") != hash_of(inputs, state.place)) {
       why_not = "was made of other inputs, or they were written since";
+    } else if (std::ranges::any_of(inputs.first(static_cast<size_t>(state.place.inputs)), &InputFile::is_stream)) {
+      why_not = "was made of standard input, which may be another one now";
     } else {
       return state;
     }

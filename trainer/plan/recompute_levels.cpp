@@ -6,8 +6,9 @@ namespace retain {
 
 namespace {
 
-// FLOPs that training does in the time in which a byte is moved: an H200's 0.55 of 989 TFLOP/s beside 0.8 of 4.8 TB/s.
-constexpr double kFlopsPerByte = 0.55 * 989e12 / (0.8 * 4.8e12);
+// FLOPs that training does in the time in which a byte is moved: an H200's 0.55 of 989 TFLOP/s in bfloat16, of 67 in
+// float32, beside 0.8 of 4.8 TB/s.
+double flops_per_byte(DType compute) { return 0.55 * (compute == DType::kBfloat16 ? 989e12 : 67e12) / (0.8 * 4.8e12); }
 
 // Of one layer and token, the whole model's width.
 struct LayerWork {
@@ -34,7 +35,7 @@ double relative_step_time(const ModelConfig& model, Recompute level, int64_t seg
   double again = 0;
   switch (level) {
     case Recompute::kNone: break;
-    case Recompute::kSelective: again = layer.elementwise_bytes * kFlopsPerByte; break;
+    case Recompute::kSelective: again = layer.elementwise_bytes * flops_per_byte(compute); break;
     case Recompute::kFull: again = layer.forward_flops - layer.last_flops; break;
     case Recompute::kSegment:  // all but the last segment
       again = layer.forward_flops * static_cast<double>(segments - 1) / static_cast<double>(segments);

@@ -102,6 +102,13 @@ const BottomLine* Log::bottom_under(int descriptor) const {
   return descriptor == bottom_descriptor_ || &errors_ == &out_ ? &bottom_line_ : nullptr;
 }
 
+int Log::columns_at_bottom() const {
+  // Where stdout is a pipe, its lines may come to the same terminal by way of another program, which keeps no bottom.
+  struct stat out = {};
+  if (bottom_descriptor_ != STDOUT_FILENO && ::fstat(STDOUT_FILENO, &out) == 0 && S_ISFIFO(out.st_mode)) return 0;
+  return columns_of_terminal(bottom_descriptor_);
+}
+
 ReportWriter& Log::writer_of_bottom() { return bottom_descriptor_ == STDERR_FILENO ? errors_ : out_; }
 
 void Log::show_at_bottom(const std::string& text) {

@@ -55,7 +55,7 @@ class Log {
   void print(const std::string& line);
   bool is_first() const { return first_; }  ///< rank 0
   /// Of the terminal that stderr is, or stdout; 0 where neither can have a line at its bottom.
-  int columns_at_bottom() const { return columns_of_terminal(bottom_descriptor_); }
+  int columns_at_bottom() const;
   /// Text, without control characters, at the bottom of that terminal, under all that scrolls there; "" removes it. Any
   /// thread, until the end is said.
   void show_at_bottom(const std::string& text);

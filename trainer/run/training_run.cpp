@@ -426,8 +426,8 @@ bool TrainingRun::validate() {
   ProgressBar::Work shown(progress_, {.what = "validating", .unit = "tokens", .total = tokens_of(validation_)});
   int64_t before = 0;  // tokens of the sets that are done
   for (const auto& [name, windows] : validation_) {
-    const auto asked_to_stop = [&, this, batch = int64_t{0}]() mutable {
-      shown.at(before + tokens_of(windows) * batch++ / windows.count());
+    const auto asked_to_stop = [&, this, &set = windows, batch = int64_t{0}]() mutable {
+      shown.at(before + tokens_of(set) * batch++ / set.count());
       return wishes_to_stop();
     };
     const EvalResult result = evaluate(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(),

@@ -106,7 +106,8 @@ void refuse_over_memory(const Plan& plan, double device_bytes) {
   if (device_bytes <= 0 || plan.runs.empty()) return;
   constexpr double kGibibyte = 1 << 30;
   const PlannedRun& most = *std::ranges::max_element(plan.runs, {}, &PlannedRun::memory_bytes);
-  const auto bytes = static_cast<double>(most.memory_bytes);
+  // A CPU's memory is that of all ranks of a run.
+  const double bytes = static_cast<double>(most.memory_bytes) * (plan.on_gpu ? 1 : plan.ranks);
   if (bytes * plan.jobs_per_gpu <= device_bytes) return;
   const double fitting = std::floor(device_bytes / bytes);
   throw ConfigError(
