@@ -103,13 +103,11 @@ sed 's/lr: 3e-3/lr: 2e-3/; s#parts/one#parts/other#' part.yaml >other.yaml
 expect_code 78 "$retain" study run other.yaml --runs parts.csv
 grep -q 'S-d10k-s1 was trained with lr 0.003 instead of 0.002' out.txt || fail "$(cat out.txt)"
 
-# A cell that would not end in its part's time is not begun, while another does; one that no part is long enough for is
-# begun, and saved when the time is over.
+# A cell that no part seems to have the time for is begun all the same by a part that has begun nothing, and saved when
+# the time is over: the same command again always comes further.
 sed 's#studies/tiny#parts/slow#' study.yaml >slow.yaml
 echo 'machine: {rates: [{parameters: 12k, tokens_per_second: 10k}, {parameters: 40k, tokens_per_second: 110}]}' >>slow.yaml
-expect_code 75 "$retain" study run slow.yaml --time 100s --only M-d10k-s1
-grep -q 'what is left would not end in the 80 s that are' out.txt || fail "$(cat out.txt)"
-[ ! -e parts/slow/cells/M-s1-leg31/metrics.jsonl ] || fail "a leg was begun that would not end"
+expect_code 0 "$retain" study run slow.yaml --time 100s --only M-d10k-s1
 expect_code 0 "$retain" study run parts/slow --time 100s --only S-d10k-s1
 sed 's#studies/tiny#parts/endless#; s/tokens: \[10k, 80k\]/tokens: [400M]/' study.yaml >endless.yaml
 expect_code 75 "$retain" study run endless.yaml --time 2s --max-jobs 1

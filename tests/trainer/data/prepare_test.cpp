@@ -410,6 +410,24 @@ TEST_F(Prepare, DescribesWhatASetHolds) {
   EXPECT_EQ(describe(TokenSet(folder_.file("gpt2")), *tokenizer_).beginning, "");
 }
 
+TEST_F(Prepare, LeavesAFolderOfOthersAlone) {
+  std::filesystem::create_directories(folder_.file("out/set.part"));
+  input("out/set.part/mine.txt", "precious");
+  const std::string text = input("a.txt", "a");
+  const Outcome outcome = attempt([&] { prepare({text}); });
+  EXPECT_EQ(outcome.kind, ErrorKind::kCannotCreate);
+  EXPECT_TRUE(std::filesystem::exists(folder_.file("out/set.part/mine.txt")));
+}
+
+TEST_F(Prepare, DoesNotReadWhatItWrote) {
+  std::filesystem::create_directories(folder_.file("in"));
+  input("in/a.txt", "a");
+  for (int time = 0; time < 2; ++time) {
+    prepare_tokens(std::vector<std::string>{folder_.file("in")}, folder_.file("in/s"), *tokenizer_, {});
+    EXPECT_EQ(tokens_of(folder_.file("in/s")).size(), 2U) << "the text and its end, time " << time;
+  }
+}
+
 TEST_F(Prepare, ReadsFoldersAndPatternsInTheOrderOfNames) {
   for (const char* const folder : {"in/sub/deep", "in/.git", "other"})
     std::filesystem::create_directories(folder_.file(folder));
