@@ -35,5 +35,7 @@ if command -v script >/dev/null; then
   grep -aq 'step=256/256 loss=' bar.tty || fail "no step line above the bar: $(tail -c 2000 bar.tty)"
   on_terminal plain --no-progress
   ! grep -aq $'\x1b' plain.tty || fail "a bar that nobody wants: $(head -c 2000 plain.tty)"
+  on_terminal piped "| tee piped.txt"
+  ! grep -aq $'\x1b' piped.tty || fail "a bar among the lines of another program: $(head -c 2000 piped.tty)"
 fi
 echo passed

@@ -142,6 +142,15 @@ TEST(Plan, LevelsThatSaveMemoryCostTime) {
   EXPECT_GT(levels[1].needed_bytes, levels[2].needed_bytes);
 }
 
+TEST(Plan, WhatMemoryBindsCostsLessBesideSlowerProducts) {
+  const ModelConfig model;
+  const auto extra = [&](DType compute) {
+    return relative_step_time(model, Recompute::kSelective, 1, 256, compute) - 1;
+  };
+  // Twice the bytes, at a fifteenth of the products' rate.
+  EXPECT_NEAR(extra(DType::kFloat32) / extra(DType::kBfloat16), 2 * 67.0 / 989, 1e-9);
+}
+
 TEST(Plan, ARunThatDoesNotFitIsToldWhichLevelWould) {
   const Config config = config_of_1b(65536, 65536);
   const std::string advice = memory_advice(config, 1, kH200, kH200.memory_bytes);

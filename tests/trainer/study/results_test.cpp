@@ -18,11 +18,7 @@ using ::testing::HasSubstr;
 
 struct Results {
   Results() {
-    study::Study s = small_study();
-    s.sizes.resize(1);
-    s.base.data.valid = {{"held", "/a"}, {"web", "/b"}};
-    std::vector<std::string> doubts;
-    plan = study::make_plan(s, study::make_runs(s, doubts), {});
+    plan = two_cells();
     progress.resize(2);
     progress[0] = {.done = true,
                    .step = 20,

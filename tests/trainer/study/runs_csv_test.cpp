@@ -28,11 +28,7 @@ using ::testing::IsEmpty;
 /// Two cells of one size; the first is done.
 struct Folder {
   Folder() {
-    study::Study s = small_study();
-    s.sizes.resize(1);
-    s.base.data.valid = {{"held", "/a"}, {"web", "/b"}};
-    std::vector<std::string> doubts;
-    plan = study::make_plan(s, study::make_runs(s, doubts), {});
+    plan = two_cells();
     progress.resize(2);
     progress[0] = done(20);
     progress[1] = {.step = 10, .eval_losses = {{"held", 4}}, .eval_step = 10, .seconds = 20};

@@ -1,6 +1,11 @@
 // A study that tests change a little: two sizes on a CPU.
 #pragma once
 
+#include <string>
+#include <vector>
+
+#include "trainer/study/cells.h"
+#include "trainer/study/plan.h"
 #include "trainer/study/study.h"
 
 namespace retain::test {
@@ -22,6 +27,15 @@ inline study::Study small_study() {
   s.machine.step_seconds = 0.5;
   s.machine.flops_per_second = 1e9;
   return s;
+}
+
+/// Two cells of one size, evaluated on the sets "held" and "web".
+inline study::Plan two_cells() {
+  study::Study s = small_study();
+  s.sizes.resize(1);
+  s.base.data.valid = {{"held", "/a"}, {"web", "/b"}};
+  std::vector<std::string> doubts;
+  return study::make_plan(s, study::make_runs(s, doubts), {});
 }
 
 }  // namespace retain::test
