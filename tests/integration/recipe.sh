@@ -29,10 +29,10 @@ grep -q '^FAIL: the change of ' out.txt || { cat out.txt; fail "no verdict"; }
   { cat width.json; fail "widths with a base"; }
 python3 -c 'import json; d = json.load(open("width.json")); assert d["holds"] and d["base_width"] == 32 and len(d["rows"]) > 10'
 
-keys=(--set model.head_norm_eps=1e-3 --set model.init=depth_scaled --set model.base_width=16 --set data.end_token_before_windows=true)
+keys=(--set precision=fp64 --set model.head_norm_eps=1e-3 --set model.init=depth_scaled --set model.base_width=16 --set data.end_token_before_windows=true)
 "$retain" train tiny.yaml "${keys[@]}" --set run.dir=whole --set train.tokens=5120 >/dev/null 2>&1
 ranks 2 train tiny.yaml "${keys[@]}" --set run.dir=two --set train.tokens=5120 --set parallel.tp=2 >/dev/null 2>&1
-losses_near whole two
+losses_near whole two 1e-9
 cp -r whole parts
 rm -rf parts/checkpoints/step-00000020 parts/DONE
 "$retain" train tiny.yaml "${keys[@]}" --set run.dir=parts --set train.tokens=5120 >/dev/null 2>&1

@@ -17,7 +17,7 @@ open("nano.bin", "wb").write(tokens.tobytes())
 PYTHON
 
 train() {  # RUN PATH: digest of the checkpoint
-  "$retain" train tiny.yaml --set "run.dir=$1" --set "data.train=[{path: '$2'}]" --set 'data.valid={}' --set train.tokens=5120 >"$1.out" 2>&1 ||
+  "$retain" train tiny.yaml --set "run.dir=$1" --set "data.train=[{path: '$2'}]" --set 'data.valid={}' --set train.tokens=5120 --set precision=fp64 >"$1.out" 2>&1 ||
     fail "$2: $(cat "$1.out")"
   digest "$1"
 }
@@ -26,8 +26,8 @@ want=$(train whole all.bin)
 [ "$(train shards 'shard_*.bin')" = "$want" ] || fail "shards of one text are another text"
 [ "$(train named nanogpt:nano.bin)" = "$want" ] || fail "nanoGPT's file is another text"
 ranks 2 train tiny.yaml --set run.dir=two --set "data.train=[{path: 'shard_*.bin'}]" --set 'data.valid={v: nanogpt:nano.bin}' \
-  --set train.tokens=5120 >two.out 2>&1 || fail "two ranks: $(cat two.out)"
-losses_near shards two
+  --set train.tokens=5120 --set precision=fp64 >two.out 2>&1 || fail "two ranks: $(cat two.out)"
+losses_near shards two 1e-9
 "$retain" data info 'shard_*.bin' >info.txt
 grep -q ' format=llm.c shards=3 ' info.txt || fail "info: $(cat info.txt)"
 "$retain" eval whole --data v=nanogpt:nano.bin >eval.txt 2>/dev/null || fail "eval of nanoGPT's file"

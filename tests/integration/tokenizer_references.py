@@ -129,7 +129,6 @@ def check():
     if os.path.exists(f"{folder}/pieces.tokens.idx"):
         processor = sentencepiece.SentencePieceProcessor(model_file=f"{folder}/pieces/tokenizer.model")
         compare("pieces", processor.encode)
-        assert all(processor.decode(processor.encode(s)) == s for s in strings()), "the library's round trip"
 
 
 {"make": make, "check": check}[verb]()

@@ -36,7 +36,7 @@ TEST(PlanSearch, CountsWhatItCosts) {
   config.data.train = {{.path = "text"}};
   config.train.tokens = 1'000'000'000;
   config.train.batch_tokens = 1 << 18;
-  const Gpu& gpu = predicted_gpu("h200");
+  const Gpu gpu = predicted_gpu("h200");
   const LayoutSearch search =
       search_layouts(config, {.gpus = 2, .network_bytes_per_second = 50e9},
                      {.device = DeviceKind::kCuda, .compute = DType::kBfloat16, .memory_bytes = gpu.memory_bytes}, gpu);

@@ -25,7 +25,7 @@ TEST(PredictedGpu, IsFoundByTheNameThatPeopleType) {
   EXPECT_EQ(predicted_gpu("h200").name, "H200");
   EXPECT_EQ(predicted_gpu("H100-PCIe").name, "H100 PCIe");
   for (const char* name : {"h100", "h200", "a100", "b200"}) {
-    const Gpu& gpu = predicted_gpu(name);
+    const Gpu gpu = predicted_gpu(name);
     EXPECT_TRUE(gpu.is_predicted() && gpu.link_bytes_per_second > 0 && gpu.memory_bytes_per_second > 0 && gpu.watts > 0)
         << name;
   }

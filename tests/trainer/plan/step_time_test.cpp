@@ -55,7 +55,7 @@ double predicted(const Measured& run) {
   const RunPlan plan = make_plan(config, run.gpus, kH200);
   const RankExchanges exchanges =
       busiest_exchanges(plan.traffic, plan.mesh, plan.dealing, machines_of(run.gpus, 8), true);
-  const Gpu& gpu = predicted_gpu("h200");
+  const Gpu gpu = predicted_gpu("h200");
   return cost_of(config, plan, gpu, predict_step(config, plan, exchanges, gpu).seconds()).tokens_per_second;
 }
 
@@ -112,7 +112,7 @@ TEST(PredictedStep, TakesLongerOverSlowerLinks) {
   config.train.micro_batch_tokens = 8 * kKi;
   config.train.batch_tokens = 16 * config.train.micro_batch_tokens;
   const RunPlan plan = make_plan(config, 16, kH200);
-  const Gpu& gpu = predicted_gpu("h200");
+  const Gpu gpu = predicted_gpu("h200");
   const auto seconds = [&](int a_machine, double network) {
     return predict_step(config, plan,
                         busiest_exchanges(plan.traffic, plan.mesh, plan.dealing, machines_of(16, a_machine), true), gpu,
