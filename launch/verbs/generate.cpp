@@ -1,6 +1,4 @@
 // retain generate: recurrent decoding from a prompt.
-#include "trainer/inference/generate.h"
-
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -12,6 +10,8 @@
 #include "launch/verbs/verbs.h"
 #include "trainer/data/tokenizer/text_stream.h"
 #include "trainer/data/tokenizer/tokenizer.h"
+#include "trainer/inference/decoder.h"
+#include "trainer/inference/sampling.h"
 
 namespace retain {
 
@@ -48,12 +48,13 @@ int generate(const GenerateOptions& options) {
   }
   if (tokens.empty()) tokens.push_back(*end);  // with which a document begins
 
-  Decoder decoder(*trained.backend, *trained.parameters, config.model, trained.target.compute);
+  Decoder decoder(*trained.backend, *trained.parameters, config.model, trained.target.compute, 1);
   const SamplingOptions sampling{.temperature = options.temperature, .top_p = options.top_p, .seed = options.seed};
   TextStream text(tokenizer, tokens);
   std::cout << prompt << std::flush;
   for (int64_t i = 0; i < options.max_tokens; ++i) {
-    std::vector<double> logits = decoder.feed(tokens);
+    const std::vector<float> row = decoder.feed(0, tokens);
+    std::vector<double> logits(row.begin(), row.end());
     for (size_t token = 0; token < logits.size(); ++token) {
       const auto id = static_cast<int32_t>(token);
       if (id != end && !tokenizer.text_bytes(id)) logits[token] = -std::numeric_limits<double>::infinity();

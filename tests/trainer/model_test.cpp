@@ -11,7 +11,8 @@
 #include "kernels/core/random.h"
 #include "tests/support/tiny_run.h"
 #include "tests/support/wrapped_backend.h"
-#include "trainer/inference/generate.h"
+#include "trainer/inference/decoder.h"
+#include "trainer/inference/sampling.h"
 
 namespace retain::test {
 namespace {
@@ -233,9 +234,9 @@ TEST_P(Model, DecodingGivesTheLogitsOfReading) {
   Fixture fixture(variant, 4, Residency::kInference);
   fixture.loss(RetentionForm::kParallel);
   const std::vector<double> read = fixture.logits(13);
-  Decoder decoder(fixture.backend(), fixture.parameters(), variant.model, DType::kFloat64);
+  Decoder decoder(fixture.backend(), fixture.parameters(), variant.model, DType::kFloat64, 1);
   for (int64_t t = 0; t < 13; ++t) {
-    const std::vector<double> decoded = decoder.feed({fixture.tokens()[t]});
+    const std::vector<float> decoded = decoder.feed(0, std::span(fixture.tokens()).subspan(t, 1));
     for (int64_t j = 0; j < 19; ++j) EXPECT_NEAR(decoded[j], read[t * 19 + j], 2e-6) << "token " << t;
   }
 }
@@ -276,19 +277,6 @@ TEST(HeadNormEps, IsTheEpsilonOfTheHeadsNormAlone) {
   EXPECT_EQ(other.heads, std::vector<double>(automatic.heads.size(), 1e-1));
   EXPECT_EQ(other.streams, std::vector<double>(automatic.streams.size(), 1e-3));
   EXPECT_GT(automatic.streams.size(), automatic.heads.size());
-}
-
-TEST(Decoder, ABlockOfThePromptLeavesTheStateOfSingleTokens) {
-  const Variant variant{"fla", tiny_model(), false};
-  Fixture fixture(variant, 4, Residency::kInference);
-  std::vector<int32_t> prompt;
-  for (int64_t i = 0; i < 600; ++i) prompt.push_back(static_cast<int32_t>(philox_bits(12, i) % 19));
-  Decoder whole(fixture.backend(), fixture.parameters(), variant.model, DType::kFloat64);
-  Decoder single(fixture.backend(), fixture.parameters(), variant.model, DType::kFloat64);
-  const std::vector<double> want = whole.feed(prompt);
-  std::vector<double> got;
-  for (const int32_t token : prompt) got = single.feed({token});
-  for (size_t j = 0; j < want.size(); ++j) EXPECT_NEAR(got[j], want[j], 2e-6);
 }
 
 TEST(Sampler, TakesTheLikeliestAtZeroTemperatureAndRespectsTopP) {

@@ -1,0 +1,154 @@
+// Sequences that are decoded side by side in slots, on every backend: each is what it is alone.
+#include "trainer/inference/decoder.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/core/random.h"
+#include "tests/support/backends.h"
+
+namespace retain::test {
+namespace {
+
+constexpr int64_t kVocab = 53;
+
+ModelConfig small_model() {
+  ModelConfig model;
+  model.layers = 2;
+  model.hidden_size = 32;
+  model.heads = 2;
+  model.ffn_size = 40;
+  model.vocab_size = kVocab;
+  model.init_std = 0.2;
+  model.norm_eps = 1e-3;
+  return model;
+}
+
+std::vector<int32_t> text(uint64_t seed, int64_t count) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<int32_t>(philox_bits(seed, static_cast<uint64_t>(i)) % kVocab));
+  return tokens;
+}
+
+class DecoderTest : public BackendTest {
+ protected:
+  void SetUp() override {
+    BackendTest::SetUp();
+    if (IsSkipped()) return;
+    layout_ = ParameterLayout(small_model(), 0, 1, 1);
+    parameters_ = std::make_unique<ParameterStore>(backend(), layout_, compute(), ReplicaShare(layout_.buckets),
+                                                   Residency::kInference);
+    parameters_->initialize(3);
+  }
+  void TearDown() override { parameters_.reset(); }
+
+  Decoder decoder(int64_t slots) { return {backend(), *parameters_, small_model(), compute(), slots}; }
+
+  /// Of sums in another order: the rounding of activations, grown a little through the layers.
+  double tolerance() const { return compute() == DType::kBfloat16 ? 4e-2 : float64() ? 1e-6 : 1e-4; }
+  void expect_same(const std::vector<float>& got, const std::vector<float>& want) {
+    expect_close("logits", Values(got.begin(), got.end()), Values(want.begin(), want.end()), tolerance());
+  }
+
+ private:
+  ParameterLayout layout_;
+  std::unique_ptr<ParameterStore> parameters_;
+};
+
+TEST_P(DecoderTest, BlocksOfThePromptLeaveTheStateOfSingleTokens) {
+  Decoder decoder = this->decoder(2);
+  const std::vector<int32_t> prompt = text(12, 2500);  // blocks of every size
+  const std::vector<float> want = decoder.feed(0, prompt);
+  std::vector<float> got;
+  for (const int32_t& token : prompt) got = decoder.feed(1, std::span(&token, 1));
+  EXPECT_EQ(decoder.position(0), 2500);
+  EXPECT_EQ(decoder.position(1), 2500);
+  expect_same(got, want);
+}
+
+TEST_P(DecoderTest, SequencesInSlotsAreWhatTheyAreAlone) {
+  constexpr int64_t kSlots = 5, kSteps = 4;
+  Decoder alone = decoder(1), together = decoder(kSlots);
+  std::vector<std::vector<int32_t>> texts;
+  for (int64_t slot = 0; slot < kSlots; ++slot) {
+    texts.push_back(text(20 + static_cast<uint64_t>(slot), 1 + 37 * slot + kSteps));
+    together.feed(slot, std::span(texts.back()).first(static_cast<size_t>(1 + 37 * slot)));
+  }
+  // Some of the slots in some order; the others stay as they are.
+  const std::vector<std::vector<int64_t>> order = {{3, 0, 4}, {1}, {4, 3, 2, 1, 0}, {2, 0}};
+  std::vector<std::vector<float>> last(kSlots);
+  for (const auto& slots : order) {
+    std::vector<Decoder::Continuation> continuations;
+    for (const int64_t slot : slots)
+      continuations.push_back({slot, texts[static_cast<size_t>(slot)][static_cast<size_t>(together.position(slot))]});
+    const std::vector<float> rows = together.step(continuations);
+    ASSERT_EQ(std::ssize(rows), std::ssize(slots) * kVocab);
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const auto row = rows.begin() + static_cast<std::ptrdiff_t>(i) * kVocab;
+      last[static_cast<size_t>(slots[i])].assign(row, row + kVocab);
+    }
+  }
+  for (int64_t slot = 0; slot < kSlots; ++slot) {
+    alone.begin(0);
+    const auto whole = std::span(texts[static_cast<size_t>(slot)]);
+    expect_same(last[static_cast<size_t>(slot)],
+                alone.feed(0, whole.first(static_cast<size_t>(together.position(slot)))));
+  }
+}
+
+TEST_P(DecoderTest, ScoresAreTheLogarithmsOfTheSoftmax) {
+  Decoder decoder = this->decoder(2);
+  const std::vector<int32_t> tokens = text(7, 300);
+  std::vector<Decoder::Scored> scored, rest;
+  const std::vector<float> logits = decoder.feed_scored(0, tokens, 3, scored);
+  ASSERT_EQ(scored.size(), tokens.size());
+  EXPECT_TRUE(std::isnan(scored[0].log_probability));
+  EXPECT_TRUE(scored[0].top.empty());
+  expect_same(logits, decoder.feed(1, tokens));
+
+  decoder.begin(1);
+  std::vector<float> before = decoder.feed(1, std::span(tokens).first(1));
+  for (size_t i = 1; i < 40; ++i) {
+    double sum = 0;
+    for (const float z : before) sum += std::exp(static_cast<double>(z));
+    const auto want = [&](int32_t token) { return before[static_cast<size_t>(token)] - std::log(sum); };
+    EXPECT_NEAR(scored[i].log_probability, want(tokens[i]), 10 * tolerance());
+    ASSERT_EQ(scored[i].top.size(), 3U);
+    EXPECT_NEAR(scored[i].top[0].second, *std::max_element(before.begin(), before.end()) - std::log(sum),
+                10 * tolerance());
+    for (const auto& [token, log_probability] : scored[i].top)
+      EXPECT_NEAR(log_probability, want(token), 10 * tolerance());
+    before = decoder.feed(1, std::span(tokens).subspan(i, 1));
+  }
+  // A sequence that goes on: its first token too has something before it.
+  decoder.feed_scored(1, std::span(tokens).subspan(40), 1, rest);
+  EXPECT_NEAR(rest[0].log_probability, scored[40].log_probability, 10 * tolerance());
+}
+
+TEST_P(DecoderTest, AStateComesBackFromTheHostToTheLastBit) {
+  Decoder decoder = this->decoder(3);
+  const std::vector<int32_t> prompt = text(5, 70);
+  decoder.feed(1, prompt);
+  const Decoder::SavedState saved = decoder.save(1);
+  EXPECT_EQ(std::ssize(saved.layers), decoder.state_bytes());
+  EXPECT_EQ(saved.position, 70);
+  decoder.load(2, saved);
+  EXPECT_EQ(decoder.save(2).layers, saved.layers);
+  EXPECT_EQ(decoder.feed(2, text(6, 9)), decoder.feed(1, text(6, 9)));
+  decoder.begin(2);
+  EXPECT_EQ(decoder.position(2), 0);
+  EXPECT_EQ(decoder.feed(2, prompt), decoder.feed(0, prompt)) << "something was left of the sequence before";
+  EXPECT_THROW(decoder.load(0, {.position = 1, .layers = {}}), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, DecoderTest, testing::ValuesIn(backend_cases()), backend_case_name);
+
+}  // namespace
+}  // namespace retain::test
