@@ -142,6 +142,9 @@ void check(const EmbeddingArgs& a) {
   const DType compute = c.compute("x", a.x, 2);
   c.compute("weight", a.weight, 2);
   c.required("tokens", a.tokens, DType::kInt32, {a.x.shape[0]});
+  c.that(bool{a.drawn} == bool{a.places}, "drawn is ", a.drawn ? "given" : "absent", ", want it like places");
+  c.optional("drawn", a.drawn, DType::kInt32, {a.drawn.shape[0]});
+  c.optional("places", a.places, DType::kInt32, {a.x.shape[0]});
   c.required("weight", a.weight, compute, {a.weight.shape[0], a.x.shape[1]});
   c.apart("x", a.x, "weight", a.weight);
 }
@@ -198,6 +201,7 @@ void check(const RotationTableArgs& a) {
   c.contiguous("table", a.table);
   c.required("theta", a.theta, DType::kFloat64, {a.table.shape[1]});
   c.contiguous("theta", a.theta);
+  c.optional("positions", a.positions, DType::kInt32, {a.table.shape[0]});
   constexpr int64_t kMost = int64_t{1} << 53;  // positions that float64 tells apart
   c.that(a.offset >= 0 && a.offset <= kMost - a.table.shape[0], "offset is ", a.offset,
          ", want positions in [0, 2^53]");
@@ -364,6 +368,62 @@ void check(const HeadNormGateArgs& a) {
   }
   c.apart("y", a.y, "o", a.o);
   c.apart("y", a.y, "g", a.g);
+}
+
+void check(const RetentionStepArgs& a) {
+  const Contract c("retention_step");
+  const DType compute = c.compute("q", a.q, 3), accumulate = accumulate_of(compute);
+  c.compute("v", a.v, 3);
+  const int64_t n = a.q.shape[0], heads = a.q.shape[1], key = a.q.shape[2], value = a.v.shape[2];
+  c.that(key % 2 == 0, "q is ", a.q, ", want an even width of a head");
+  c.required("k", a.k, compute, {n, heads, key});
+  c.required("v", a.v, compute, {n, heads, value});
+  c.required("g", a.g, compute, {n, heads, value});
+  c.required("y", a.y, compute, {n, heads, value});
+  c.required("table", a.table, accumulate, {n, key / 2, 2});
+  c.contiguous("table", a.table);
+  c.required("log2_gamma", a.log2_gamma, DType::kFloat64, {heads});
+  c.optional("weight", a.weight, accumulate, {value});
+  c.required("states", a.states, accumulate, {a.states.shape[0], heads, key, value});
+  c.contiguous("states", a.states);
+  c.required("slots", a.slots, DType::kInt32, {n});
+  if (a.eps_kind == GroupNormEps::kRowsum) c.required("positions", a.positions, DType::kInt32, {n});
+  for (const TensorView* input : {&a.q, &a.k, &a.v, &a.g}) c.apart("y", a.y, "an input", *input);
+}
+
+void check(const ProjectArgs& a) {
+  const Contract c("project");
+  const DType compute = c.compute("x", a.x, 2);
+  c.compute("weight", a.weight, 2);
+  const int64_t n = a.x.shape[0], in = a.x.shape[1], out = a.weight.shape[0];
+  const bool gated = a.activation && *a.activation != FfnKind::kGelu;
+  c.required("weight", a.weight, compute, {out, in});
+  c.that(!gated || out % 2 == 0, "weight is ", a.weight, ", want two halves of rows");
+  c.required("y", a.y, compute, {n, gated ? out / 2 : out});
+  c.that(!a.activation || !a.adds, "an activation adds to y, want one of both");
+  if (a.norm) {
+    c.required("norm", a.norm, accumulate_of(compute), {in});
+    c.required("normed", a.normed, compute, {n, in});
+    c.required("rstd", a.rstd, accumulate_of(compute), {n});
+  }
+  if (a.activation) c.required("product", a.product, compute, {n, out});
+  for (const TensorView* other : {&a.x, &a.weight, &a.normed, &a.product}) c.apart("y", a.y, "another", *other);
+}
+
+void check(const SampleTokensArgs& a) {
+  const Contract c("sample_tokens");
+  c.compute("logits", a.logits, 2);
+  const int64_t n = a.logits.shape[0], vocab = a.logits.shape[1];
+  c.that(vocab > 0 && vocab <= int64_t{1} << 22, "logits are ", a.logits, ", want 1 to 2^22 tokens");
+  c.optional("drawable", a.drawable, DType::kUint8, {vocab});
+  c.required("options", a.options, DType::kFloat32, {n, 3});
+  c.contiguous("options", a.options);
+  c.required("top_k", a.top_k, DType::kInt32, {n});
+  c.required("keys", a.keys, DType::kInt32, {n, 2});
+  c.contiguous("keys", a.keys);
+  c.required("positions", a.positions, DType::kInt32, {n});
+  c.required("places", a.places, DType::kInt32, {n});
+  c.required("tokens", a.tokens, DType::kInt32, {a.tokens.shape[0]});
 }
 
 void check(const HeadNormGateBackwardArgs& a) {

@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "kernels/core/tensor.h"
 
@@ -28,9 +29,10 @@ struct MatmulArgs {
 };
 
 /// x_i = scale * weight[token_i - first_row], or zeros when the token is outside this rank's rows.
-/// tokens int32 [n]; weight compute [rows, d]; x compute [n, d], assigned. kernels/README.md#embedding.
+/// tokens int32 [n]; weight compute [rows, d]; x compute [n, d], assigned. drawn int32 [places] and places int32 [n],
+/// optional, both: a negative token_i stands for drawn[places_i]. kernels/README.md#embedding.
 struct EmbeddingArgs {
-  TensorView tokens{}, weight{}, x{};
+  TensorView tokens{}, weight{}, x{}, drawn{}, places{};
   int64_t first_row = 0;
   double scale = 1;
 };
@@ -59,10 +61,11 @@ struct RmsNormBackwardArgs {
   TensorView dy{}, x{}, weight{}, rstd{}, dresidual{}, dx{}, dweight{};
 };
 
-/// table[t, j] = (cos, sin) of (offset + t) · theta_j, the product and both functions in float64, rounded once.
-/// theta float64 [K/2] contiguous; table accumulate [T, K/2, 2] contiguous, assigned. kernels/README.md#rotation.
+/// table[t, j] = (cos, sin) of (offset + t) · theta_j, or of positions_t · theta_j, the product and both functions in
+/// float64, rounded once. theta float64 [K/2] contiguous; positions int32 [T], optional; table accumulate [T, K/2, 2]
+/// contiguous, assigned. kernels/README.md#rotation.
 struct RotationTableArgs {
-  TensorView theta{}, table{};
+  TensorView theta{}, table{}, positions{};
   int64_t offset = 0;  ///< position of the first row; offset + T at most 2^53
 };
 
@@ -178,6 +181,20 @@ struct HeadNormGateArgs {
   double eps = 1e-6;
 };
 
+/// One token more for each of n sequences, whose states lie in slots: q, k [n,H,K] as projected are rotated by the row
+/// of `table`, k scaled by K^-½, and then, of row i and its slot,
+///   S = γ S + kᵀ v,  o = q S,  y = silu(g) ⊙ (weight ⊙ ô)
+/// with the norm ô and its epsilon as in HeadNormGateArgs. Nothing is rounded between but S.
+/// v, g, y compute [n,H,V]; table accumulate [n, K/2, 2] contiguous; weight accumulate [V], optional; log2_gamma
+/// float64 [H]; states accumulate [slots,H,K,V] contiguous, changed in place; slots int32 [n], each at most once: a row
+/// whose slot is negative changes no state and its y is zero; positions int32 [n]: tokens that the sequence has already
+/// (kRowsum alone reads them). y is assigned. kernels/README.md#decoding.
+struct RetentionStepArgs {
+  TensorView q{}, k{}, v{}, g{}, table{}, log2_gamma{}, weight{}, states{}, slots{}, positions{}, y{};
+  GroupNormEps eps_kind = GroupNormEps::kConst;
+  double eps = 1e-6;
+};
+
 /// dg = dy ⊙ ŷ ⊙ silu'(g),  dô = dy ⊙ silu(g) ⊙ weight,  dout = rstd (dô − ô mean_j(dô_j ô_j)),
 /// dweight += Σ_{n,h} dy ⊙ silu(g) ⊙ ô. kernels/README.md#head-norm-and-gate. dy, o, g, dout, dg [B,T,H,V]; dout may
 /// alias dy or o, dg may alias g.
@@ -198,6 +215,36 @@ struct FfnActivationArgs {
 struct FfnActivationBackwardArgs {
   FfnKind kind = FfnKind::kSwiglu;
   TensorView dh{}, a{}, b{}, da{}, db{};
+};
+
+/// A product with what lies around it, for the few rows of decoding: y [+]= act(norm(x) Wᵀ),
+///   norm(x) = norm ⊙ x · (mean_j x_j² + eps)^(-1/2)  where norm is given, else x;
+///   act as in FfnActivationArgs of (a, b) = the two halves of the product's columns (kGelu: of all), where given.
+/// x compute [n, in]; norm accumulate [in]; weight compute [out, in]; y compute [n, out], or [n, F] of an activation;
+/// added to where `adds`, which an activation excludes, else assigned. Memory that backends may use on the way: normed
+/// compute [n, in] and rstd accumulate [n] where there is a norm, product compute [n, out] where there is an
+/// activation. kernels/README.md#decoding.
+struct ProjectArgs {
+  TensorView x{}, norm{}, weight{}, y{}, normed{}, rstd{}, product{};
+  std::optional<FfnKind> activation{};
+  bool adds = false;
+  double eps = 1e-6;
+};
+
+/// Draws a token for each row from its logits z, read in float32:
+///   weight_j = 2^40 exp((z_j − max z) / temperature) in whole numbers (kernels/core/sampling.h), 0 where it is below
+///   1, where drawable_j is 0 or z_j is -infinity; token j is kept if it is the likeliest, or if fewer than top_k are
+///   likelier (0: any number), those together have less than top_p of all weight, and weight_j ≥ min_p · 2^40;
+///   of those kept one is drawn, each as likely as its weight says.
+/// As likely ones are kept together. Temperatures below 1e-6 take the likeliest token, the first of several. Whole
+/// numbers have no rounding: equal logits give equal tokens on every backend. The random numbers are those of the row's
+/// key at its position. -1 is drawn where there is nothing to draw or a logit is NaN or +infinity.
+/// logits compute [n, vocab]; drawable uint8 [vocab], optional; options float32 [n,3] contiguous = (temperature, top_p,
+/// min_p); top_k int32 [n]; keys int32 [n,2] contiguous = the low and the high half; positions int32 [n]; places int32
+/// [n], each at most once; tokens int32 [places], of which tokens[places_i] is assigned, and nothing where places_i is
+/// negative. A rejection sampler: FlashInfer's (Ye et al. 2025), in whole numbers. kernels/README.md#decoding.
+struct SampleTokensArgs {
+  TensorView logits{}, drawable{}, options{}, top_k{}, keys{}, positions{}, places{}, tokens{};
 };
 
 /// Statistics of this rank's columns of the logits: for each row (max_j z_j, Σ_j exp(z_j − max), z_target or 0 when the

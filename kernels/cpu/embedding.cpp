@@ -13,7 +13,9 @@ void embedding_typed(const EmbeddingArgs& a, ThreadPool* threads) {
   const Vector<const int32_t> tokens(a.tokens);
   const T scale = static_cast<T>(a.scale);
   parallel_for(threads, x.rows, [&](int64_t i) {
-    const int64_t row = tokens[i] - a.first_row;
+    const int64_t token =
+        tokens[i] < 0 && a.drawn ? Vector<const int32_t>(a.drawn)[Vector<const int32_t>(a.places)[i]] : tokens[i];
+    const int64_t row = token - a.first_row;
     T* out = x.row(i);
     if (row < 0 || row >= weight.rows) return static_cast<void>(std::fill_n(out, x.columns, T{0}));
     const T* in = weight.row(row);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/project.h"
 
 namespace retain::cpu {
 namespace {
@@ -85,5 +86,7 @@ void CpuBackend::do_matmul(const MatmulArgs& a) {
   if (a.c.elements() == 0) return;
   dispatch(a.c.dtype, [&]<class T>(T) { matmul_typed<T>(a, threads_for(a.c.elements() * k / 8)); });
 }
+
+void CpuBackend::do_project(const ProjectArgs& a) { project_in_parts(*this, a); }
 
 }  // namespace retain::cpu

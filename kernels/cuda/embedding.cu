@@ -13,9 +13,11 @@ constexpr int kPiece = static_cast<int>(kEmbeddingPiece);
 template <class T>
 struct Lookup {
   const int32_t* tokens;
+  const int32_t* drawn;  // may be null
+  const int32_t* places;
   const T* weight;
   T* x;
-  int64_t n, width, first_row, rows, weight_stride, x_stride;
+  int64_t n, width, first_row, rows, drawn_stride, place_stride, weight_stride, x_stride;
   float scale;
 };
 
@@ -24,7 +26,9 @@ __global__ void __launch_bounds__(kThreads) embedding_kernel(const Lookup<T> a) 
   const int64_t column = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N;
   if (column >= a.width) return;
   for (int64_t i = blockIdx.y; i < a.n; i += gridDim.y) {
-    const int64_t row = a.tokens[i] - a.first_row;
+    int32_t token = a.tokens[i];
+    if (token < 0 && a.drawn) token = a.drawn[a.places[i * a.place_stride] * a.drawn_stride];
+    const int64_t row = token - a.first_row;
     float x[N] = {};
     if (row >= 0 && row < a.rows) load(a.weight + row * a.weight_stride + column, x);
 #pragma unroll
@@ -145,12 +149,16 @@ void CudaBackend::do_embedding(const EmbeddingArgs& args) {
   dispatch_compute("embedding", args.x.dtype, [&](auto zero) {
     using T = decltype(zero);
     const Lookup<T> a{pointer<int32_t>(args.tokens),
+                      pointer<int32_t>(args.drawn),
+                      pointer<int32_t>(args.places),
                       pointer<T>(args.weight),
                       pointer<T>(args.x),
                       n,
                       width,
                       args.first_row,
                       args.weight.shape[0],
+                      args.drawn.stride[0],
+                      args.places.stride[0],
                       args.weight.stride[0],
                       args.x.stride[0],
                       static_cast<float>(args.scale)};

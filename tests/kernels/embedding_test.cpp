@@ -27,6 +27,22 @@ TEST_P(Embedding, LooksUpItsRowsAndLeavesZerosForOthers) {
   }
 }
 
+TEST_P(Embedding, TokensMayBeThoseThatWereDrawn) {
+  constexpr int64_t kWidth = 60;
+  const DeviceTensor tokens = integers({5}, {-1, 11, -1, -1, 10});
+  const DeviceTensor drawn = integers({4}, {12, 49, -1, 39}), places = integers({5}, {3, -1, 0, 2, 1});
+  const DeviceTensor weight = activation({kRows, kWidth}, random_values(kRows * kWidth, 2)),
+                     x = activation({5, kWidth});
+  backend().embedding(
+      {.tokens = tokens, .weight = weight, .x = x, .drawn = drawn, .places = places, .first_row = kFirstRow});
+  const Values rows = weight.values();
+  Values want;
+  for (const int64_t row : {29, 1, 2, -1, 0}) {
+    for (int64_t j = 0; j < kWidth; ++j) want.push_back(row < 0 ? 0 : rows[row * kWidth + j]);
+  }
+  EXPECT_EQ(x.values(), want);
+}
+
 TEST_P(Embedding, BackwardAddsTheRowsOfEachToken) {
   constexpr int64_t kTokens = 1000;
   for (const int64_t d : {1, 60, 130, 128}) {

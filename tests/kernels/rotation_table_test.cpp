@@ -46,6 +46,20 @@ TEST_P(RotationTable, IsExactWhereverTheSegmentBegins) {
   }
 }
 
+TEST_P(RotationTable, RowsMayHavePositionsOfTheirOwn) {
+  const Values theta = frequencies(128), positions = {7, 0, 2'000'000'011, 1'048'576, 3};
+  const DeviceTensor table = accumulator({5, 128, 2});
+  backend().rotation_table(
+      {.theta = doubles({128}, theta), .table = table, .positions = integers({5}, positions), .offset = 99});
+  Values want;
+  for (const double position : positions) {
+    const Values row = oracle(theta, static_cast<int64_t>(position), 1);
+    want.insert(want.end(), row.begin(), row.end());
+  }
+  const Values got = table.values();
+  for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], float64() ? 4e-16 : 6e-8) << i;
+}
+
 TEST_P(RotationTable, RefusesWhatItsContractDoesNotSay) {
   const DeviceTensor theta = doubles({4}, frequencies(4)), table = accumulator({10, 4, 2});
   const auto refused = [&](const RotationTableArgs& args) { EXPECT_THROW(backend().rotation_table(args), Error); };
