@@ -16,7 +16,9 @@ class TensorParallel {
   /// out [size, …] = every rank's in, in rank order; in may be out's own slice (and is, on an axis of one). Ordered
   /// like an operation of the backend.
   void gather(const TensorView& out, const TensorView& in) const { axis_.all_gather(out, in).wait(); }
-  /// The same, beside what is queued until the wait.
+  /// x = the sum of every rank's x; ordered likewise.
+  void sum(const TensorView& x) const { axis_.all_reduce(x, ReduceOp::kSum).wait(); }
+  /// A gather beside what is queued until the wait.
   Pending begin_gather(const TensorView& out, const TensorView& in) const { return axis_.all_gather(out, in); }
   /// Likewise: out = this rank's slice of the sum of in [size, …] over the axis; out may be in's own slice.
   Pending begin_reduce_scatter(const TensorView& out, const TensorView& in) const {

@@ -13,6 +13,7 @@
 #include "tests/support/wrapped_backend.h"
 #include "trainer/inference/decoder.h"
 #include "trainer/inference/sampling.h"
+#include "trainer/model/one_rank_model.h"
 
 namespace retain::test {
 namespace {

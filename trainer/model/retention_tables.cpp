@@ -57,4 +57,9 @@ void RetentionTables::set_position_offset(Backend& backend, int64_t offset) cons
   backend.rotation_table({.theta = frequencies_, .table = rotation_, .offset = offset});
 }
 
+void RetentionTables::set_positions(Backend& backend, const TensorView& positions) const {
+  backend.rotation_table(
+      {.theta = frequencies_, .table = rotation_.slice(0, 0, positions.shape[0]), .positions = positions});
+}
+
 }  // namespace retain

@@ -26,6 +26,9 @@ class RetentionTables {
   /// The rotation for a segment that begins at this position, computed on the device in the order of its queue.
   void set_position_offset(Backend& backend, int64_t offset) const;
 
+  /// Of the first rows: each row's own position, int32 [rows].
+  void set_positions(Backend& backend, const TensorView& positions) const;
+
   /// accumulate [T, K/2, 2] for the positions of this rank's segment
   TensorView rotation() const { return rotation_; }
   /// float64 [H] of this rank's heads

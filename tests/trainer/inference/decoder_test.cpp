@@ -132,6 +132,90 @@ TEST_P(DecoderTest, ScoresAreTheLogarithmsOfTheSoftmax) {
   EXPECT_NEAR(rest[0].log_probability, scored[40].log_probability, 10 * tolerance());
 }
 
+// What the device draws from what it computed itself is what its operation draws from the logits on the host.
+TEST_P(DecoderTest, TokensDrawnOnTheDeviceContinueTheirSequences) {
+  constexpr int64_t kSlots = 3, kSteps = 12;
+  Decoder device = decoder(kSlots), host = decoder(kSlots);
+  std::vector<uint8_t> drawable(kVocab, 1);
+  drawable[7] = drawable[20] = 0;
+  device.set_drawable(drawable);
+  std::vector<Decoder::Draw> draws = {
+      {.slot = 2, .sampling = {.temperature = 0}, .token = 4},
+      {.slot = 0, .sampling = {.top_p = 0.8F, .key = 99}, .token = 5},
+      {.slot = 1, .sampling = {.temperature = 1.5F, .top_k = 5, .key = 98}, .token = 6}};
+  for (const Decoder::Draw& draw : draws) {
+    device.feed(draw.slot, text(static_cast<uint64_t>(draw.slot), 40));
+    host.feed(draw.slot, text(static_cast<uint64_t>(draw.slot), 40));
+  }
+  std::vector<Decoder::Continuation> continuations;
+  for (const Decoder::Draw& draw : draws) continuations.push_back({draw.slot, draw.token});
+  const auto cpu = make_cpu_backend(1);
+  device.queue_step(draws);
+  for (Decoder::Draw& draw : draws) draw.token = -1;
+  for (int64_t step = 0; step < kSteps; ++step) {
+    if (step + 1 < kSteps) device.queue_step(draws);
+    const std::vector<int32_t> tokens = device.next_tokens();
+    ASSERT_EQ(tokens.size(), draws.size());
+    const std::vector<float> logits = host.step(continuations);
+    const DeviceTensor z(*cpu, DType::kFloat32, {kSlots, kVocab}, Values(logits.begin(), logits.end()));
+    Values options, top_k, keys, positions;
+    for (const Decoder::Draw& draw : draws) {
+      options.insert(options.end(), {draw.sampling.temperature, draw.sampling.top_p, draw.sampling.min_p});
+      top_k.push_back(draw.sampling.top_k);
+      keys.insert(keys.end(), {static_cast<double>(draw.sampling.key), 0});
+      positions.push_back(static_cast<double>(40 + step));
+    }
+    const DeviceTensor want(*cpu, DType::kInt32, {kSlots});
+    cpu->sample_tokens(
+        {.logits = z,
+         .drawable = DeviceTensor(*cpu, DType::kUint8, {kVocab}, Values(drawable.begin(), drawable.end())),
+         .options = DeviceTensor(*cpu, DType::kFloat32, {kSlots, 3}, options),
+         .top_k = DeviceTensor(*cpu, DType::kInt32, {kSlots}, top_k),
+         .keys = DeviceTensor(*cpu, DType::kInt32, {kSlots, 2}, keys),
+         .positions = DeviceTensor(*cpu, DType::kInt32, {kSlots}, positions),
+         .places = DeviceTensor(*cpu, DType::kInt32, {kSlots}, {0, 1, 2}),
+         .tokens = want});
+    const Values drawn = want.values();
+    for (size_t i = 0; i < draws.size(); ++i) {
+      EXPECT_EQ(tokens[i], static_cast<int32_t>(drawn[i])) << "row " << i << " of step " << step;
+      continuations[i].token = tokens[i];
+    }
+  }
+  EXPECT_EQ(device.position(1), 40 + kSteps);
+}
+
+// A step of more rows than the thin products take, and of a number that is no power of two.
+TEST_P(DecoderTest, StepsMayHaveAnyNumberOfRows) {
+  constexpr int64_t kSlots = 21;
+  Decoder together = decoder(kSlots), alone = decoder(1);
+  for (const int64_t rows : {1, 2, 3, 7, 8, 9, 17, 21}) {
+    for (int repeat = 0; repeat < 3; ++repeat) {  // as ever, recorded, queued
+      std::vector<Decoder::Continuation> continuations;
+      for (int64_t i = 0; i < rows; ++i)
+        continuations.push_back({kSlots - 1 - i, static_cast<int32_t>((5 * i + rows + repeat) % kVocab)});
+      const std::vector<float> logits = together.step(continuations);
+      if (repeat < 2) continue;
+      for (const int64_t i : {int64_t{0}, rows / 2, rows - 1}) {
+        const Decoder::SavedState after = together.save(continuations[static_cast<size_t>(i)].slot);
+        EXPECT_GT(after.position, 0);
+        const auto row = logits.begin() + i * kVocab;
+        EXPECT_TRUE(std::all_of(row, row + kVocab, [](float z) { return std::isfinite(z); }));
+      }
+    }
+  }
+  // The last slot but one took part in the steps of two rows and more: the same tokens alone.
+  std::vector<float> want;
+  for (const int64_t rows : {2, 3, 7, 8, 9, 17, 21}) {
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      const auto token = static_cast<int32_t>((5 + rows + repeat) % kVocab);
+      want = alone.feed(0, std::span(&token, 1));
+    }
+  }
+  const std::vector<float> got = together.step(std::vector<Decoder::Continuation>{{kSlots - 2, 11}});
+  const int32_t last = 11;
+  expect_same(got, alone.feed(0, std::span(&last, 1)));
+}
+
 TEST_P(DecoderTest, AStateComesBackFromTheHostToTheLastBit) {
   Decoder decoder = this->decoder(3);
   const std::vector<int32_t> prompt = text(5, 70);
