@@ -10,10 +10,9 @@ void repeats(CLI::App& verb, int& value) {
       ->transform(whole(1, 100'000));
 }
 
-std::vector<int64_t> read_lengths(const std::string& text) {
+std::vector<int64_t> read_lengths(const std::string& text, int64_t most = int64_t{1} << 30) {
   std::vector<int64_t> lengths;
-  for (const std::string& piece : split_at_commas(text + ","))
-    lengths.push_back(read_whole(piece, 1, int64_t{1} << 30));
+  for (const std::string& piece : split_at_commas(text + ",")) lengths.push_back(read_whole(piece, 1, most));
   return lengths;
 }
 
@@ -79,6 +78,22 @@ void add_bench_verbs(CLI::App& root, Command& command) {
         config_and_sets(verb, o.config, o.sets);
         option(verb, "--steps", o.steps, "N", "steps that count; 20 if not given")->transform(whole(1, 100'000));
         option(verb, "--warmup", o.warmup, "N", "steps before them; 3 if not given")->transform(whole(1, 100'000));
+        json(verb, o.json);
+      });
+  add_verb<BenchGenerateOptions>(
+      group, command, "generate", "Measures decoding with random weights, beside its bound.",
+      "  retain bench generate configs/demo.yaml --batch 1,4 --context 1Ki\n"
+      "  retain bench generate configs/demo.yaml --batch 2 --tokens 16 --json\n",
+      [](CLI::App& verb, BenchGenerateOptions& o) {
+        config_and_sets(verb, o.config, o.sets);
+        read_option(
+            verb, "--batch", [&o](const std::string& text) { o.batches = read_lengths(text, 65'535); }, "N,N,...",
+            "sequences side by side; 1,64,256 if not given");
+        read_option(
+            verb, "--context", [&o](const std::string& text) { o.contexts = read_lengths(text); }, "N,N,...",
+            "tokens that they have already;\n1024,65536,1048576 if not given");
+        option(verb, "--tokens", o.tokens, "N", "of each sequence that count; 128 if not given")
+            ->transform(whole(1, 100'000));
         json(verb, o.json);
       });
 }

@@ -169,6 +169,15 @@ struct BenchStepOptions {
   bool json = false;
 };
 
+struct BenchGenerateOptions {
+  std::string config;
+  std::vector<std::string> sets;
+  std::vector<int64_t> batches = {1, 64, 256};
+  std::vector<int64_t> contexts = {1024, 65536, 1048576};
+  int64_t tokens = 128;  ///< that count, after a warm-up
+  bool json = false;
+};
+
 struct LaunchOptions {
   std::string config;
   std::vector<std::string> sets;
@@ -287,10 +296,10 @@ using Command =
     std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
                  DataTrainTokenizerOptions, DataInfoOptions, DataShowOptions, CheckpointListOptions,
                  CheckpointVerifyOptions, CheckpointDigestOptions, CheckpointDiffOptions, CheckpointCheckOptions,
-                 BenchGemmOptions, BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions, LaunchOptions,
-                 SelftestOptions, DoctorOptions, TopOptions, PlotOptions, StudyPlanOptions, StudyRunOptions,
-                 StudyStatusOptions, StudyCollectOptions, StudyFitOptions, StudyPredictOptions, StudyPlotOptions,
-                 StudyReportOptions, StudyRatesOptions, StudyWidthOptions>;
+                 BenchGemmOptions, BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions,
+                 BenchGenerateOptions, LaunchOptions, SelftestOptions, DoctorOptions, TopOptions, PlotOptions,
+                 StudyPlanOptions, StudyRunOptions, StudyStatusOptions, StudyCollectOptions, StudyFitOptions,
+                 StudyPredictOptions, StudyPlotOptions, StudyReportOptions, StudyRatesOptions, StudyWidthOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

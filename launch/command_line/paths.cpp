@@ -46,6 +46,7 @@ Paths paths_of(BenchGemmOptions& o) { return {{"CONFIG", &o.config}}; }
 Paths paths_of(BenchRetentionOptions&) { return {}; }
 Paths paths_of(BenchCollectivesOptions&) { return {}; }
 Paths paths_of(BenchStepOptions& o) { return {{"CONFIG", &o.config}}; }
+Paths paths_of(BenchGenerateOptions& o) { return {{"CONFIG", &o.config}}; }
 Paths paths_of(LaunchOptions& o) { return {{"CONFIG", &o.config}, {"--site", &o.site}, {"--hostfile", &o.hostfile}}; }
 Paths paths_of(SelftestOptions&) { return {}; }
 Paths paths_of(DoctorOptions& o) { return {{"CONFIG", &o.config}}; }

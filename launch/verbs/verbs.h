@@ -37,6 +37,7 @@ int bench_retention(const BenchRetentionOptions& options);  // launch/bench/rete
 int bench_collectives(const BenchCollectivesOptions& options,
                       const MpiEnvironment* mpi);                            // launch/bench/collectives.cpp
 int bench_step(const BenchStepOptions& options, const MpiEnvironment* mpi);  // launch/bench/step.cpp
+int bench_generate(const BenchGenerateOptions& options);                     // launch/bench/generate.cpp
 int study_fit(const StudyFitOptions& options);                               // study_fit.cpp
 int study_predict(const StudyPredictOptions& options);
 int study_plot(const StudyPlotOptions& options);
@@ -65,6 +66,7 @@ struct VerbCalls {
   int operator()(const BenchRetentionOptions& o) const { return bench_retention(o); }
   int operator()(const BenchCollectivesOptions& o) const { return bench_collectives(o, mpi); }
   int operator()(const BenchStepOptions& o) const { return bench_step(o, mpi); }
+  int operator()(const BenchGenerateOptions& o) const { return bench_generate(o); }
   int operator()(const LaunchOptions& o) const { return launch(o); }
   int operator()(const SelftestOptions& o) const { return selftest(o, mpi); }
   int operator()(const DoctorOptions& o) const { return doctor(o, mpi); }

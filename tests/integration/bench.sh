@@ -52,6 +52,11 @@ grep -qE '^dp=1 cp=2 tp=1 +32 +256 ' step.txt || { cat step.txt; fail "step on t
 ranks 2 bench step tiny.yaml --set parallel.tp=2 --set parallel.tp_chunks=3 --steps 2 --warmup 1 --json >step.json
 has step.json 'd["rows"][0]["tp_chunks"] == 3'
 
+"$retain" bench generate tiny.yaml --batch 1,3 --context 1,1Mi --tokens 4 --json >generate.json
+has generate.json '[(r["batch"], r["context"]) for r in d["rows"]] == [(1, 1), (1, 1048576), (3, 1), (3, 1048576)]'
+has generate.json "$positive"
+has generate.json 'd["rows"][2]["memory_bytes"] - d["rows"][0]["memory_bytes"] == 2 * d["state_bytes"] > 0'
+
 [ ! -e run ] || fail "bench made a run directory"
 [ -z "$(find "$TMPDIR" -name 'retain-*')" ] || fail "bench left $(ls "$TMPDIR")"
 echo passed

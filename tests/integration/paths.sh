@@ -47,7 +47,7 @@ refused 64 "retain: --resume: $unset_variable" "$retain" train tiny.yaml --resum
 refused 64 "retain: --out: $unset_variable" "$retain" data prepare text.txt --out '$NOWHERE/x'
 refused 64 "retain: INPUT: $unset_variable" "$retain" data prepare '$NOWHERE/x' --out x
 refused 64 "retain: --data held: $unset_variable" "$retain" eval run --data 'held=$NOWHERE/x'
-for verb in plan "data info" "checkpoint list" "checkpoint verify" "checkpoint digest" "checkpoint check" "bench gemm" "bench step"; do
+for verb in plan "data info" "checkpoint list" "checkpoint verify" "checkpoint digest" "checkpoint check" "bench gemm" "bench step" "bench generate"; do
   refused 64 "retain: [A-Z]*: $unset_variable" "$retain" $verb '$NOWHERE/x'
 done
 refused 64 "retain: SECOND: $unset_variable" "$retain" checkpoint diff run '${NOWHERE}'

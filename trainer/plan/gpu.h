@@ -22,6 +22,9 @@ struct Gpu {
   bool is_predicted() const { return memory_bytes > 0; }
 };
 
+/// Of its memory's rate, what a copy reaches: 4.25 of an H200's 4.8 TB/s.
+inline constexpr double kMemoryShare = 0.885;
+
 /// The GPU whose name stands in `device` as whole words ("NVIDIA H200, 132 SMs, …", Backend::device_description());
 /// nullptr where it is not in the table.
 const Gpu* find_gpu(const std::string& device);

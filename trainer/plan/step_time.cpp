@@ -13,7 +13,6 @@ namespace {
 // Shares of the data sheet that steps on an H200 reached, which ran at its power limit all the time;
 // tests/bench/README.md has the steps, and a test holds the prediction to them.
 constexpr double kProductShare = 0.70;  // 694 of 989 TFLOP/s with a quarter of the time spent copying
-constexpr double kMemoryShare = 0.885;  // 4.25 of 4.8 TB/s of a copy
 constexpr double kLinkShare = 0.6;      // 268 to 275 of 450 GB/s of NCCL, messages of 1 GB
 // A kernel's start in a recorded step, and one that the host launches, which does as much besides in a step; and how
 // many there are.

@@ -87,7 +87,8 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "bench gemm: --json --repeats --set --tokens\n"
             "bench retention: --device --heads --json --key-dim --precision --repeats --seq-len --tokens --value-dim\n"
             "bench collectives: --device --json --max-bytes --precision --repeats\n"
-            "bench step: --json --set --steps --warmup\n");
+            "bench step: --json --set --steps --warmup\n"
+            "bench generate: --batch --context --json --set --tokens\n");
 }
 
 TEST(CommandLine, Train) {
@@ -240,6 +241,10 @@ TEST(CommandLine, Bench) {
   EXPECT_EQ(small.shapes[0].value_dim, 512);
   EXPECT_THAT(small.seq_lens, ElementsAre(1024, 7));
   EXPECT_EQ(parse<BenchCollectivesOptions>({"bench", "collectives"}).max_bytes, 1 << 30);
+  const auto generate = parse<BenchGenerateOptions>({"bench", "generate", "a.yaml", "--batch", "1,9", "--tokens", "7"});
+  EXPECT_EQ(generate.batches, (std::vector<int64_t>{1, 9}));
+  EXPECT_EQ(generate.contexts.size(), 3U);
+  EXPECT_EQ(generate.tokens, 7);
   const auto step = parse<BenchStepOptions>({"bench", "step", "a.yaml", "--steps", "5", "--warmup", "2", "--json"});
   EXPECT_EQ(step.steps, 5);
   EXPECT_EQ(step.warmup, 2);
@@ -317,6 +322,7 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"checkpoint", "check", "p"}, {"DIR"}},
       {{"bench", "gemm", "p"}, {"CONFIG"}},
       {{"bench", "step", "p"}, {"CONFIG"}},
+      {{"bench", "generate", "p"}, {"CONFIG"}},
       {{"doctor", "p"}, {"CONFIG"}},
       {{"top", "p"}, {"RUN"}},
       {{"plot", "p", "--out", "p"}, {"--out", "RUN"}},
@@ -415,6 +421,7 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"data", "train-tokenizer", "a", "--out", "b", "--vocab", "257"}, "--vocab: expected 300 to 1000000"},
       {{"data", "info"}, "PATH is required"},
       {{"bench", "step"}, "CONFIG is required"},
+      {{"bench", "generate", "a", "--batch", "1,0"}, "--batch: expected 1 to"},
       {{"bench", "step", "a", "--warmup", "0"}, "--warmup: expected 1 to"},
       {{"bench", "retention", "--seq-len", "1,,2"}, "--seq-len: expected a whole number"},
       {{"bench", "retention", "--key-dim", "7"}, "--key-dim: expected an even number, got '7'"},
