@@ -143,7 +143,10 @@ void Trainer::train_on(const DeviceBatch& batch, const MicroBatchPass& pass) {
   const int64_t end = batch.shape.segment_count - 1;
   {
     const Phase phase(backend_, "forward");
-    for (int64_t s = 0; s <= end; ++s) model_.forward(batch.at_segment(s), RetentionForm::kChunkwise);
+    const auto forward = [&] {
+      for (int64_t s = 0; s <= end; ++s) model_.forward(batch.at_segment(s), RetentionForm::kChunkwise);
+    };
+    pass.norms ? layer_norms_.watch(model_, forward) : forward();
   }
   // Where a replica's own gradients of all segments are never together, they are looked at after the first backward.
   const int64_t looked_at = reducer_.kept() == GradientsKept::kAll ? 0 : end;
@@ -178,12 +181,16 @@ void Trainer::queue(const std::function<void()>& before_update, const StepOrder&
   const Slot& slot = slots_[step.slot];
   step.replay = order.replay;
   if (step.replay) rehearse(step);
+  if (order.norms) layer_norms_.begin();
   for (size_t micro = 0; micro < step.batches.size(); ++micro) {
-    MicroBatchPass pass{
-        .first = micro == 0, .last = micro + 1 == step.batches.size(), .sum_of_losses = scalar(work_.scalars, kLoss)};
+    MicroBatchPass pass{.first = micro == 0,
+                        .last = micro + 1 == step.batches.size(),
+                        .norms = order.norms,
+                        .sum_of_losses = scalar(work_.scalars, kLoss)};
     const DeviceBatch batch = bring_to_work(step, micro);
-    if (step.replay && pass.first) {
-      take_fingerprints(slot.fingerprints.slice(0, 1, 1), pass);
+    const bool replayed = step.replay && pass.first;
+    if (replayed) take_fingerprints(slot.fingerprints.slice(0, 1, 1), pass);
+    if (replayed || pass.norms) {
       train_on(batch, pass);
     } else {
       train_on_recorded(batch, pass);
@@ -220,7 +227,6 @@ void Trainer::queue_update(const std::function<void()>& before_update, bool norm
     }
   };
   if (norms) {
-    layer_norms_.begin();
     update_all([&](Range bucket) { layer_norms_.watch(bucket, update); });
   } else {
     recordings_.queue(StepRecordings::kUpdate, [&] { update_all(update); });

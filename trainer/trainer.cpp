@@ -24,7 +24,7 @@ Trainer::Trainer(Backend& backend, Mesh& mesh, const Config& config, const Targe
       loader_(config.data, config.train, config.model.vocab_size, config.run.seed, mesh.shape(), mesh.at(),
               dims_.batch.segment_tokens(), mesh.host(), &backend.activity()),
       state_digest_(backend, parameters_, reducer_.share(), mesh.at().tp),
-      layer_norms_(backend, parameters_, reducer_.share(), mesh.at().tp),
+      layer_norms_(backend, parameters_, reducer_.share(), mesh.at(), LayerNorms::memory_bytes(config.log, dims_)),
       buffer_(backend, step_memory_bytes(dims_.batch, loader_.rounds(), replay_fingerprints(config.numerics, layout_))),
       recordings_(backend, records_steps(config, mesh.shape().ranks())) {
   if (config.numerics.check_replicas_every > 0) replica_check_.emplace(backend, mesh, parameters_);

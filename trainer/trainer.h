@@ -170,6 +170,7 @@ class Trainer {
   struct MicroBatchPass {
     bool first = true, last = true;    ///< of the step
     bool rehearsal = false;            ///< nothing becomes of its gradients
+    bool norms = false;                ///< of what its layers retain are measured
     TensorView sum_of_losses;          ///< float64 [1]: set by the first, or added to
     GradientExchange::Look look = {};  ///< at its gradients
     /// At the losses of the tokens of a segment, [n].

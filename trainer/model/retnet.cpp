@@ -49,6 +49,14 @@ RetNet::MemoryPlan RetNet::plan(const Dimensions& dims, Residency residency) {
   return {.own_bytes = own.used_bytes(), .shared_bytes = shared.used_bytes()};
 }
 
+int64_t RetNet::state_bytes(const Dimensions& dims) {
+  DeclaredModel declared;
+  const Layers layers(Declarations(declared), dims.model);
+  Arena arena;
+  layers.blocks.front().mixer().take_state(arena, dims);
+  return arena.used_bytes();
+}
+
 DeclaredModel RetNet::declare(const ModelConfig& model) {
   DeclaredModel declared;
   const Layers layers(Declarations(declared), model);
@@ -83,7 +91,10 @@ Pass RetNet::pass(const DeviceBatch& batch, RetentionForm form) const {
 }
 
 TensorView RetNet::forward(const DeviceBatch& batch, RetentionForm form, const CarriedStates* states) {
-  const CarriedStates own = layers_.states.at(batch.segment);
+  CarriedStates own = layers_.states.at(batch.segment);
+  if (state_look_ && batch.segment + 1 == dims_.batch.segment_count) {
+    for (LayerStates& layer : own) layer.out = seen_state_;
+  }
   Pass pass = this->pass(batch, form);
   pass.states = states ? states : &own;
   return run_forward(pass);
@@ -114,6 +125,7 @@ TensorView RetNet::run_forward(const Pass& pass) {
     rows_.run(stages);
     show(i, x.branch);
     block.mix(pass);
+    if (state_look_ && (*pass.states)[i].out.data == seen_state_.data) state_look_(i, seen_state_);
     stages = block.after_mixing(pass);
     x = block.out();
   }

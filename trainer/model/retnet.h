@@ -16,6 +16,8 @@ class RetNet {
  public:
   /// What the layers of a model declare.
   static DeclaredModel declare(const ModelConfig& model);
+  /// Bytes of what one layer remembers of the sequences of a micro-batch.
+  static int64_t state_bytes(const Dimensions& dims);
   /// Bytes of the activations, by the code that takes them.
   static int64_t memory_bytes(const Dimensions& dims, Residency residency) {
     const MemoryPlan memory = plan(dims, residency);
@@ -37,6 +39,13 @@ class RetNet {
   /// layer), this rank's own rows, part by part [rows,d]; padding is zero. An empty look sees nothing.
   using Look = std::function<void(size_t place, const TensorView& rows)>;
   void set_look(Look look) { look_ = std::move(look); }
+  /// From here on every forward of a sequence's last segment leaves what each layer has retained of it in `memory`
+  /// (take_state), one layer after the other, and shows it. An empty look sees nothing.
+  using StateLook = std::function<void(size_t layer, const TensorView& state)>;
+  void set_state_look(const TensorView& memory, StateLook look) {
+    seen_state_ = memory;
+    state_look_ = std::move(look);
+  }
   /// Memory of what a layer remembers of a sequence.
   TensorView take_state(Arena& arena, int64_t layer) const {
     return layers_.blocks[static_cast<size_t>(layer)].mixer().take_state(arena, dims_);
@@ -102,6 +111,8 @@ class RetNet {
   DeclaredModel declared_;
   Layers layers_;
   Look look_;
+  TensorView seen_state_;
+  StateLook state_look_;
   std::vector<TensorView> summed_gradients_;  ///< those that no matrix product writes: every backward adds to them
 };
 

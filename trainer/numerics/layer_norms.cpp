@@ -10,8 +10,8 @@ namespace retain {
 
 namespace {
 
-enum Kind : size_t { kWeight, kGradient, kUpdate, kKinds };
-constexpr std::array<const char*, kKinds> kKindNames = {"weight", "gradient", "update"};
+enum Kind : size_t { kWeight, kGradient, kUpdate, kState, kSequences, kKinds };
+constexpr std::array<const char*, kState> kNormNames = {"weight", "gradient", "update"};
 constexpr int64_t kPieceElements = int64_t{4} << 20;  // on the host at once
 
 /// "layers.3" of "layers.3.retention.q_proj.weight", "embedding" of "embedding.weight".
@@ -23,22 +23,45 @@ std::string layer_of(const std::string& parameter) {
 
 }  // namespace
 
-LayerNorms::LayerNorms(Backend& backend, const ParameterStore& parameters, const ReplicaShare& share, int tp_rank)
-    : backend_(backend), parameters_(parameters), share_(share) {
+int64_t LayerNorms::memory_bytes(const LogConfig& log, const Dimensions& dims) {
+  if (log.norms_every == 0) return 0;
+  return RetNet::state_bytes(dims) + align_up(sizeof(double), kAlignmentBytes);
+}
+
+LayerNorms::LayerNorms(Backend& backend, const ParameterStore& parameters, const ReplicaShare& share,
+                       const MeshCoordinate& at, int64_t memory_bytes)
+    : backend_(backend), parameters_(parameters), share_(share), at_(at), memory_(backend, memory_bytes) {
   for (const ParameterSpec& spec : parameters.layout().parameters) {
     const std::string name = layer_of(spec.name);
-    const auto known = std::ranges::find(layers_, name);
-    const auto layer = static_cast<size_t>(known - layers_.begin());
-    if (known == layers_.end()) layers_.push_back(name);
+    const size_t layer = index_of(name);
+    if (layer == layers_.size()) layers_.push_back(name);
     // Norms are equal on all ranks of tp: one of these counts them.
-    if (spec.flat_offset >= parameters.layout().norms.begin && tp_rank > 0) continue;
+    if (spec.flat_offset >= parameters.layout().norms.begin && at.tp > 0) continue;
     parts_.push_back({.flat = {spec.flat_offset, spec.flat_offset + spec.elements()}, .layer = layer});
   }
   std::ranges::sort(parts_, {}, [](const Part& part) { return part.flat.begin; });
   begin();
 }
 
+size_t LayerNorms::index_of(const std::string& layer) const {
+  return static_cast<size_t>(std::ranges::find(layers_, layer) - layers_.begin());
+}
+
 void LayerNorms::begin() { squares_.assign(layers_.size() * kKinds, 0); }
+
+void LayerNorms::watch(RetNet& model, const std::function<void()>& forward) {
+  Arena arena(memory_);
+  const TensorView memory = model.take_state(arena, 0), sum = arena.take(DType::kFloat64, {1});
+  model.set_state_look(memory, [&](size_t layer, const TensorView& state) {
+    if (at_.cp > 0) return;  // which has the same of the same sequences
+    backend_.reduce({.kind = ReduceKind::kSumOfSquares, .x = state, .out = sum});
+    double* const mine = &squares_[index_of(concat("layers.", layer)) * kKinds];
+    mine[kState] += download_wide(backend_, sum).front();
+    if (at_.tp == 0) mine[kSequences] += static_cast<double>(state.shape[0]);
+  });
+  forward();
+  model.set_state_look({}, {});
+}
 
 void LayerNorms::watch(Range flat, const std::function<void(Range)>& update) {
   for (int64_t begin = flat.begin; begin < flat.end; begin += kPieceElements) {
@@ -76,10 +99,11 @@ std::vector<std::pair<std::string, double>> LayerNorms::total(Communicator& host
   host.all_reduce(TensorView(squares.data(), DType::kFloat64, {std::ssize(squares)}), ReduceOp::kSum).wait();
   std::vector<std::pair<std::string, double>> norms;
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
-    for (size_t kind = 0; kind < kKinds; ++kind) {
-      norms.emplace_back(concat("norms/", layers_[layer], "/", kKindNames.at(kind)),
-                         std::sqrt(squares[layer * kKinds + kind]));
-    }
+    const double* const of = &squares[layer * kKinds];
+    const std::string name = concat("norms/", layers_[layer], "/");
+    for (size_t kind = 0; kind < kNormNames.size(); ++kind)
+      norms.emplace_back(name + kNormNames.at(kind), std::sqrt(of[kind]));
+    if (of[kSequences] > 0) norms.emplace_back(name + "state", std::sqrt(of[kState] / of[kSequences]));
   }
   return norms;
 }

@@ -227,6 +227,8 @@ RunPlan make_plan(const Config& config, int ranks, const Target& target) {
   };
   const int64_t rounded = GradientExchange::memory_bytes(layout, replicas, config.parallel.gradient_dtype);
   if (rounded > 0) plan.memory.insert(plan.memory.begin() + 4, {"rounded gradients", rounded});
+  const int64_t norms = LayerNorms::memory_bytes(config.log, dims);
+  if (norms > 0) plan.memory.push_back({"norms of layers", norms});
 
   plan.save_bytes = HostState::memory_bytes(replica_share(layout.buckets, 0, replicas), dims.accumulate());
   plan.staging_bytes = Trainer::staging_bytes(dims.batch, plan.dealing.rounds(), fingerprints);

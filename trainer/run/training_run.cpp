@@ -139,8 +139,10 @@ RunOutcome TrainingRun::run(const std::function<Wishes()>& poll_wishes, const Pr
   const bool at_once = wishes.stop;  // what there is to be saved was saved before this start
   if (at_once) close(true);
   for (bool over = at_once; !over;) {
-    queue_step(profiled);
-    if (queued_ - step_ > ahead) end_step();
+    // A step whose norms are taken keeps the host: that is not the time of the one before.
+    if (is_due(config_.log.norms_every, queued_ + 1) && step_ < queued_) end_step();
+    if (!trouble_) queue_step(profiled);
+    if (!trouble_ && queued_ - step_ > ahead) end_step();
     if (!trouble_ && queued_ < steps()) prepare_next();
     if (!trouble_ && rests_after(queued_, next, wishes)) {
       if (step_ < queued_) end_step();

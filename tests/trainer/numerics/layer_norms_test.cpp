@@ -7,6 +7,7 @@
 
 #include "tests/support/ranks.h"
 #include "tests/support/tiny_run.h"
+#include "trainer/model/host_values.h"
 
 namespace retain::test {
 namespace {
@@ -22,16 +23,41 @@ struct Watched {
   double grad_norm = 0;
   Norms norms = {};
   std::vector<ParameterSpec> specs = {};
+  Norms states = {};  ///< of one rank: by another way
 };
 
-Watched watch(const Config& config, DType compute, std::unique_ptr<Communicator> ranks) {
+/// What the states have that the next step's sequences leave, by the model itself.
+void retained(Trainer& trainer, int64_t step, Norms& norms) {
+  const Config& config = trainer.config();
+  RetNet& model = trainer.model();
+  const Buffer memory(trainer.backend(), config.model.layers * 2 * RetNet::state_bytes(model.dims()));
+  Arena arena(memory);
+  CarriedStates states(static_cast<size_t>(config.model.layers));
+  for (LayerStates& layer : states) layer.out = model.take_state(arena, 0);
+  std::vector<double> squares(states.size());
+  double sequences = 0;
+  for (int64_t micro = 0; micro < trainer.loader().micro_batches(); ++micro) {
+    const HostBatch host = trainer.loader().load_from(advance({}, config, step).samples, micro);
+    const DeviceBatch batch = upload_batch(trainer.backend(), host, trainer.batch());
+    model.forward(batch, RetentionForm::kChunkwise, &states);
+    for (size_t i = 0; i < states.size(); ++i)
+      for (const double x : download_wide(trainer.backend(), states[i].out)) squares[i] += x * x;
+    sequences += static_cast<double>(batch.shape.sequences);
+  }
+  for (size_t i = 0; i < states.size(); ++i)
+    norms[concat("norms/layers.", i, "/state")] = std::sqrt(squares[i] / sequences);
+}
+
+Watched watch(Config config, DType compute, std::unique_ptr<Communicator> ranks) {
   const auto backend = make_cpu_backend(1);
+  config.log.norms_every = kSteps;
   const MeshShape shape = config.mesh(ranks->size());
   Mesh mesh(shape, std::move(ranks));
   Trainer trainer(*backend, mesh, config, {.device = DeviceKind::kCpu, .compute = compute, .threads = 1}, kTinyBucket);
   Watched result{.specs = trainer.parameters().layout().parameters};
   for (int step = 0; step < kSteps; ++step) {
     result.before = gather_whole(trainer, trainer.parameters().flat_weights());
+    if (mesh.shape().ranks() == 1 && step + 1 == kSteps) retained(trainer, step, result.states);
     trainer.prepare(advance({}, config, step), {});
     trainer.queue([] {}, {.norms = step + 1 == kSteps});
     const StepResult done = trainer.finish();
@@ -75,12 +101,16 @@ TEST(LayerNorms, AreThoseOfTheTensorsThemselves) {
     if (name.ends_with("/gradient")) {
       EXPECT_GT(norm, 0) << name;
       gradient_squares += norm * norm;
+    } else if (name.ends_with("/state")) {
+      EXPECT_NEAR(norm, watched.states.at(name), 1e-12 * norm) << name;
+      EXPECT_GT(norm, 0) << name;
     } else {
       ASSERT_TRUE(squares.contains(name)) << name;
       EXPECT_NEAR(norm, std::sqrt(squares[name]), 1e-12 * norm) << name;
     }
   }
-  EXPECT_EQ(watched.norms.size(), squares.size() / 2 * 3);
+  EXPECT_EQ(watched.norms.size(), squares.size() / 2 * 3 + watched.states.size());
+  EXPECT_FALSE(watched.states.empty());
   EXPECT_TRUE(watched.norms.contains("norms/layers.1/update"));
   EXPECT_NEAR(std::sqrt(gradient_squares), watched.grad_norm, 1e-12 * watched.grad_norm);
 }
