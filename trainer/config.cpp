@@ -330,6 +330,14 @@ void check_rest(Problems& problems, const Config& c) {
   if (c.checkpoint.keep_best > 0 && (c.data.valid.empty() || c.eval.every == 0))
     add(problems, "checkpoint.keep_best", "goes by the validation loss: it needs data.valid and eval.every",
         {"data.valid", "eval.every"});
+  if (c.eval.recurrent_every > 0 && (c.data.valid.empty() || c.eval.every == 0))
+    add(problems, "eval.recurrent_every", "belongs to validations: it needs data.valid and eval.every",
+        {"data.valid", "eval.every"});
+  else if (c.eval.recurrent_every > 0 && c.eval.recurrent_every % c.eval.every != 0)
+    add(problems, "eval.recurrent_every",
+        concat("= ", c.eval.recurrent_every, " is no multiple of eval.every = ", c.eval.every, " (",
+               neighbours(c.eval.recurrent_every, c.eval.every), ")"),
+        {"eval.every"});
   if (c.device == DeviceKind::kCpu && c.precision == Precision::kBf16)
     add(problems, "precision", "= bf16 is not available on device = cpu (legal: auto, fp32, fp64)", {"device"});
   if (c.device == DeviceKind::kCuda && c.precision == Precision::kFp64)

@@ -109,6 +109,7 @@ struct EvalConfig {
   int64_t every = 500;  ///< steps; 0 = never
   int64_t tokens = 1 << 20;
   bool loss_by_position = false;  ///< in metrics too
+  int64_t recurrent_every = 0;    ///< steps, a multiple of `every`: some tokens in recurrent form too; 0 = never
 };
 
 struct OptimizerConfig {

@@ -51,8 +51,13 @@ struct EvalOptions {
   std::string checkpoint;
   std::vector<NamedPath> data;
   std::map<std::string, int64_t> words = {};  ///< that the text of a set has, for its word perplexity
+  std::vector<std::string> choices = {}, last_words = {}, documents = {};  ///< paths of JSONL files
   RetentionForm mode = RetentionForm::kChunkwise;
-  int64_t tokens = 0;  ///< of each set; 0 = all
+  int64_t tokens = 0;            ///< of each set; 0 = all
+  int64_t context = 0;           ///< tokens of a window; 0 = as trained
+  int64_t stride = 0;            ///< between the beginnings of windows, tokens; 0 = the context
+  bool carry_documents = false;  ///< keep the state where documents begin
+  int tp = 1, cp = 1;            ///< of the ranks; the rest are replicas
   bool json = false;
 };
 
@@ -305,8 +310,9 @@ using Command =
 template <class Options>
 inline constexpr bool kRunsOnRanks =
     std::is_same_v<Options, TrainOptions> || std::is_same_v<Options, PlanOptions> ||
-    std::is_same_v<Options, BenchCollectivesOptions> || std::is_same_v<Options, BenchStepOptions> ||
-    std::is_same_v<Options, SelftestOptions> || std::is_same_v<Options, DoctorOptions>;
+    std::is_same_v<Options, EvalOptions> || std::is_same_v<Options, BenchCollectivesOptions> ||
+    std::is_same_v<Options, BenchStepOptions> || std::is_same_v<Options, SelftestOptions> ||
+    std::is_same_v<Options, DoctorOptions>;
 
 /// A path on the command line: the option or argument that gives it, and its text.
 struct GivenPath {

@@ -118,6 +118,38 @@ void plan_options(CLI::App& verb, PlanOptions& o) {
   });
 }
 
+void window_options(CLI::App& verb, EvalOptions& o) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  option(verb, "--context", o.context, "N",
+         "tokens of a window, the state carried through it;\nas trained if not given")
+      ->transform(whole(1, kMost));
+  option(verb, "--stride", o.stride, "M",
+         "windows begin M tokens apart, and of each but the\nfirst the last M targets count")
+      ->transform(whole(1, kMost));
+  verb.add_flag("--carry-documents", o.carry_documents, "keep the state where a document begins")
+      ->multi_option_policy(CLI::MultiOptionPolicy::Throw)
+      ->disable_flag_override();
+}
+
+/// Below the options.
+std::string task_lines() {
+  return "Lines of --choices, known by their keys:\n"
+         "  {\"context\": \"…\", \"choices\": [\"…\", \"…\"], \"label\": 0}\n"
+         "  or those of HellaSwag, PIQA and ARC; a blank stands before each choice\n"
+         "Lines of --last-words and --documents: {\"text\": \"…\"}\n";
+}
+
+void check_eval(const EvalOptions& o) {
+  const auto refuse = [](const std::string& problem) { throw Error(ErrorKind::kUsage, problem); };
+  if (o.data.empty() && o.choices.empty() && o.last_words.empty() && o.documents.empty())
+    refuse("retain eval: one of --data, --choices, --last-words and --documents is required");
+  for (const auto& [name, count] : o.words) {
+    const auto named = [&wanted = name](const NamedPath& data) { return data.name == wanted; };
+    if (std::ranges::none_of(o.data, named)) refuse("--words names " + in_quotes(name) + ", and no --data does");
+    if (o.tokens > 0) refuse("--words counts those of a whole set, and --tokens takes a part");
+  }
+}
+
 void eval_options(CLI::App& verb, EvalOptions& o) {
   verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
   const auto add = [&o](const std::string& text) {
@@ -126,11 +158,15 @@ void eval_options(CLI::App& verb, EvalOptions& o) {
       if (known.name == added.name) refuse_value("the name " + in_quotes(added.name) + " is given twice");
     o.data.push_back(added);
   };
-  read_option(verb, "--data", add, "NAME=PATH", "a set of tokens and its name; may be repeated")
-      ->required()
-      ->take_all();
+  read_option(verb, "--data", add, "NAME=PATH", "a set of tokens and its name; may be repeated")->take_all();
+  option(verb, "--choices", o.choices, "PATH",
+         "questions as JSONL, answered by the likeliest of\ntheir choices; may be repeated");
+  option(verb, "--last-words", o.last_words, "PATH", "texts as JSONL, whose last words are foretold; may\nbe repeated");
+  option(verb, "--documents", o.documents, "PATH",
+         "texts as JSONL, for the perplexity of their words\nand bytes, each from its start; may be repeated");
   option(verb, "--mode", o.mode, "parallel|chunkwise|recurrent", "form of retention; all three agree")
       ->transform(one_of(named_forms()));
+  window_options(verb, o);
   const auto add_words = [&o](const std::string& text) {
     const NamedPath count = read_named_path(text);
     if (!o.words.emplace(count.name, read_whole(count.path, 1, int64_t{1} << 60)).second)
@@ -140,16 +176,11 @@ void eval_options(CLI::App& verb, EvalOptions& o) {
               "words of a set's text, for its perplexity by word;\nmay be repeated")
       ->take_all();
   tokens_option(verb, o.tokens, int64_t{1} << 60, "of each set, rounded up to whole windows; all if\nnot given");
+  option(verb, "--tp", o.tp, "N", "neighbouring ranks share heads and columns; 1 if\nnot given")
+      ->transform(whole(1, 1'000'000));
+  option(verb, "--cp", o.cp, "N", "ranks share each sequence; 1 if not given")->transform(whole(1, 1'000'000));
   json(verb, o.json);
-  verb.parse_complete_callback([&o] {
-    for (const auto& [name, count] : o.words) {
-      const auto named = [&wanted = name](const NamedPath& data) { return data.name == wanted; };
-      if (std::ranges::none_of(o.data, named))
-        throw Error(ErrorKind::kUsage, "--words names " + in_quotes(name) + ", and no --data does");
-      if (o.tokens > 0)
-        throw Error(ErrorKind::kUsage, "--words counts those of a whole set, and --tokens takes a part");
-    }
-  });
+  verb.parse_complete_callback([&o] { check_eval(o); });
 }
 
 void generate_options(CLI::App& verb, GenerateOptions& o) {
@@ -189,9 +220,13 @@ void add_model_verbs(CLI::App& root, Command& command) {
                         "  retain plan configs/retnet_6.7b.yaml --gpu h100 --search --gpus 64 --price 2.5\n"
                         "  retain plan --explain train.recompute\n",
                         plan_options);
-  add_verb<EvalOptions>(root, command, "eval", "Evaluates a checkpoint: loss, perplexity, bits per byte.",
+  add_verb<EvalOptions>(root, command, "eval", "Evaluates a checkpoint: loss, perplexity, public tasks.",
                         "  retain eval runs/demo --data valid=runs/demo/data/text_valid\n"
-                        "  retain eval runs/demo --data book=data/books_valid --mode recurrent --json\n",
+                        "  retain eval runs/demo --data book=data/books_valid --mode recurrent --json\n"
+                        "  retain eval runs/demo --data book=data/books_valid --context 4Ki --stride 1Ki\n"
+                        "  mpirun -n 4 retain eval runs/demo --data book=data/books_valid --tp 2\n"
+                        "  retain eval runs/demo --choices piqa.jsonl --last-words lambada.jsonl\n\n" +
+                            task_lines(),
                         eval_options);
   add_verb<GenerateOptions>(root, command, "generate", "Continues a text, token by token, in constant memory.",
                             "  retain generate runs/demo --prompt \"It was\"\n"

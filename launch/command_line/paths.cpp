@@ -16,6 +16,9 @@ Paths paths_of(PlanOptions& o) { return {{"CONFIG", &o.config}}; }
 Paths paths_of(EvalOptions& o) {
   Paths paths = {{"CHECKPOINT", &o.checkpoint}};
   for (NamedPath& data : o.data) paths.push_back({"--data " + data.name, &data.path});
+  for (std::string& path : o.choices) paths.push_back({"--choices", &path});
+  for (std::string& path : o.last_words) paths.push_back({"--last-words", &path});
+  for (std::string& path : o.documents) paths.push_back({"--documents", &path});
   return paths;
 }
 Paths paths_of(GenerateOptions& o) { return {{"CHECKPOINT", &o.checkpoint}, {"--prompt-file", &o.prompt_file}}; }

@@ -100,6 +100,9 @@ const std::map<std::string, std::string>& reasons() {
       {"eval.loss_by_position",
        "Shows how much of a long window a model uses, and what its beginning costs. Adds a dozen values to each "
        "evaluation."},
+      {"eval.recurrent_every",
+       "Says early whether generation, which is recurrent, will be what was trained. A micro-batch of each set, token "
+       "by token; a few times a run is enough."},
       {"optimizer.lr",
        "The value that matters most. 1e-3 suits 10 M parameters, 6e-4 125 M, 2e-4 several B; about "
        "proportional to N^(-1/3)."},

@@ -136,6 +136,8 @@ void add_eval_and_optimizer(Table& table) {
   table.add(RETAIN_KEY(eval.every), Whole{}, "steps", "between evaluations; 0 = never", {"interval", "eval_interval"});
   table.add(RETAIN_KEY(eval.tokens), Whole{1, kMostTokens}, "tokens", "of each set in one evaluation");
   table.add(RETAIN_KEY(eval.loss_by_position), OnOff{}, "", "metrics say it of positions 0, 1, 2 to 3, 4 to 7, ...");
+  table.add(RETAIN_KEY(eval.recurrent_every), Whole{}, "steps",
+            "between comparisons with the recurrent form; 0 = never");
 
   const auto betas = [](auto& config) { return std::tie(config.optimizer.beta1, config.optimizer.beta2); };
   table.add(RETAIN_KEY(optimizer.lr), kPositive, "", "highest learning rate of AdamW",

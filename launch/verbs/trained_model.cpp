@@ -34,16 +34,23 @@ std::unique_ptr<Tokenizer> tokenizer_of(const Checkpoint& checkpoint, const Data
   return open_tokenizer(checkpoint.path(), data.tokenizer, fingerprint);
 }
 
+void check_tensor_parallel(const ModelConfig& model, int tp) {
+  if (most_tensor_parallel(model) % tp == 0) return;
+  throw SharedError(ErrorKind::kUsage,
+                    concat("--tp: ", tp, " ranks cannot share this model (legal: ", legal_tensor_parallel(model), ")"));
+}
+
 }  // namespace
 
-TrainedModel load_trained_model(const std::string& path) {
+TrainedModel load_trained_model(const std::string& path, const ModelRanks& ranks) {
+  const auto alone = make_self_communicator();
+  Communicator& host = ranks.host ? *ranks.host : *alone;
   std::vector<std::string> warnings;
   const auto warn = [&](const std::string& line) {
-    std::cerr << "retain: " << line << "\n";
+    if (host.rank() == 0) std::cerr << "retain: " << line << "\n";
     warnings.push_back(line);
   };
-  const auto alone = make_self_communicator();
-  const Checkpoint checkpoint = open_verified(*alone, path, warn);
+  const Checkpoint checkpoint = open_verified(host, path, warn);
   const SavedConfig saved = read_saved_config(checkpoint.state().config_text);
   for (const auto& [key, value] : saved.unknown) {
     const std::string what =
@@ -62,16 +69,17 @@ TrainedModel load_trained_model(const std::string& path) {
                      .target = {},
                      .backend = nullptr,
                      .parameters = nullptr};
-  tell(model.used);
+  if (host.rank() == 0) tell(model.used);
+  check_tensor_parallel(model.config.model, ranks.tp);
 
   // The device is this machine's, whatever trained the model; float64 runs stay float64.
   Config here = model.config;
   here.device = DeviceKind::kAuto;
   if (here.precision == Precision::kFp64) here.device = DeviceKind::kCpu;
   if (here.precision == Precision::kBf16 && cuda_device_count() == 0) here.precision = Precision::kAuto;
-  model.target = resolve_target(here, cuda_device_count() > 0, threads_per_rank({}));
-  model.backend = make_backend(model.target, 0);
-  const ParameterLayout layout(model.config.model, 0, 1, 1);
+  model.target = agree_on_target(host, here, cuda_device_count() > 0, threads_per_rank(ranks.local));
+  model.backend = make_backend(model.target, ranks.local.rank);
+  const ParameterLayout layout(model.config.model, host.rank() % ranks.tp, ranks.tp, 1);
   model.parameters = std::make_unique<ParameterStore>(*model.backend, layout, model.target.compute, ReplicaShare(),
                                                       Residency::kInference);
   load_weights(checkpoint, *model.parameters);

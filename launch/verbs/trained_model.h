@@ -23,8 +23,16 @@ struct TrainedModel {
   std::unique_ptr<ParameterStore> parameters;
 };
 
+/// The ranks that work with a model together; without `host` this process does alone.
+struct ModelRanks {
+  Communicator* host = nullptr;  ///< all of them
+  LocalPlace local = {};         ///< this one's, on its machine
+  int tp = 1;                    ///< so many neighbours share heads, columns and vocabulary
+};
+
 /// `path`: a step directory, or a run directory (its newest step). The checksums are verified first. Says on stderr
-/// which step it is.
-TrainedModel load_trained_model(const std::string& path);
+/// which step it is. With ranks of tp the parameters are this rank's; throws SharedError(kUsage) where the model cannot
+/// be cut so. Collective over `ranks.host`.
+TrainedModel load_trained_model(const std::string& path, const ModelRanks& ranks = {});
 
 }  // namespace retain

@@ -11,7 +11,7 @@ class SignalWishes;
 // `mpi` is null when no launcher started this process.
 int train(const TrainOptions& options, const MpiEnvironment* mpi, SignalWishes& signals);  // train.cpp
 int plan(const PlanOptions& options, const MpiEnvironment* mpi);                           // plan.cpp
-int eval(const EvalOptions& options);                                                      // eval.cpp
+int eval(const EvalOptions& options, const MpiEnvironment* mpi);                           // eval.cpp
 int generate(const GenerateOptions& options);                                              // generate.cpp
 int data_prepare(const DataPrepareOptions& options);                                       // data.cpp
 int data_train_tokenizer(const DataTrainTokenizerOptions& options);
@@ -51,7 +51,7 @@ struct VerbCalls {
   int operator()(const ShowText&) const { return 0; }
   int operator()(const TrainOptions& o) const { return train(o, mpi, signals); }
   int operator()(const PlanOptions& o) const { return plan(o, mpi); }
-  int operator()(const EvalOptions& o) const { return eval(o); }
+  int operator()(const EvalOptions& o) const { return eval(o, mpi); }
   int operator()(const GenerateOptions& o) const { return generate(o); }
   int operator()(const DataPrepareOptions& o) const { return data_prepare(o); }
   int operator()(const DataTrainTokenizerOptions& o) const { return data_train_tokenizer(o); }

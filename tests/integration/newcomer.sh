@@ -3,6 +3,8 @@
 . "$(dirname "$0")/common.sh"
 export CUDA_VISIBLE_DEVICES=''  # four ranks would want four GPUs
 mkdir -p books configs golden
+echo '{"goal": "Open a jar", "sol1": "Turn its lid.", "sol2": "Eat it.", "label": 0}' >piqa.jsonl
+echo '{"text": "The dog ran to the man, and the man to the dog"}' >lambada.jsonl
 cp text.txt books/one.txt
 head -c 9000 text.txt | tee book.txt >books/two.txt
 python3 -c 'import json; [print(json.dumps({"content": line.rstrip("\n")})) for line in open("book.txt")]' | gzip >web-1.jsonl.gz

@@ -6,7 +6,7 @@ if ! "$python" -c 'import tensorboard' 2>/dev/null; then
   echo "skipped: $python has no module tensorboard (RETAIN_PYTHON names another)"
   exit 77
 fi
-settings=(--set log.norms_every=7 --set eval.loss_by_position=true --set log.prometheus=collector.prom)
+settings=(--set log.norms_every=7 --set eval.loss_by_position=true --set eval.recurrent_every=20 --set log.prometheus=collector.prom)
 "$retain" train tiny.yaml "${settings[@]}" --set train.tokens=5120 >/dev/null 2>&1
 "$retain" train tiny.yaml "${settings[@]}" >/dev/null 2>&1
 
@@ -30,7 +30,7 @@ assert read.keys() == kept.keys(), sorted(read.keys() ^ kept.keys())[:20]
 for key, value in kept.items():
     assert math.isclose(read[key], value, rel_tol=1e-6, abs_tol=1e-30), (key, value, read[key])
 for name in ("loss", "valid/held/loss", "valid/held/bits_per_byte", "valid/held/loss_from_position_16",
-             "norms/layers.1/update", "data_share"):
+             "valid/held/recurrent_difference", "norms/layers.1/update", "data_share"):
     assert any(tag == name for tag, step in kept), name
 
 last = {name: value for (name, step), value in sorted(kept.items(), key=lambda item: item[0][1])}

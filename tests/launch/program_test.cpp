@@ -102,7 +102,7 @@ TEST(Program, CopiesAreRefused) {
     EXPECT_THAT(outcome.err, StartsWith("retain: srun started 4 processes")) << verb.front();
     EXPECT_THAT(outcome.err, HasSubstr("use --mpi=pmix"));
   }
-  const std::vector<std::vector<std::string>> of_one_process = {{"eval", "run", "--data", "a=b"},
+  const std::vector<std::vector<std::string>> of_one_process = {{"checkpoint", "list", "run"},
                                                                 {"generate", "run", "--prompt", "x"}};
   for (const std::vector<std::string>& verb : of_one_process) {
     const Outcome outcome = run(verb, thrower(std::runtime_error("ran")), whole);

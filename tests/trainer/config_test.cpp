@@ -83,6 +83,21 @@ TEST(Validate, APrometheusFileHasTheNameThatIsLookedFor) {
   EXPECT_THAT(keys_after([](Config& c) { c.log.prometheus = "/metrics/run.txt"; }), ElementsAre("log.prometheus"));
 }
 
+TEST(Validate, TheRecurrentFormIsComparedInValidations) {
+  const auto problems_of = [](int64_t every, int64_t recurrent_every, bool valid = true) {
+    return keys_after([=](Config& c) {
+      if (valid) c.data.valid = {{"book", "b"}};
+      c.eval.every = every;
+      c.eval.recurrent_every = recurrent_every;
+    });
+  };
+  EXPECT_THAT(problems_of(10, 30), IsEmpty());
+  EXPECT_THAT(problems_of(0, 0, false), IsEmpty());
+  EXPECT_THAT(problems_of(10, 25), ElementsAre("eval.recurrent_every"));
+  EXPECT_THAT(problems_of(0, 10), ElementsAre("eval.recurrent_every"));
+  EXPECT_THAT(problems_of(10, 10, false), ElementsAre("eval.recurrent_every"));
+}
+
 TEST(Validate, EveryProblemIsReportedAtOnce) {
   EXPECT_THAT(
       keys_after([](Config& c) {

@@ -81,18 +81,27 @@ std::vector<SetNote> look_at_set(const Documents& set, int64_t vocab_size, int64
   return notes;
 }
 
-/// Window number `window` of a set becomes number b of a batch; the last of a set may be short. An end token that is
-/// put before it takes the place of its last token, with which the next window begins.
-void read_window(const Documents& set, int64_t window, int64_t seq_len, int64_t b, Windows& windows) {
-  const int64_t begin = window * seq_len;
+/// The window of a set that begins there becomes number b of a batch; the last of a set may be short. An end token that
+/// is put before it takes the place of its last token, with which the next window begins. Returns how many were put.
+int64_t read_window(const Documents& set, int64_t begin, int64_t seq_len, int64_t b, Windows& windows) {
   const std::optional<Border> behind = set.behind_put_end_token(begin);
   const int64_t shift = behind ? 1 : 0, count = std::min(seq_len + 1 - shift, set.tokens() - begin);
   const auto at = static_cast<size_t>(b * (seq_len + 1)), first = static_cast<size_t>(shift) + at;
   const auto size = static_cast<size_t>(count);
   set.read(begin, std::span(windows.tokens).subspan(first, size), std::span(windows.borders).subspan(first, size));
-  if (!behind) return;
+  if (!behind) return 0;
   windows.tokens[at] = *set.end_token();
   windows.borders[first] = *behind;
+  return 1;
+}
+
+/// The first `count` targets of the window that begins there are nobody's; documents begin where they do.
+void ignore_targets(int64_t window_begin, int64_t count, Windows& windows) {
+  for (Border& border :
+       std::span(windows.borders).subspan(static_cast<size_t>(window_begin) + 1, static_cast<size_t>(count))) {
+    if (border == Border::kNone) border = Border::kUnseen;
+    if (border == Border::kEndToken) border = Border::kIndex;
+  }
 }
 
 }  // namespace
@@ -147,30 +156,40 @@ HostBatch TrainLoader::make(int64_t number) const {
   Windows windows(layout_.sequences * (layout_.seq_len + 1));
   for (int64_t b = 0; b < layout_.sequences; ++b) {
     const Sample window = order_.at(sample + b);
-    read_window(sets_[static_cast<size_t>(window.source)], window.window, layout_.seq_len, b, windows);
+    read_window(sets_[static_cast<size_t>(window.source)], window.window * layout_.seq_len, layout_.seq_len, b,
+                windows);
   }
   return make_batch(layout_, windows);
 }
 
 EvalWindows::EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences,
                          const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens,
-                         std::optional<int32_t> end_token_of_run, int64_t segment_tokens)
+                         std::optional<int32_t> end_token_of_run, int64_t segment_tokens, int64_t stride)
     : EvalWindows(Documents(std::move(set), data, end_token_of_run), data, vocab_size, sequences, shape, at, max_tokens,
-                  segment_tokens) {}
+                  segment_tokens, stride) {}
 
 EvalWindows::EvalWindows(Documents documents, const DataConfig& data, int64_t vocab_size, int64_t sequences,
-                         const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens, int64_t segment_tokens)
+                         const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens, int64_t segment_tokens,
+                         int64_t stride)
     : documents_(std::move(documents)),
       layout_(make_layout(data, documents_.tokenizer(), vocab_size, sequences, segment_tokens, shape, at)),
       shape_(shape),
-      at_(at) {
-  const auto round_up = [&](int64_t tokens) { return (tokens + layout_.seq_len - 1) / layout_.seq_len; };
-  windows_ = round_up(documents_.tokens() - 1);
-  if (max_tokens > 0) windows_ = std::min(windows_, round_up(max_tokens));
+      at_(at),
+      stride_(stride > 0 ? stride : layout_.seq_len) {
+  RETAIN_CHECK(stride_ <= layout_.seq_len, "windows of ", layout_.seq_len, " tokens, ", stride_, " apart");
+  int64_t targets = documents_.tokens() - 1;
+  if (max_tokens > 0) targets = std::min(targets, max_tokens);
+  if (targets > 0) windows_ = 1 + (std::max<int64_t>(0, targets - layout_.seq_len) + stride_ - 1) / stride_;
   if (windows_ == 0) {
     throw Error(ErrorKind::kData,
                 concat(documents_.prefix(), ": holds ", documents_.tokens(), " token, want at least 2"));
   }
+}
+
+EvalWindows EvalWindows::first_batch() const {
+  EvalWindows first = *this;
+  first.windows_ = std::min(windows_, layout_.sequences * shape_.dp);
+  return first;
 }
 
 int64_t EvalWindows::count() const {
@@ -179,7 +198,7 @@ int64_t EvalWindows::count() const {
 }
 
 std::vector<SetNote> EvalWindows::look_at() const {
-  const int64_t used_tokens = windows_ * layout_.seq_len;
+  const int64_t used_tokens = (windows_ - 1) * stride_ + layout_.seq_len;
   return look_at_set(documents_, layout_.vocab_size, std::min(used_tokens, kLookedAtTokens), used_tokens);
 }
 
@@ -189,7 +208,9 @@ HostBatch EvalWindows::load(int64_t i) const {
   for (int64_t b = 0; b < layout_.sequences; ++b) {
     const int64_t window = (i * shape_.dp + at_.dp) * layout_.sequences + b;
     if (window >= windows_) break;
-    read_window(documents_, window, layout_.seq_len, b, windows);
+    const int64_t shift = read_window(documents_, window * stride_, layout_.seq_len, b, windows);
+    if (window > 0 && stride_ < layout_.seq_len)
+      ignore_targets(b * (layout_.seq_len + 1), layout_.seq_len - stride_ + shift, windows);
   }
   return make_batch(layout_, windows);
 }

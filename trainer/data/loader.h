@@ -92,16 +92,19 @@ class TrainLoader {
 class EvalWindows {
  public:
   /// Reads about max_tokens (rounded up to whole windows); 0 = all. `sequences` is B of a batch. end_token_of_run: see
-  /// Documents. segment_tokens: see BatchLayout.
+  /// Documents. segment_tokens: see BatchLayout. Windows begin `stride` tokens apart, at most seq_len, which 0 stands
+  /// for: of all but the first only the targets count that no window before has, the last `stride`.
   EvalWindows(TokenSet set, const DataConfig& data, int64_t vocab_size, int64_t sequences, const MeshShape& shape,
               const MeshCoordinate& at, int64_t max_tokens = 0, std::optional<int32_t> end_token_of_run = std::nullopt,
-              int64_t segment_tokens = 0);
+              int64_t segment_tokens = 0, int64_t stride = 0);
   EvalWindows(Documents documents, const DataConfig& data, int64_t vocab_size, int64_t sequences,
-              const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens, int64_t segment_tokens);
+              const MeshShape& shape, const MeshCoordinate& at, int64_t max_tokens, int64_t segment_tokens,
+              int64_t stride = 0);
 
   const Documents& documents() const { return documents_; }
   /// What Documents::look_at() finds. Throws Error(kData) besides when nothing that is read can be predicted.
   std::vector<SetNote> look_at() const;
+  EvalWindows first_batch() const;              ///< those of batch 0 alone
   int64_t count() const;                        ///< batches, the same on every rank
   int64_t windows() const { return windows_; }  ///< of all replicas
   int64_t window_tokens() const { return layout_.seq_len; }
@@ -113,7 +116,7 @@ class EvalWindows {
   BatchLayout layout_;
   MeshShape shape_;
   MeshCoordinate at_;
-  int64_t windows_ = 0;
+  int64_t stride_ = 0, windows_ = 0;
 };
 
 }  // namespace retain

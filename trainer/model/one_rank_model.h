@@ -3,8 +3,7 @@
 
 #include <memory>
 
-#include "parallel/mesh.h"
-#include "trainer/model/retnet.h"
+#include "trainer/model/mesh_model.h"
 
 namespace retain {
 
@@ -13,20 +12,17 @@ class OneRankModel {
   /// `parameters` hold the whole model (one tp rank); `chunk` as in train.chunk, 0: auto. The backend and the
   /// parameters outlive it.
   OneRankModel(Backend& backend, const ParameterStore& parameters, const ModelConfig& model, DType compute,
-               const BatchShape& shape, int64_t chunk, Residency residency);
+               const BatchShape& shape, int64_t chunk, Residency residency)
+      : mesh_(make_single_mesh()), alone_(backend, *mesh_, parameters, model, compute, shape, chunk, residency) {}
 
   Mesh& mesh() { return *mesh_; }
-  RetNet& model() { return model_; }
+  RetNet& model() { return alone_.model(); }
   /// Memory of a batch (see upload_batch).
-  const DeviceBatch& batch() const { return batch_; }
+  const DeviceBatch& batch() const { return alone_.batch(); }
 
  private:
   std::unique_ptr<Mesh> mesh_;
-  TensorParallel tp_;
-  ContextParallel cp_;
-  RetNet model_;
-  Buffer batch_buffer_;
-  DeviceBatch batch_;
+  MeshModel alone_;
 };
 
 }  // namespace retain

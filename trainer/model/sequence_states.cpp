@@ -6,10 +6,17 @@ void SequenceStates::take(Arena& arena, const Dimensions& dims, const std::vecto
   segments_ = dims.batch.segment_count;
   parts_ = dims.batch.parts > 1;
   layers_.clear();
+  // Without a backward nobody comes back to a state: it makes room for the one after the next, and where ranks share a
+  // segment, whose states lie in `between`, for the next.
+  const int64_t apart = parts_ ? 1 : 2, first_shared = parts_ ? 1 : 3;
   for (const Block& block : blocks) {
     const auto take = [&] { return block.mixer().take_state(arena, dims); };
     Layer& layer = layers_.emplace_back();
-    for (int64_t s = 0; s < segments_; ++s) layer.before.push_back(s > 0 || parts_ ? take() : TensorView{});
+    for (int64_t s = 0; s < segments_; ++s) {
+      const bool absent = s == 0 && !parts_;
+      const bool shared = residency == Residency::kInference && s >= first_shared;
+      layer.before.push_back(absent ? TensorView{} : shared ? layer.before[static_cast<size_t>(s - apart)] : take());
+    }
     if (segments_ == 1) continue;
     if (parts_) layer.between = take();
     if (residency == Residency::kTraining) layer.gradient = take();

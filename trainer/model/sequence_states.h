@@ -1,6 +1,7 @@
 // What the layers remember of sequences that are trained segment by segment (kernels/README.md#segments): the state
 // before every segment, from which it can be computed again, and the gradient that one segment's backward leaves to the
 // segment before. With context parallelism that is the state before this rank's part, which needs no second exchange.
+// At inference a sequence of any length takes the memory of two states.
 #pragma once
 
 #include <vector>

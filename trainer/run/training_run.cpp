@@ -16,6 +16,7 @@
 #include "trainer/numerics/replay.h"
 #include "trainer/plan/gpu.h"
 #include "trainer/plan/run_disk.h"
+#include "trainer/run/recurrent_check.h"
 #include "trainer/run/short_text.h"
 #include "trainer/tp_chunks.h"
 
@@ -443,6 +444,7 @@ bool TrainingRun::validate() {
     for (size_t i = 0; config_.eval.loss_by_position && i < result.loss_by_position.size(); ++i)
       values.emplace_back(fmt::format("{}/loss_from_position_{}", set, i == 0 ? 0 : int64_t{1} << (i - 1)),
                           result.loss_by_position[i]);
+    if (is_due(config_.eval.recurrent_every, step_)) check_recurrent(set, windows, values);
     sum += result.loss;
     ++sets;
   }
@@ -456,6 +458,21 @@ bool TrainingRun::validate() {
   }
   print(line);
   return true;
+}
+
+void TrainingRun::check_recurrent(const std::string& set, const EvalWindows& windows, Scalars& values) {
+  const auto check = check_recurrent_form(trainer_.backend(), mesh_, trainer_.model(), windows, trainer_.batch(),
+                                          [this] { return wishes_to_stop(); });
+  if (!check) return;
+  values.emplace_back(set + "/recurrent_difference", check->difference);
+  const double limit = recurrent_limit(plan_.target.compute);
+  if (std::abs(check->difference) <= limit || !std::isfinite(check->difference)) return;
+  const std::string warning = fmt::format(
+      "{}: in recurrent form the loss of {} tokens is {:.2g} nats from that in chunkwise form, and {} explains {:.0e}: "
+      "what is generated is not what was trained; 'retain eval --mode recurrent' and 'retain selftest' tell more",
+      set, check->tokens, check->difference, precision_name(plan_.target.compute), limit);
+  log_.warn(warning);
+  event("recurrent_difference", {{"set", set}, {"reason", warning}});
 }
 
 void TrainingRun::load_tuning() {

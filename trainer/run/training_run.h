@@ -161,6 +161,8 @@ class TrainingRun {
   void report_memory();
   /// False where it was ended by a wish for the end of the run.
   bool validate();
+  /// Compares the recurrent form on a set's first windows, and warns where it is another function.
+  void check_recurrent(const std::string& set, const EvalWindows& windows, Scalars& values);
   /// `needed`: a failure that is known before this returns ends the run.
   void begin_save(bool needed);
   /// The run may not end well without the checkpoint of its last step, which was begun.

@@ -57,7 +57,8 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
   EXPECT_EQ(all,
             "train: --allow-changed --init-from --no-progress --profile --resume --set\n"
             "plan: --explain --gpu --json --network --price --ranks,--gpus --ranks-per-node --search --set\n"
-            "eval: --data --json --mode --tokens --words\n"
+            "eval: --carry-documents --choices --context --cp --data --documents --json --last-words --mode --stride "
+            "--tokens --tp --words\n"
             "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
             "data prepare: --encoding --holdout --no-progress --out --skip-bad --text-key --threads --tokenizer\n"
             "data train-tokenizer: --encoding --out --sample --skip-bad --text-key --vocab\n"
@@ -164,6 +165,17 @@ TEST(CommandLine, Eval) {
   EXPECT_EQ(parse<EvalOptions>({"eval", "c", "--data", "a=b"}).mode, RetentionForm::kChunkwise);
   EXPECT_EQ(parse<EvalOptions>({"eval", "c", "--data", "a=b", "--mode", "parallel"}).mode, RetentionForm::kParallel);
   EXPECT_EQ(parse<EvalOptions>({"eval", "--data", "a=b", "c"}).checkpoint, "c");
+  const auto w = parse<EvalOptions>({"eval", "c", "--data", "a=b", "--context", "8Ki", "--stride", "1Ki", "--tp", "2",
+                                     "--cp", "4", "--carry-documents"});
+  EXPECT_EQ(w.context, 8192);
+  EXPECT_EQ(w.stride, 1024);
+  EXPECT_EQ(w.tp, 2);
+  EXPECT_EQ(w.cp, 4);
+  EXPECT_TRUE(w.carry_documents);
+  const auto t = parse<EvalOptions>({"eval", "c", "--choices", "a", "--choices", "b", "--last-words", "w"});
+  EXPECT_EQ(t.choices, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(t.last_words, std::vector<std::string>{"w"});
+  EXPECT_EQ(t.tp, 1);
 }
 
 TEST(CommandLine, Generate) {
@@ -307,6 +319,8 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"plan", "p"}, {"CONFIG"}},
       {{"launch", "p", "--ranks-per-node", "1", "--site", "p"}, {"CONFIG", "--site", "--hostfile"}},
       {{"eval", "p", "--data", "a=p", "--data", "b=p"}, {"CHECKPOINT", "--data a", "--data b"}},
+      {{"eval", "p", "--choices", "p", "--choices", "p", "--last-words", "p", "--documents", "p"},
+       {"CHECKPOINT", "--choices", "--choices", "--last-words", "--documents"}},
       {{"generate", "p", "--prompt-file", "p"}, {"CHECKPOINT", "--prompt-file"}},
       {{"data", "prepare", "p", "p", "--out", "p"}, {"--out", "INPUT", "INPUT"}},
       {{"data", "prepare", "p", "--out", "p", "--tokenizer", "p"}, {"--out", "--tokenizer", "INPUT"}},
@@ -401,7 +415,9 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"plan", "a", "--ranks", "0"}, "--ranks: expected 1 to 1000000, got '0'"},
       {{"plan", "a", "--ranks", "two"}, "--ranks: expected a whole number"},
       {{"plan", "a", "--rank", "2"}, "did you mean '--ranks'?"},
-      {{"eval", "c"}, "--data is required"},
+      {{"eval", "c"}, "one of --data, --choices, --last-words and --documents is required"},
+      {{"eval", "c", "--data", "a=x", "--context", "0"}, "--context: expected 1 to"},
+      {{"eval", "c", "--data", "a=x", "--tp", "0"}, "--tp: expected 1 to"},
       {{"eval", "c", "--data", "a"}, "--data: expected NAME=PATH, got 'a'"},
       {{"eval", "c", "--data", "=a"}, "--data: expected NAME=PATH"},
       {{"eval", "c", "--data", "a=x", "--data", "a=y"}, "--data: the name 'a' is given twice"},

@@ -59,7 +59,7 @@ TEST(ConfigSchema, TheKeysAreTheseAndNoOthers) {
       "data.end_token_before_windows "
       "train.tokens train.batch_tokens train.micro_batch_tokens train.recompute train.segment_tokens train.chunk "
       "train.graph "
-      "eval.every eval.tokens eval.loss_by_position "
+      "eval.every eval.tokens eval.loss_by_position eval.recurrent_every "
       "optimizer.lr optimizer.betas optimizer.eps optimizer.weight_decay optimizer.clip "
       "schedule.kind schedule.warmup schedule.final schedule.decay_fraction "
       "parallel.dp parallel.cp parallel.tp parallel.tp_chunks parallel.zero parallel.gradient_dtype "
@@ -92,6 +92,7 @@ TEST(ConfigSchema, ValuesOutsideTheirBoundsAreRefusedAtTheirKey) {
                                            "numerics.spike_window"};
   const std::vector<const char*> whole = {"run.seed",
                                           "eval.every",
+                                          "eval.recurrent_every",
                                           "schedule.warmup",
                                           "checkpoint.every",
                                           "parallel.zero",

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <mutex>
+#include <nlohmann/json.hpp>
 
 #include "tests/support/wrapped_backend.h"
 #include "tests/trainer/run/run_fixture.h"
@@ -43,6 +44,52 @@ TEST_F(Run, AValidationThatCannotBeReadEndsARunThatIsSaved) {
   EXPECT_THROW(train(*backend, config), SharedError);
   EXPECT_EQ(steps_of(config), std::vector<int64_t>{3});
   EXPECT_TRUE(read_manifest(list_steps(checkpoints_directory(config.run.dir)).front().path).state.validation_due);
+}
+
+/// Whose recurrent form is another function.
+class OtherRecurrence final : public WrappedBackend {
+ public:
+  using WrappedBackend::WrappedBackend;
+
+ private:
+  void do_retention(const RetentionArgs& args) override {
+    WrappedBackend::do_retention(args);
+    if (args.context.form == RetentionForm::kRecurrent) fill(args.o.slice(1, 3, 1), 0);
+  }
+};
+
+TEST_F(Run, ComparesTheRecurrentFormAndWarnsWhereItIsAnotherFunction) {
+  const auto differences = [&](const std::string& name, Backend& backend) {
+    Config config = this->config(name);
+    config.data.valid = {{"text", directory_.path() + "/text"}};
+    config.eval.every = 1;
+    config.eval.tokens = 512;
+    config.eval.recurrent_every = 2;
+    train(backend, config);
+    std::vector<double> found;
+    std::ifstream metrics(config.run.dir + "/metrics.jsonl");
+    for (std::string text; std::getline(metrics, text);) {
+      const auto line = nlohmann::json::parse(text);
+      if (!line.contains("valid/text/recurrent_difference")) continue;
+      EXPECT_EQ(line["step"].get<int64_t>() % 2, 0);
+      found.push_back(line["valid/text/recurrent_difference"]);
+    }
+    return found;
+  };
+  const auto warned = [&](const std::string& name) {
+    const std::string log = read_text(File::open(directory_.path() + "/" + name + "/log.txt"), 1 << 20);
+    return log.find("valid/text: in recurrent form the loss of ") != std::string::npos;
+  };
+  const auto good = make_cpu_backend(1);
+  const std::vector<double> small = differences("same", *good);
+  ASSERT_EQ(small.size(), 2U);
+  for (const double difference : small) EXPECT_LT(std::abs(difference), 1e-4);
+  EXPECT_FALSE(warned("same"));
+  OtherRecurrence other(make_cpu_backend(1));
+  const std::vector<double> large = differences("other", other);
+  ASSERT_EQ(large.size(), 2U);
+  EXPECT_GT(std::abs(large[1]), 1e-4);
+  EXPECT_TRUE(warned("other"));
 }
 
 /// What a late copy waits for.
