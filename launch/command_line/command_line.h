@@ -12,6 +12,7 @@
 #include "launch/jobs/scheduler.h"
 #include "launch/watch/figure.h"
 #include "trainer/config.h"
+#include "trainer/interop/export_format.h"
 
 namespace retain {
 
@@ -127,6 +128,17 @@ struct CheckpointDigestOptions {
 struct CheckpointDiffOptions {
   std::string first, second;
   bool json = false;
+};
+
+struct CheckpointExportOptions {
+  std::string checkpoint, out;
+  ExportFormat format;
+  bool json = false;
+};
+
+struct CheckpointImportOptions {
+  std::string folder, out;
+  std::string tokenizer;  ///< "": the folder's
 };
 
 struct CheckpointCheckOptions {
@@ -300,11 +312,12 @@ struct ShowText {
 using Command =
     std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
                  DataTrainTokenizerOptions, DataInfoOptions, DataShowOptions, CheckpointListOptions,
-                 CheckpointVerifyOptions, CheckpointDigestOptions, CheckpointDiffOptions, CheckpointCheckOptions,
-                 BenchGemmOptions, BenchRetentionOptions, BenchCollectivesOptions, BenchStepOptions,
-                 BenchGenerateOptions, LaunchOptions, SelftestOptions, DoctorOptions, TopOptions, PlotOptions,
-                 StudyPlanOptions, StudyRunOptions, StudyStatusOptions, StudyCollectOptions, StudyFitOptions,
-                 StudyPredictOptions, StudyPlotOptions, StudyReportOptions, StudyRatesOptions, StudyWidthOptions>;
+                 CheckpointVerifyOptions, CheckpointDigestOptions, CheckpointDiffOptions, CheckpointExportOptions,
+                 CheckpointImportOptions, CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions,
+                 BenchCollectivesOptions, BenchStepOptions, BenchGenerateOptions, LaunchOptions, SelftestOptions,
+                 DoctorOptions, TopOptions, PlotOptions, StudyPlanOptions, StudyRunOptions, StudyStatusOptions,
+                 StudyCollectOptions, StudyFitOptions, StudyPredictOptions, StudyPlotOptions, StudyReportOptions,
+                 StudyRatesOptions, StudyWidthOptions>;
 
 /// The verbs that a launcher may start on several ranks.
 template <class Options>

@@ -44,6 +44,12 @@ Paths paths_of(CheckpointListOptions& o) { return {{"RUN", &o.run}}; }
 Paths paths_of(CheckpointVerifyOptions& o) { return {{"PATH", &o.path}}; }
 Paths paths_of(CheckpointDigestOptions& o) { return {{"PATH", &o.path}}; }
 Paths paths_of(CheckpointDiffOptions& o) { return {{"FIRST", &o.first}, {"SECOND", &o.second}}; }
+Paths paths_of(CheckpointExportOptions& o) { return {{"CHECKPOINT", &o.checkpoint}, {"--out", &o.out}}; }
+Paths paths_of(CheckpointImportOptions& o) {
+  Paths paths = {{"FOLDER", &o.folder}, {"--out", &o.out}};
+  if (o.tokenizer != "bytes") paths.push_back({"--tokenizer", &o.tokenizer});
+  return paths;
+}
 Paths paths_of(CheckpointCheckOptions& o) { return {{"DIR", &o.directory}}; }
 Paths paths_of(BenchGemmOptions& o) { return {{"CONFIG", &o.config}}; }
 Paths paths_of(BenchRetentionOptions&) { return {}; }

@@ -1,4 +1,4 @@
-// A model out of a checkpoint on one device of this process: what eval and generate work with.
+// A model out of a checkpoint or an export on one device of this process: what eval and generate work with.
 #pragma once
 
 #include <memory>
@@ -30,9 +30,11 @@ struct ModelRanks {
   int tp = 1;                    ///< so many neighbours share heads, columns and vocabulary
 };
 
-/// `path`: a step directory, or a run directory (its newest step). The checksums are verified first. Says on stderr
-/// which step it is. With ranks of tp the parameters are this rank's; throws SharedError(kUsage) where the model cannot
-/// be cut so. Collective over `ranks.host`.
+/// `path`: a step directory, a run directory (its newest step), or a folder that fla or torchscale reads (`checkpoint
+/// export`). The weights alone are read, in one pass, and of a checkpoint every block that holds some is verified in
+/// it; where one is damaged the run's next older step is taken, on all ranks the same. Says on stderr which step it is.
+/// With ranks of tp the parameters are this rank's; throws Error(kUsage) where the model cannot be cut so. Collective
+/// over `ranks.host`: what one rank throws, all throw as a SharedError.
 TrainedModel load_trained_model(const std::string& path, const ModelRanks& ranks = {});
 
 }  // namespace retain

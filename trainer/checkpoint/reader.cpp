@@ -223,6 +223,27 @@ void Checkpoint::load_blocks(Communicator& host, const BlockCopies& copies) cons
   }
 }
 
+std::vector<BlockRun> Checkpoint::needed_blocks(const BlockCopies& copies, int64_t most) const {
+  std::vector<BlockRun> runs;
+  for (size_t i = 0; i < manifest_.shards.size(); ++i) {
+    const int shard = static_cast<int>(i);
+    for (int64_t block = 0; block < static_cast<int64_t>(manifest_.shards[i].file.blocks.size()); ++block) {
+      if (!copies.needs(shard, block)) continue;
+      const bool goes_on =
+          !runs.empty() && runs.back().shard == shard && runs.back().end == block && block - runs.back().begin < most;
+      if (!goes_on) runs.push_back({.shard = shard, .begin = block, .end = block});
+      runs.back().end = block + 1;
+    }
+  }
+  return runs;
+}
+
+void Checkpoint::load_run(const BlockRun& run, const BlockCopies& copies) const {
+  const ShardRecord& record = manifest_.shards[static_cast<size_t>(run.shard)];
+  verify_blocks(record.file, &record, run.begin, run.end, throw_it,
+                [&](int64_t block, const char* bytes) { copies.take(run.shard, block, bytes); });
+}
+
 void Checkpoint::verify_view(const Report& report) const {
   verify_blocks(manifest_.view, nullptr, 0, static_cast<int64_t>(manifest_.view.blocks.size()), report);
 }
@@ -258,9 +279,40 @@ class OtherPrecision {
   FlatState flat_;
 };
 
-// The verified step, or why it is damaged, alike on all ranks. Throws what says nothing about the data (kIo).
+// The share of a run, which is read in the pass that verifies all.
+class ShareReader {
+ public:
+  ShareReader(Communicator& host, const LoadTarget& target) : host_(host), target_(target) {}
+
+  StepReader reader() {
+    return {.accept = [this](const Checkpoint& checkpoint) { accept(checkpoint); },
+            .read = [this](const Checkpoint& checkpoint) { read(checkpoint); }};
+  }
+
+ private:
+  void accept(const Checkpoint& checkpoint) {
+    target_.accept(checkpoint.state());
+    checkpoint.check_fits(target_.placements, target_.into);
+    const DType stored = checkpoint.manifest().dtype;
+    other_.reset();
+    if (stored != target_.into.master.dtype) other_.emplace(stored, target_.into);
+    copies_.emplace(checkpoint.manifest(), target_.placements, other_ ? other_->flat() : target_.into);
+  }
+  void read(const Checkpoint& checkpoint) {
+    checkpoint.load_blocks(host_, *copies_);
+    if (other_) other_->convert_to(target_.into);
+  }
+
+  Communicator& host_;
+  const LoadTarget& target_;
+  std::optional<OtherPrecision> other_;
+  std::optional<BlockCopies> copies_;
+};
+
+// What a reader makes of a step, or why that is damaged, alike on all ranks. Throws what says nothing about the data
+// (kIo).
 std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directory, std::string& damage,
-                                    const LogLine& log, const LoadTarget* target) {
+                                    const LogLine& log, const StepReader& reader) {
   do_on_rank_0(host, [&] { refuse_dangling_link(step_directory); });  // no damage: what was there may come back
   Outcome outcome;
   std::string text;
@@ -272,25 +324,8 @@ std::optional<Checkpoint> open_step(Communicator& host, const Path& step_directo
   if (outcome.ok) {
     text = broadcast_text(host, text, 0);
     checkpoint.emplace(step_directory, parse_manifest(text));
-    std::optional<OtherPrecision> other;
-    std::optional<BlockCopies> copies;
-    if (target) {
-      do_alike([&] {
-        target->accept(checkpoint->state());
-        checkpoint->check_fits(target->placements, target->into);
-      });
-      const DType stored = checkpoint->manifest().dtype;
-      if (stored != target->into.master.dtype) other.emplace(stored, target->into);
-      copies.emplace(checkpoint->manifest(), target->placements, other ? other->flat() : target->into);
-    }
-    outcome = agree(host, attempt([&] {
-                      if (copies) {
-                        checkpoint->load_blocks(host, *copies);
-                        if (other) other->convert_to(target->into);
-                      } else {
-                        checkpoint->verify_shards(host.rank(), host.size());
-                      }
-                    }));
+    do_alike([&] { reader.accept(*checkpoint); });
+    outcome = agree(host, attempt([&] { reader.read(*checkpoint); }));
   }
   if (outcome.ok) {
     if (host.rank() == 0) {
@@ -318,10 +353,8 @@ std::vector<Path> broadcast_paths(Communicator& host, const std::vector<Path>& p
   return copy;
 }
 
-}  // namespace
-
-std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_directory, bool set_aside_damaged,
-                                      const LogLine& log, const LoadTarget* target) {
+std::optional<Checkpoint> open_newest_by(Communicator& host, const Path& run_directory, bool set_aside_damaged,
+                                         const LogLine& log, const StepReader& reader) {
   const Path checkpoints = checkpoints_directory(run_directory);
   std::vector<Path> steps, damaged;
   do_on_rank_0(host, [&] {
@@ -337,7 +370,7 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
   std::string reasons;
   for (const Path& step : steps) {
     std::string damage;
-    std::optional<Checkpoint> checkpoint = open_step(host, step, damage, log, target);
+    std::optional<Checkpoint> checkpoint = open_step(host, step, damage, log, reader);
     if (checkpoint) return checkpoint;
     reasons += "\n  " + damage;
     do_on_rank_0(host, [&] {
@@ -351,7 +384,7 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
                            " can be used (to start anew, remove them or choose another run directory):", reasons));
 }
 
-Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log, const LoadTarget* target) {
+Checkpoint open_by(Communicator& host, const Path& path, const LogLine& log, const StepReader& reader) {
   int32_t is_run = 0;
   do_on_rank_0(host, [&] {
     refuse_dangling_link(path);
@@ -359,15 +392,43 @@ Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& lo
   });
   host.broadcast(TensorView(&is_run, DType::kInt32, {1}), 0).wait();
   if (is_run) {
-    std::optional<Checkpoint> newest = open_newest(host, path, false, log, target);
+    std::optional<Checkpoint> newest = open_newest_by(host, path, false, log, reader);
     if (!newest)
       throw SharedError(ErrorKind::kMissingInput, concat("no checkpoint in ", checkpoints_directory(path).string()));
     return std::move(*newest);
   }
   std::string damage;
-  std::optional<Checkpoint> checkpoint = open_step(host, path, damage, log, target);
+  std::optional<Checkpoint> checkpoint = open_step(host, path, damage, log, reader);
   if (!checkpoint) throw SharedError(ErrorKind::kData, damage);
   return std::move(*checkpoint);
+}
+
+// Without a target everything is verified and nothing kept.
+template <class Open>
+auto with_reader(Communicator& host, const LoadTarget* target, Open&& open) {
+  if (!target) {
+    return open(StepReader{
+        .read = [&host](const Checkpoint& checkpoint) { checkpoint.verify_shards(host.rank(), host.size()); }});
+  }
+  ShareReader share(host, *target);
+  return open(share.reader());
+}
+
+}  // namespace
+
+std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_directory, bool set_aside_damaged,
+                                      const LogLine& log, const LoadTarget* target) {
+  return with_reader(host, target, [&](const StepReader& reader) {
+    return open_newest_by(host, run_directory, set_aside_damaged, log, reader);
+  });
+}
+
+Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log, const LoadTarget* target) {
+  return with_reader(host, target, [&](const StepReader& reader) { return open_by(host, path, log, reader); });
+}
+
+Checkpoint open_and_read(const Path& path, const LogLine& log, const StepReader& reader) {
+  return open_by(*make_self_communicator(), path, log, reader);
 }
 
 }  // namespace retain

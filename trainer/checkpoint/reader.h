@@ -29,6 +29,12 @@ struct LoadTarget {
 
 class BlockCopies;
 
+/// Blocks [begin, end) of a shard.
+struct BlockRun {
+  int shard = 0;
+  int64_t begin = 0, end = 0;
+};
+
 /// One committed step. Reading from several threads needs several of these.
 class Checkpoint {
  public:
@@ -52,7 +58,11 @@ class Checkpoint {
   /// Verifies the blocks that `copies` needs and copies out of each one; and its part of those that no rank needs.
   /// Damage is thrown on the rank that sees it: then what was copied is not to be used. Collective.
   void load_blocks(Communicator& host, const BlockCopies& copies) const;
-  /// The same for global.h5, which only people read.
+  /// The blocks that `copies` needs, in the order of the files, in runs of at most so many.
+  std::vector<BlockRun> needed_blocks(const BlockCopies& copies, int64_t most) const;
+  /// Verifies the blocks of a run and copies out of each one. Any thread.
+  void load_run(const BlockRun& run, const BlockCopies& copies) const;
+  /// verify_shards() for global.h5, which only people read.
   void verify_view(const Report& report = throw_it) const;
 
  private:
@@ -83,5 +93,15 @@ std::optional<Checkpoint> open_newest(Communicator& host, const Path& run_direct
 
 /// One step by its path: a step directory, or a run directory (its newest step that verifies). Collective.
 Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& log, const LoadTarget* target = nullptr);
+
+/// What is read of a step, where that is not the share of a run.
+struct StepReader {
+  /// Called before anything is read; what it throws ends the load: it is no damage for which an older step is tried.
+  std::function<void(const Checkpoint&)> accept = [](const Checkpoint&) {};
+  /// Reads, and verifies what it reads; Error(kData) is damage.
+  std::function<void(const Checkpoint&)> read;
+};
+/// open_verified() of one process: of all tensors only those are verified that are read.
+Checkpoint open_and_read(const Path& path, const LogLine& log, const StepReader& reader);
 
 }  // namespace retain

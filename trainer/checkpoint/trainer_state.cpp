@@ -83,16 +83,4 @@ void StateLoad::finish(Backend& backend, const GradientReducer& reducer) {
   backend.synchronize();
 }
 
-void load_weights(const Checkpoint& checkpoint, ParameterStore& parameters) {
-  for (const ParameterSpec& spec : parameters.layout().parameters) {
-    std::vector<double> values(spec.real_rows * spec.columns);
-    const Box box{.first_row = spec.first_row,
-                  .first_column = spec.first_column,
-                  .rows = spec.real_rows,
-                  .columns = spec.columns};
-    checkpoint.read_box(spec.name, box, 0, values.data(), spec.columns, DType::kFloat64);
-    parameters.set_weight(spec, values);
-  }
-}
-
 }  // namespace retain

@@ -61,7 +61,4 @@ class StateLoad {
   FlatState loaded_;
 };
 
-/// All weights of this rank, from a verified checkpoint of any mesh, box by box. Not collective.
-void load_weights(const Checkpoint& checkpoint, ParameterStore& parameters);
-
 }  // namespace retain

@@ -172,20 +172,24 @@ void CheckpointWriter::write() {
       write_shard(temporary_, shard_file_name(host_.rank(), host_.size()), run_.step, placements_, state_, &writing_);
 }
 
-void CheckpointWriter::commit() {
-  Manifest manifest{run_, state_.master.dtype, {}, std::move(shards_), {}};
-  for (const TensorPlacement& p : placements_) manifest.tensors.push_back({p.name, p.global_shape});
+int64_t complete_step(const Path& temporary, const RunState& run, DType dtype,
+                      const std::vector<TensorPlacement>& placements, std::vector<ShardRecord> shards) {
+  Manifest manifest{run, dtype, {}, std::move(shards), {}};
+  for (const TensorPlacement& p : placements) manifest.tensors.push_back({p.name, p.global_shape});
   sum_digests(manifest);
-  manifest.view =
-      write_recorded_file(temporary_, kViewFileName, make_global_view(manifest.dtype, run_.step, view_of(manifest)));
+  manifest.view = write_recorded_file(temporary, kViewFileName, make_global_view(dtype, run.step, view_of(manifest)));
   const std::string text = to_text(manifest);
   const Outcome readable = attempt([&] { parse_manifest(text); });
-  RETAIN_CHECK(readable.ok, "the manifest of step ", run_.step, " would be refused: ", readable.message);
-  write_new_file(temporary_ / kManifestFileName, text);
+  RETAIN_CHECK(readable.ok, "the manifest of step ", run.step, " would be refused: ", readable.message);
+  write_new_file(temporary / kManifestFileName, text);
+  return manifest.total_bytes() + static_cast<int64_t>(text.size());
+}
+
+void CheckpointWriter::commit() {
+  result_.bytes = complete_step(temporary_, run_, state_.master.dtype, placements_, std::move(shards_));
   if (lock_) lock_->check_held();
   result_.path = commit_temporary(temporary_, run_.step);
   result_.committed = true;
-  result_.bytes = manifest.total_bytes() + static_cast<int64_t>(text.size());
   // From here on the checkpoint stands; what fails now is only worth a word.
   const Path checkpoints = checkpoints_directory(run_directory_);
   const Outcome tidy = attempt([&] {

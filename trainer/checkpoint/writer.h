@@ -100,6 +100,11 @@ class CheckpointWriter {
   double begin_seconds_ = 0;
 };
 
+/// The files of a step beside its shards, written durably into its temporary folder: the view of whole tensors, and
+/// last the manifest. Gives the bytes of all files. Throws Error(kIo).
+int64_t complete_step(const Path& temporary, const RunState& run, DType dtype,
+                      const std::vector<TensorPlacement>& placements, std::vector<ShardRecord> shards);
+
 /// Before the first step: creates the directories, takes and gives back the space of one checkpoint on all ranks at
 /// once, renames and removes. Throws Error(kCannotCreate) naming the path, Error(kIo) when the disk is too full.
 /// Collective.

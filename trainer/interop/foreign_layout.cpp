@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <numbers>
 
 #include "kernels/core/error.h"
+#include "trainer/model/retention_tables.h"
 #include "trainer/model/retnet.h"
 
 namespace retain {
@@ -34,16 +36,12 @@ constexpr auto kTranslations = std::to_array<Translation>({
     {"lm_head", "lm_head", "output_projection"},
 });
 
-/// Row of theirs (interleaved) that is row `row` of ours (halves), within a head of `rows` rows.
-int64_t interleaved_row(int64_t row, int64_t rows) { return row < rows / 2 ? 2 * row : 2 * (row - rows / 2) + 1; }
-
 template <class Place>
 std::vector<float> permute_rows(const ForeignParameter& parameter, const std::vector<float>& from, Place place) {
-  const int64_t rows = parameter.shape.at(0), columns = parameter.elements() / rows, head = parameter.head_rows;
+  const int64_t rows = parameter.shape.at(0), columns = parameter.elements() / rows;
   std::vector<float> to(from.size());
   for (int64_t row = 0; row < rows; ++row) {
-    const int64_t other = row / head * head + interleaved_row(row % head, head);
-    const auto [target, source] = place(row, other);
+    const auto [target, source] = place(row, their_row(parameter, row));
     std::copy_n(from.begin() + source * columns, columns, to.begin() + target * columns);
   }
   return to;
@@ -93,6 +91,26 @@ int64_t foreign_parameter_count(const ModelConfig& model) {
     return static_cast<int64_t>(RetNet::declare(few).parameters.size());
   };
   return count(0) + model.layers * (count(1) - count(0));
+}
+
+int64_t their_row(const ForeignParameter& parameter, int64_t row) {
+  const int64_t rows = parameter.head_rows;
+  if (rows == 0) return row;
+  const int64_t in_head = row % rows;  // halves
+  return row - in_head + (in_head < rows / 2 ? 2 * in_head : 2 * (in_head - rows / 2) + 1);
+}
+
+std::vector<double> torchscale_angles(const ModelConfig& model) {
+  std::vector<double> angles;
+  for (const double frequency : rotation_frequencies(Rotary::kTorchscale, model.key_dim()))
+    angles.insert(angles.end(), 2, frequency);
+  return angles;
+}
+
+std::vector<double> torchscale_decays(const ModelConfig& model) {
+  std::vector<double> decays = log2_gammas(Decay::kEq8, model.heads, 0, model.heads);
+  for (double& decay : decays) decay *= std::numbers::ln2;
+  return decays;
 }
 
 std::vector<float> rows_to_ours(const ForeignParameter& parameter, std::vector<float> theirs) {

@@ -32,6 +32,15 @@ std::vector<ForeignParameter> foreign_parameters(const ModelConfig& model, Forei
 /// How many entries that list has, without making it.
 int64_t foreign_parameter_count(const ModelConfig& model);
 
+/// Which row of theirs is row `row` of ours.
+int64_t their_row(const ForeignParameter& parameter, int64_t row);
+
+/// Tables that torchscale keeps in its checkpoints, by the end of their names, and what they hold of a model: by which
+/// angle a position turns each of a head's columns, and ln γ of each head (torchscale retnet.py, RetNetRelPos).
+inline constexpr const char *kTorchscaleAngles = "retnet_rel_pos.angle", *kTorchscaleDecays = "retnet_rel_pos.decay";
+std::vector<double> torchscale_angles(const ModelConfig& model);
+std::vector<double> torchscale_decays(const ModelConfig& model);
+
 /// Values (a weight or its gradient) from their order of rows to ours, and back; each undoes the other.
 std::vector<float> rows_to_ours(const ForeignParameter& parameter, std::vector<float> theirs);
 std::vector<float> rows_to_theirs(const ForeignParameter& parameter, std::vector<float> ours);

@@ -80,6 +80,8 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
   backend.upload(device_scale, &scale);
   std::vector<GoldenComparison> all;
 
+  const bool has_gradients = std::any_of(golden.entries().begin(), golden.entries().end(),
+                                         [](const SafetensorsEntry& entry) { return entry.name.starts_with("grad."); });
   for (const auto& [mode, form] : {std::pair{"parallel", RetentionForm::kParallel},
                                    {"chunkwise", RetentionForm::kChunkwise},
                                    {"recurrent", RetentionForm::kRecurrent}}) {
@@ -92,7 +94,7 @@ std::vector<GoldenComparison> check_golden(const std::string& folder, Backend& b
     }
     all.push_back({mode, "logits", relative_error(logits, their_logits, golden.path() + ": logits"), logits_limit});
 
-    const bool backward = form != RetentionForm::kRecurrent;
+    const bool backward = has_gradients && form != RetentionForm::kRecurrent;
     const std::vector<double> losses =
         download_wide(backend, backward ? model.loss_and_backward(batch, device_scale, GradientWrite::kReplace, form)
                                         : model.loss(batch));

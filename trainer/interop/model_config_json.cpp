@@ -28,33 +28,40 @@ double positive(const JsonReader& value, double absent) {
 bool flag(const JsonReader& value, bool absent) { return value.exists() ? value.flag() : absent; }
 std::string text(const JsonReader& value, const std::string& absent) { return value.exists() ? value.text() : absent; }
 
-/// The key is absent or has one of these values.
-void require(const JsonReader& value, std::initializer_list<json> legal) {
+/// The key is absent or has one of these values; `other` is what another one would be.
+void require(const JsonReader& value, std::initializer_list<json> legal, const std::string& other) {
   if (!value.exists() || std::find(legal.begin(), legal.end(), value.json()) != legal.end()) return;
   std::string list;
   for (const json& one : legal) list += (list.empty() ? "" : " or ") + one.dump();
-  value.refuse(value.json().dump(), list + ": Retain does not compute the other");
+  value.refuse(value.json().dump(), concat(list, ": Retain does not compute ", other));
+}
+
+/// The end of documents: a token, null, or nothing.
+int64_t end_of_document(const JsonReader& value, int64_t absent, int64_t vocab_size) {
+  if (!value.exists()) return absent < vocab_size ? absent : kEndOfDocumentAuto;
+  return value.json().is_null() ? kEndOfDocumentNone : value.whole_number(0, vocab_size - 1);
 }
 
 ModelConfig read_fla(const JsonReader& config) {
   const auto none = json(nullptr);
-  require(config.at("attn"), {none});
-  require(config.at("feature_map"), {none});
-  require(config.at("use_short_conv"), {false});
-  require(config.at("use_output_gate"), {true});
-  require(config.at("attnres_block_size"), {none});
-  require(config.at("hidden_act"), {"swish"});
+  require(config.at("attn"), {none}, "hybrids with layers of attention");
+  require(config.at("feature_map"), {none}, "feature maps");
+  require(config.at("use_short_conv"), {false}, "short convolutions");
+  require(config.at("use_output_gate"), {true}, "retention without its gate");
+  require(config.at("attnres_block_size"), {none}, "residuals by attention");
+  require(config.at("hidden_act"), {"swish"}, "another activation in fla's layout");
   ModelConfig model;
   model.layers = size(config.at("num_hidden_layers"), 24);
   model.hidden_size = size(config.at("hidden_size"), 2048);
   model.heads = size(config.at("num_heads"), 8);
-  require(config.at("num_kv_heads"), {none, model.heads});
+  require(config.at("num_kv_heads"), {none, model.heads}, "heads that share keys");
   model.key_expansion = positive(config.at("expand_k"), 1);
   model.value_expansion = positive(config.at("expand_v"), 2);
   if (const JsonReader width = config.at("intermediate_size"); width.exists() && !width.json().is_null()) {
     model.ffn_size = size(width);
   } else {
-    const double ratio = positive(config.at("hidden_ratio"), 2);
+    const JsonReader given = config.at("hidden_ratio");
+    const double ratio = given.exists() && given.json().is_null() ? 4 : positive(given, 2);  // fla's GatedMLP
     const auto wanted = static_cast<int64_t>(static_cast<double>(model.hidden_size) * ratio * 2 / 3);
     model.ffn_size = (wanted + 255) / 256 * 256;
   }
@@ -66,18 +73,26 @@ ModelConfig read_fla(const JsonReader& config) {
   model.decay = Decay::kEq8;
   model.rotary = Rotary::kRope;
   model.group_norm_eps = GroupNormEps::kConst;
-  model.group_norm_affine = flag(config.at("elementwise_affine"), true);
+  const JsonReader affine = config.at("elementwise_affine");
+  model.group_norm_affine = affine.exists() && affine.json().is_null() ? false : flag(affine, true);
   model.init_std = positive(config.at("initializer_range"), 0.02);
   return model;
 }
 
+// What fla takes for absent keys is what its class says.
+ForeignText read_fla_text(const JsonReader& config, const ModelConfig& model) {
+  constexpr int64_t kEos = 2;
+  return {.seq_len = size(config.at("max_position_embeddings"), 2048),
+          .end_of_document = end_of_document(config.at("eos_token_id"), kEos, model.vocab_size)};
+}
+
 ModelConfig read_torchscale(const JsonReader& config) {
-  require(config.at("decoder_normalize_before"), {true});
-  require(config.at("deepnorm"), {false});
-  require(config.at("multiway"), {false});
-  require(config.at("moe_freq"), {0});
-  require(config.at("no_output_layer"), {false});
-  require(config.at("activation_fn"), {"gelu", "swish"});
+  require(config.at("decoder_normalize_before"), {true}, "norms behind the layers");
+  require(config.at("deepnorm"), {false}, "DeepNorm");
+  require(config.at("multiway"), {false}, "multiway networks");
+  require(config.at("moe_freq"), {0}, "mixtures of experts");
+  require(config.at("no_output_layer"), {false}, "models without an output");
+  require(config.at("activation_fn"), {"gelu", "swish"}, "another activation");
   ModelConfig model;
   model.layers = size(config.at("decoder_layers"));
   model.hidden_size = size(config.at("decoder_embed_dim"));
@@ -100,6 +115,12 @@ ModelConfig read_torchscale(const JsonReader& config) {
   return model;
 }
 
+// torchscale's own arguments say nothing of tokens; exports of Retain do.
+ForeignText read_torchscale_text(const JsonReader& config, const ModelConfig& model) {
+  return {.seq_len = size(config.at("max_target_positions"), 1024),
+          .end_of_document = end_of_document(config.at("eos_token_id"), kEndOfDocumentAuto, model.vocab_size)};
+}
+
 }  // namespace
 
 ForeignConfig parse_foreign_config(std::string_view text_in, const std::string& path) {
@@ -109,9 +130,11 @@ ForeignConfig parse_foreign_config(std::string_view text_in, const std::string& 
   const JsonReader reader(parsed, path + ": ");
   ForeignConfig config;
   if (reader.at("decoder_retention_heads").exists()) {
-    config = {read_torchscale(reader), ForeignLayout::kTorchscale};
+    config = {.model = read_torchscale(reader), .layout = ForeignLayout::kTorchscale};
+    config.text = read_torchscale_text(reader, config.model);
   } else if (text(reader.at("model_type"), "") == "retnet") {
-    config = {read_fla(reader), ForeignLayout::kFla};
+    config = {.model = read_fla(reader), .layout = ForeignLayout::kFla};
+    config.text = read_fla_text(reader, config.model);
   } else {
     fail("neither fla's (model_type \"retnet\") nor torchscale's (decoder_retention_heads) configuration of a RetNet");
   }

@@ -90,22 +90,34 @@ std::vector<std::byte> SafetensorsFile::read_bytes(std::string_view name) const 
   return raw;
 }
 
+void SafetensorsFile::read_bytes(const SafetensorsEntry& e, int64_t first, int64_t count, std::byte* to) const {
+  file_.read(to, count, data_begin_ + e.begin + first);
+}
+
+void SafetensorsFile::read_floats(const SafetensorsEntry& e, int64_t first, int64_t count, float* to) const {
+  const int64_t width = safetensors_dtype_bits(e.dtype) / 8, from = data_begin_ + e.begin + first * width;
+  const auto read = [&]<class Stored>(Stored, auto convert) {
+    constexpr int64_t kAtOnce = 16 << 10;
+    std::vector<Stored> stored(static_cast<size_t>(std::min(count, kAtOnce)));
+    for (int64_t done = 0; done < count; done += kAtOnce) {
+      const int64_t some = std::min(kAtOnce, count - done);
+      file_.read(stored.data(), some * width, from + done * width);
+      std::transform(stored.begin(), stored.begin() + some, to + done, convert);
+    }
+  };
+  if (e.dtype == "F32") return file_.read(to, count * width, from);
+  if (e.dtype == "BF16") return read(uint16_t{}, [](uint16_t bits) { return Bfloat16{bits}.to_float(); });
+  if (e.dtype == "F16") return read(uint16_t{}, half_to_float);
+  if (e.dtype == "F64") return read(double{}, [](double value) { return static_cast<float>(value); });
+  throw Error(ErrorKind::kData,
+              concat(path(), ": tensor '", e.name, "' is ", e.describe(), ", want F32, F64, F16 or BF16"));
+}
+
 std::vector<float> SafetensorsFile::read_float(std::string_view name) const {
   const SafetensorsEntry& e = entry(name);
-  if (e.dtype == "F32") {
-    std::vector<float> out(static_cast<size_t>(e.elements()));
-    file_.read(out.data(), e.end - e.begin, data_begin_ + e.begin);
-    return out;
-  }
-  if (e.dtype == "BF16") {
-    return convert_all<uint16_t, float>(read_bytes(name), [](uint16_t bits) { return Bfloat16{bits}.to_float(); });
-  }
-  if (e.dtype == "F16") return convert_all<uint16_t, float>(read_bytes(name), half_to_float);
-  if (e.dtype == "F64") {
-    return convert_all<double, float>(read_bytes(name), [](double value) { return static_cast<float>(value); });
-  }
-  throw Error(ErrorKind::kData,
-              concat(path(), ": tensor '", name, "' is ", e.describe(), ", want F32, F64, F16 or BF16"));
+  std::vector<float> out(static_cast<size_t>(e.elements()));
+  read_floats(e, 0, e.elements(), out.data());
+  return out;
 }
 
 std::vector<int32_t> SafetensorsFile::read_int(std::string_view name) const {
@@ -124,34 +136,51 @@ std::vector<int32_t> SafetensorsFile::read_int(std::string_view name) const {
               concat(path(), ": tensor '", name, "' is ", e.describe(), ", want I32, I64, U16 or U8"));
 }
 
-void write_safetensors(const std::string& path, std::vector<SafetensorsTensor> tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  std::sort(tensors.begin(), tensors.end(), [](const SafetensorsTensor& a, const SafetensorsTensor& b) {
+SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<SafetensorsEntry> tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : header_{std::move(tensors), metadata}, file_(path) {
+  std::sort(header_.entries.begin(), header_.entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
     const int order_a = safetensors_dtype_order(a.dtype), order_b = safetensors_dtype_order(b.dtype);
     return order_a != order_b ? order_a > order_b : a.name < b.name;
   });
-  SafetensorsHeader header;
-  header.metadata = metadata;
-  int64_t at = 0;
-  for (const SafetensorsTensor& tensor : tensors) {
-    const auto bytes = static_cast<int64_t>(tensor.data.size());
-    SafetensorsEntry entry{tensor.name, tensor.dtype, tensor.shape, at, at + bytes};
-    const int64_t bits = safetensors_dtype_bits(tensor.dtype) * entry.elements();
-    RETAIN_CHECK(bits == 8 * bytes, path, ": tensor '", tensor.name, "' is ", entry.describe(), ", got ", bytes,
-                 " bytes");
-    at += bytes;
-    header.entries.push_back(std::move(entry));
+  for (SafetensorsEntry& entry : header_.entries) {
+    entry.begin = missing_bytes_;
+    missing_bytes_ += safetensors_dtype_bits(entry.dtype) * entry.elements() / 8;
+    entry.end = missing_bytes_;
   }
-  const std::string text = format_safetensors_header(header);
+  const std::string text = format_safetensors_header(header_);
   // What we write, we can read: duplicate names and the like are found here.
-  parse_safetensors_header(text, at, path);
-  OutputFile file(path);
+  parse_safetensors_header(text, missing_bytes_, path);
   const auto header_bytes = static_cast<uint64_t>(text.size());
-  file.write(std::as_bytes(std::span(&header_bytes, 1)));
-  file.write(std::as_bytes(std::span(text)));
-  for (const SafetensorsTensor& tensor : tensors) file.write(tensor.data);
-  file.sync();
-  file.publish();
+  file_.write(std::as_bytes(std::span(&header_bytes, 1)));
+  file_.write(std::as_bytes(std::span(text)));
+}
+
+void SafetensorsWriter::write(std::span<const std::byte> data) {
+  file_.write(data);
+  missing_bytes_ -= static_cast<int64_t>(data.size());
+}
+
+void SafetensorsWriter::publish() {
+  RETAIN_CHECK(missing_bytes_ == 0, file_.path(), ": ", missing_bytes_, " bytes of tensors were not written");
+  file_.sync();
+  file_.publish();
+}
+
+void write_safetensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<SafetensorsEntry> entries;
+  std::map<std::string_view, std::span<const std::byte>> data;
+  for (const SafetensorsTensor& tensor : tensors) {
+    entries.push_back({.name = tensor.name, .dtype = tensor.dtype, .shape = tensor.shape});
+    data[tensor.name] = tensor.data;
+    const auto bytes = static_cast<int64_t>(tensor.data.size());
+    RETAIN_CHECK(safetensors_dtype_bits(tensor.dtype) * entries.back().elements() == 8 * bytes, path, ": tensor '",
+                 tensor.name, "' is ", entries.back().describe(), ", got ", bytes, " bytes");
+  }
+  SafetensorsWriter writer(path, std::move(entries), metadata);
+  for (const SafetensorsEntry& entry : writer.entries()) writer.write(data.at(entry.name));
+  writer.publish();
 }
 
 }  // namespace retain

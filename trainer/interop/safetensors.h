@@ -26,6 +26,11 @@ struct SafetensorsEntry {
   std::string describe() const;  ///< "F32[2,3]"
 };
 
+struct SafetensorsHeader {
+  std::vector<SafetensorsEntry> entries;  ///< in the order of their bytes
+  std::map<std::string, std::string> metadata;
+};
+
 class SafetensorsFile {
  public:
   /// Throws Error(kMissingInput), or Error(kData) naming the file, the tensor and the rule that it breaks.
@@ -41,7 +46,12 @@ class SafetensorsFile {
 
   /// The tensor's bytes as they are stored.
   std::vector<std::byte> read_bytes(std::string_view name) const;
-  /// F32, F64, F16 or BF16 as float32 (F64 rounds). Throws Error(kData) for other types.
+  /// `count` of them.
+  void read_bytes(const SafetensorsEntry& entry, int64_t first, int64_t count, std::byte* to) const;
+  /// Elements [first, first + count) of a tensor of F32, F64, F16 or BF16, row-major, as float32 (F64 rounds), in
+  /// memory of a few pages besides. Throws Error(kData) for other types.
+  void read_floats(const SafetensorsEntry& entry, int64_t first, int64_t count, float* to) const;
+  /// All of them.
   std::vector<float> read_float(std::string_view name) const;
   /// I32, I64, U8 or U16 as int32. Throws Error(kData) for other types and for values that do not fit.
   std::vector<int32_t> read_int(std::string_view name) const;
@@ -55,6 +65,26 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
+/// A new file, written front to back, aside: it has its name after publish(). The order is the official writer's: wider
+/// types first, then by name; the header is padded with spaces to a multiple of 8 bytes.
+class SafetensorsWriter {
+ public:
+  /// Writes the header of tensors of which name, dtype and shape are given. Throws Error(kCannotCreate), Error(kIo).
+  SafetensorsWriter(const std::string& path, std::vector<SafetensorsEntry> tensors,
+                    const std::map<std::string, std::string>& metadata = {});
+  /// In the order in which their bytes are to be written.
+  const std::vector<SafetensorsEntry>& entries() const { return header_.entries; }
+  /// The next bytes. Throws Error(kIo).
+  void write(std::span<const std::byte> data);
+  /// All bytes were written: they are durable, and the file has its name. Throws Error(kIo), Error(kCannotCreate).
+  void publish();
+
+ private:
+  SafetensorsHeader header_;
+  OutputFile file_;
+  int64_t missing_bytes_ = 0;
+};
+
 /// What is written: the bytes of a tensor in row-major order.
 struct SafetensorsTensor {
   std::string name;
@@ -63,9 +93,8 @@ struct SafetensorsTensor {
   std::span<const std::byte> data;
 };
 
-/// Writes aside and renames. The order is the official writer's: wider types first, then by name; the header is padded
-/// with spaces to a multiple of 8 bytes. Throws Error(kCannotCreate), Error(kIo).
-void write_safetensors(const std::string& path, std::vector<SafetensorsTensor> tensors,
+/// A file of tensors that are in memory, by a SafetensorsWriter.
+void write_safetensors(const std::string& path, const std::vector<SafetensorsTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace retain

@@ -2,10 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "trainer/interop/safetensors.h"
 
@@ -17,11 +15,6 @@ inline constexpr int64_t kSafetensorsMaxHeaderBytes = 100'000'000;
 int safetensors_dtype_order(std::string_view dtype);
 /// Bits of one element of a type of the list.
 int64_t safetensors_dtype_bits(std::string_view dtype);
-
-struct SafetensorsHeader {
-  std::vector<SafetensorsEntry> entries;  ///< in the order of their bytes
-  std::map<std::string, std::string> metadata;
-};
 
 /// Parses and checks: keys, types, shapes, sizes, duplicates, and that the tensors cover data_bytes without a hole or
 /// an overlap. `path` is for messages. Throws Error(kData).

@@ -64,6 +64,8 @@ class ParameterStore {
   /// Writes one parameter's real rows from host values ([real_rows, columns] of this rank's box) into weights and,
   /// where it is kept here, master.
   void set_weight(const ParameterSpec& spec, const std::vector<double>& values);
+  /// Puts values of any floating type into a place of the flat order, wherever it is kept: weights, master, norms.
+  void assign(int64_t flat_begin, const TensorView& values);
   /// After master was loaded: the weights that are updated here from it.
   void weights_from_master();
   /// After every replica updated its weights of a bucket: each begins to get all of them, and of the last bucket the
@@ -85,8 +87,6 @@ class ParameterStore {
   Range span_of(const std::string& first, const std::string& last) const;
   bool own_master() const { return compute_ != accumulate_; }
   Range wide_norms() const { return {layout_.norms.begin, layout_.flat_elements}; }
-  /// Puts accumulate-type values at a place of the flat order into every buffer that holds it.
-  void assign(int64_t flat_begin, const TensorView& values);
 
   Backend& backend_;
   ParameterLayout layout_;

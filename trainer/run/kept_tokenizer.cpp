@@ -38,7 +38,23 @@ std::string name_of(const TokenizerFiles& files, size_t i) {
   return own;
 }
 
+void write_files(const TokenizerFiles& files, const fs::path& folder) {
+  for (size_t i = 0; i < files.files.size(); ++i) replace_file(folder / name_of(files, i), files.files[i].contents);
+}
+
 }  // namespace
+
+fs::path kept_tokenizer_folder(const fs::path& run) { return run / kFolder; }
+
+void copy_tokenizer(const std::string& tokenizer, const fs::path& folder) {
+  if (tokenizer != kByteTokenizer) write_files(read_tokenizer_files(tokenizer), folder);
+}
+
+std::string tokenizer_path(const fs::path& step, const std::string& data_tokenizer) {
+  if (data_tokenizer == kByteTokenizer) return data_tokenizer;
+  const fs::path kept = kept_tokenizer_folder(fs::absolute(step).lexically_normal().parent_path().parent_path());
+  return is_there(kept) ? kept.string() : data_tokenizer;
+}
 
 void keep_tokenizer(const RunDirectory& run, const std::string& data_tokenizer, const std::string& fingerprint) {
   const fs::path folder = run.file(kFolder);
@@ -55,7 +71,7 @@ void keep_tokenizer(const RunDirectory& run, const std::string& data_tokenizer, 
   fs::remove_all(made, error);
   fs::create_directories(made, error);
   if (error) throw Error(ErrorKind::kIo, concat("cannot create ", made.string(), ": ", error.message()));
-  for (size_t i = 0; i < files.files.size(); ++i) replace_file(made / name_of(files, i), files.files[i].contents);
+  write_files(files, made);
   fs::remove_all(folder, error);
   rename_durably(made, folder);
 }
@@ -63,8 +79,8 @@ void keep_tokenizer(const RunDirectory& run, const std::string& data_tokenizer, 
 std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& step, const std::string& data_tokenizer,
                                           const std::string& fingerprint) {
   if (data_tokenizer == kByteTokenizer) return make_byte_tokenizer();
-  const fs::path kept = fs::absolute(step).lexically_normal().parent_path().parent_path() / kFolder;
-  const std::string path = is_there(kept) ? kept.string() : data_tokenizer;
+  const fs::path kept = kept_tokenizer_folder(fs::absolute(step).lexically_normal().parent_path().parent_path());
+  const std::string path = tokenizer_path(step, data_tokenizer);
   std::unique_ptr<Tokenizer> tokenizer;
   const Outcome made = attempt([&] { tokenizer = make_tokenizer(path); });
   if (made.kind == ErrorKind::kMissingInput && !made.ok && !is_there(kept)) {

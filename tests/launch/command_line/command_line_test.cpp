@@ -68,6 +68,8 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "checkpoint verify: --json\n"
             "checkpoint digest: --json\n"
             "checkpoint diff: --json\n"
+            "checkpoint export: --dtype --format --json --out --shard-size\n"
+            "checkpoint import: --out --tokenizer\n"
             "checkpoint check: --device --json --precision\n"
             "launch: --account --dry-run --gpus-per-node --hostfile --json --name --nodes --notice --partition "
             "--ranks-per-node --restarts --scheduler --set --site --supervise --time\n"
@@ -231,6 +233,19 @@ TEST(CommandLine, DataAndCheckpoint) {
   EXPECT_TRUE(parse<CheckpointVerifyOptions>({"checkpoint", "verify", "r", "--json"}).json);
   EXPECT_EQ(parse<CheckpointDigestOptions>({"checkpoint", "digest", "r"}).path, "r");
   EXPECT_EQ(parse<CheckpointDiffOptions>({"checkpoint", "diff", "a", "b"}).second, "b");
+  const auto out = parse<CheckpointExportOptions>(
+      {"checkpoint", "export", "r", "--format", "torchscale", "--out", "o", "--dtype", "bf16", "--shard-size", "2GB"});
+  EXPECT_EQ(out.format.layout, ForeignLayout::kTorchscale);
+  EXPECT_EQ(out.format.dtype, DType::kBfloat16);
+  EXPECT_EQ(out.format.shard_bytes, 2'000'000'000);
+  const auto shards_of = [](const std::string& size) {
+    return parse<CheckpointExportOptions>(
+               {"checkpoint", "export", "r", "--format", "hf", "--out", "o", "--shard-size", size})
+        .format.shard_bytes;
+  };
+  EXPECT_EQ(shards_of("3MiB"), 3 << 20);
+  EXPECT_EQ(shards_of("4096"), 4096);
+  EXPECT_EQ(parse<CheckpointImportOptions>({"checkpoint", "import", "f", "--out", "r"}).tokenizer, "");
   const auto check =
       parse<CheckpointCheckOptions>({"checkpoint", "check", "d", "--device", "cuda", "--precision", "bf16"});
   EXPECT_EQ(check.directory, "d");
@@ -333,6 +348,8 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"checkpoint", "verify", "p"}, {"PATH"}},
       {{"checkpoint", "digest", "p"}, {"PATH"}},
       {{"checkpoint", "diff", "p", "p"}, {"FIRST", "SECOND"}},
+      {{"checkpoint", "export", "p", "--format", "hf", "--out", "p"}, {"CHECKPOINT", "--out"}},
+      {{"checkpoint", "import", "p", "--out", "p", "--tokenizer", "p"}, {"FOLDER", "--out", "--tokenizer"}},
       {{"checkpoint", "check", "p"}, {"DIR"}},
       {{"bench", "gemm", "p"}, {"CONFIG"}},
       {{"bench", "step", "p"}, {"CONFIG"}},
@@ -442,6 +459,12 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"bench", "retention", "--seq-len", "1,,2"}, "--seq-len: expected a whole number"},
       {{"bench", "retention", "--key-dim", "7"}, "--key-dim: expected an even number, got '7'"},
       {{"bench", "collectives", "--max-bytes", "1Ki"}, "--max-bytes: expected 65536 to"},
+      {{"checkpoint", "export", "r", "--format", "hf"}, "--out is required"},
+      {{"checkpoint", "export", "r", "--format", "onnx", "--out", "o"}, "--format: expected one of hf, torchscale"},
+      {{"checkpoint", "export", "r", "--format", "hf", "--out", "o", "--dtype", "fp16"},
+       "--dtype: expected one of fp32"},
+      {{"checkpoint", "export", "r", "--format", "hf", "--out", "o", "--shard-size", "5TB"},
+       "--shard-size: expected a whole number"},
       {{"checkpoint", "check", "d", "--device", "gpu"},
        "--device: expected one of auto, cpu, cuda, got 'gpu' (did you mean 'cuda'?)"},
       {{"checkpoint", "check", "d", "--precision", "fp16"}, "--precision: expected one of auto, bf16, fp32, fp64"},

@@ -292,7 +292,7 @@ TEST_F(ModelFolder, ReadsGradientsInOurOrder) {
 
 TEST_F(ModelFolder, AcceptsFairseqsPrefixAndTheBuffers) {
   write(json_of(kTorchscale), ForeignLayout::kTorchscale, "decoder.");
-  add("decoder.retnet_rel_pos.angle", {2}, {1, 2});
+  add("decoder.retnet_rel_pos.angle", {4}, {1, 1, 1e-4F, 1e-4F});
   add("decoder.version", {1}, {3});
   EXPECT_EQ(read().parameter("embeddings.weight").foreign_name, "decoder.embed_tokens.weight");
 }

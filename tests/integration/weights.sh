@@ -1,0 +1,73 @@
+# Weights leave a run and come back: an export evaluates and generates as its run does, an import begins other runs, what
+# cannot be exact or would overwrite is refused, and a disk that fails leaves nothing.
+. "$(dirname "$0")/common.sh"
+
+ranks 2 train tiny.yaml --set parallel.tp=2 --set train.tokens=5120 >train.log 2>&1 || fail "$(cat train.log)"
+export_to() { "$retain" checkpoint export run --format hf --out "$@" >export.txt 2>export.log || fail "$(cat export.log)"; }
+loss() { "$retain" eval "$1" --data held=text_valid 2>eval.log | sed -E 's/.* loss=([^ ]*).*/\1/'; }
+
+export_to hf
+[ "$(loss hf)" = "$(loss run)" ] || fail "an export evaluates to $(loss hf), its run to $(loss run)"
+said=$("$retain" generate run --prompt "the " --max-tokens 8 --seed 2 2>/dev/null | od -c)
+[ "$("$retain" generate hf --prompt "the " --max-tokens 8 --seed 2 2>/dev/null | od -c)" = "$said" ] || fail "it writes other text"
+grep -q '"run": "run"' hf/retain.json || fail "$(cat hf/retain.json)"
+
+"$retain" checkpoint import hf --out imported >import.txt 2>&1 || fail "$(cat import.txt)"
+"$retain" checkpoint verify imported >/dev/null
+[ "$(loss imported)" = "$(loss run)" ] || fail "an import evaluates to $(loss imported)"
+if grep -qv 'this is step' eval.log; then fail "$(cat eval.log)"; fi
+"$retain" checkpoint export imported --format hf --out again >again.txt 2>/dev/null
+for file in config.json model.safetensors; do cmp hf/$file again/$file; done
+[ "$(sed -E 's/.*(weights_digest=[^ ]*).*/\1/' again.txt)" = "$(sed -E 's/.*(weights_digest=[^ ]*).*/\1/' export.txt)" ] ||
+  fail "other weights: $(cat export.txt again.txt)"
+
+# The imported run begins another one, on two ranks, with its configuration for a base.
+sed '/^model:/d' tiny.yaml >new.yaml
+echo 'base: [imported/config.yaml]' >>new.yaml
+ranks 2 train new.yaml --set run.dir=other --set train.tokens=1024 --set parallel.tp=2 --init-from imported >other.log 2>&1 ||
+  fail "$(cat other.log)"
+python3 - <<'END'
+import json
+first = next(m["loss"] for m in map(json.loads, open("other/metrics.jsonl")) if m.get("step") == 1 and "loss" in m)
+assert first < 4.5, first  # of new weights it is 5.5
+END
+
+# Files that are cut, and rounded.
+export_to bf16 --dtype bf16 --shard-size 20kB
+[ "$(ls bf16/model-*.safetensors | wc -l)" -gt 2 ] && [ -e bf16/model.safetensors.index.json ] || fail "$(ls bf16)"
+"$retain" checkpoint import bf16 --out rounded >/dev/null 2>&1
+"$retain" checkpoint export rounded --format hf --out bf16-again --dtype bf16 --shard-size 20kB >/dev/null 2>&1
+diff -r -x retain.json bf16 bf16-again
+
+# What would be lost, is not there, or has no equal.
+expect_code 73 "$retain" checkpoint export run --format hf --out hf
+grep -q "is not empty" out.txt || fail "$(cat out.txt)"
+expect_code 73 "$retain" checkpoint import hf --out run
+expect_code 78 "$retain" checkpoint export run --format torchscale --out ts
+grep -q "model.rotary: it turns by other angles" out.txt || fail "$(cat out.txt)"
+rm hf/retain.json
+expect_code 66 "$retain" checkpoint import hf --out nothing
+grep -q -- "--tokenizer" out.txt || fail "$(cat out.txt)"
+"$retain" checkpoint import hf --out as-bytes --tokenizer bytes >/dev/null 2>&1
+expect_code 66 "$retain" checkpoint import run --out nothing
+
+# A disk that takes no more: the limit of a file's size stands for it.
+before=$(ls -A)
+expect_code 74 bash -c 'trap "" XFSZ; ulimit -f 64; exec "$0" "$@"' "$retain" checkpoint export run --format hf --out full
+expect_code 74 bash -c 'trap "" XFSZ; ulimit -f 64; exec "$0" "$@"' "$retain" checkpoint import bf16 --out full
+[ "$(ls -A)" = "$before" ] || fail "something is left: $(ls -A)"
+
+# A newest checkpoint whose weights are damaged: the one before, and it is said.
+python3 - <<'END'
+import glob, json
+step = sorted(glob.glob("run/checkpoints/step-*"))[-1]
+shard = json.load(open(f"{step}/manifest.json"))["shards"][0]
+with open(f"{step}/{shard['file']}", "r+b") as file:
+    file.seek(file.seek(0, 2) // 2)
+    byte = file.read(1)
+    file.seek(-1, 1)
+    file.write(bytes([byte[0] ^ 1]))
+END
+"$retain" checkpoint export run --format hf --out older >older.txt 2>older.log || fail "$(cat older.log)"
+grep -q "is damaged and not used" older.log || fail "$(cat older.log)"
+grep -q '"step": 10' older/retain.json || fail "$(cat older/retain.json)"
