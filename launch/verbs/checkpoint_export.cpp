@@ -3,8 +3,13 @@
 
 #include <filesystem>
 #include <iostream>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "kernels/core/text.h"
 #include "launch/config/saved.h"

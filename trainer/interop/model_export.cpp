@@ -4,7 +4,6 @@
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <span>
 #include <utility>
 #include <vector>

@@ -76,6 +76,38 @@ TEST(ForeignConfig, FillsInFlasDefaults) {
   EXPECT_TRUE(parse(kFla, {{"tie_word_embeddings", "true"}}).tie_embeddings);
 }
 
+TEST(ForeignConfig, ReadsWhatFlaHasPublished) {
+  // As its collections have it: keys of other releases, integers for numbers, nulls for what follows from others.
+  const ForeignConfig config = parse_foreign_config(R"({"architectures":["RetNetForCausalLM"],"attn_mode":"fused_chunk",
+    "attn":null,"bos_token_id":1,"clamp_min":null,"conv_size":4,"elementwise_affine":true,"eos_token_id":2,"expand_k":1,
+    "expand_v":2,"feature_map":null,"fuse_cross_entropy":true,"fuse_norm":true,"hidden_act":"swish","hidden_ratio":2,
+    "hidden_size":2048,"initializer_range":0.02,"intermediate_size":null,"max_position_embeddings":4096,
+    "model_type":"retnet","num_heads":8,"num_hidden_layers":24,"num_kv_heads":null,"pad_token_id":null,
+    "rms_norm_eps":1e-06,"share_conv_kernel":true,"tie_word_embeddings":false,"torch_dtype":"bfloat16",
+    "transformers_version":"4.38.2","use_cache":true,"use_output_gate":true,"use_short_conv":false,"vocab_size":32000})",
+                                                    "config.json");
+  int64_t elements = 0;
+  const auto parameters = foreign_parameters(config.model, config.layout);
+  for (const ForeignParameter& parameter : parameters) elements += parameter.elements();
+  EXPECT_EQ(parameters.size(), 267U);
+  EXPECT_EQ(elements, 1'351'727'104) << "of retnet-1.3B-100B";
+  EXPECT_EQ(config.text, (ForeignText{.seq_len = 4096, .end_of_document = 2}));
+  EXPECT_EQ(parse(kFla, {{"intermediate_size", "null"}, {"hidden_ratio", "null"}}).ffn_size, 256) << "a ratio of 4";
+  EXPECT_FALSE(parse(kFla, {{"elementwise_affine", "null"}}).group_norm_affine);
+}
+
+TEST(ForeignConfig, ReadsWhereDocumentsEnd) {
+  const auto end = [](std::map<std::string, std::string> keys, const std::string& token) {
+    if (!token.empty()) keys["eos_token_id"] = token;
+    return parse_foreign_config(json_of(keys), "config.json").text.end_of_document;
+  };
+  EXPECT_EQ(end(kFla, ""), 2) << "fla's default";
+  EXPECT_EQ(end(kFla, "null"), kEndOfDocumentNone);
+  EXPECT_EQ(end(kTorchscale, "4"), 4);
+  EXPECT_EQ(end(kTorchscale, ""), kEndOfDocumentAuto);
+  EXPECT_THROW(end(kFla, "5"), Error) << "there are five tokens";
+}
+
 TEST(ForeignConfig, ReadsTorchscale) {
   const ModelConfig model = parse(kTorchscale, {{"layernorm_eps", "1e-5"}});
   EXPECT_EQ(model.key_dim(), 4);
