@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t kWindowBytes = int64_t{128} << 20;  // of the model, in host memory at once; twice
 constexpr int64_t kJobBytes = int64_t{16} << 20;      // that a thread reads one after the other
-constexpr int kMostThreads = 8;
+constexpr int kFewestThreads = 4, kMostThreads = 8;   // more than processors: they wait for the disk
 
 class CheckpointWeights : public WeightSource {
  public:
@@ -112,25 +112,9 @@ std::vector<ReplicaShare> windows_of(int64_t flat_elements, int64_t window_eleme
   return windows;
 }
 
-}  // namespace
-
-std::unique_ptr<WeightSource> weights_of(const Checkpoint& checkpoint) {
-  return std::make_unique<CheckpointWeights>(checkpoint);
-}
-
-std::unique_ptr<WeightSource> weights_of(const ImportedModel& model) { return std::make_unique<FolderWeights>(model); }
-
-int default_reading_threads() {
-  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 2, kMostThreads);
-}
-
-void read_share(const WeightSource& source, const std::vector<TensorPlacement>& placements, const ReplicaShare& share,
-                void* into, int threads) {
-  run_jobs(source.fill(placements, share, into), threads);
-}
-
-void load_weights(const WeightSource& source, Backend& backend, ParameterStore& parameters, int tp_rank, int threads) {
-  const std::vector<TensorPlacement> placements = placements_of(parameters.layout(), tp_rank);
+// Through host memory of two windows: one is read into while the other goes to the device and to its type there.
+void load_in_windows(const WeightSource& source, const std::vector<TensorPlacement>& placements, Backend& backend,
+                     ParameterStore& parameters, int threads) {
   const DType dtype = source.dtype();
   const int64_t elements =
       std::min(kWindowBytes / dtype_bytes(dtype), parameters.layout().flat_elements);  // of a window
@@ -156,6 +140,33 @@ void load_weights(const WeightSource& source, Backend& backend, ParameterStore& 
     }
   }
   backend.synchronize();
+}
+
+}  // namespace
+
+std::unique_ptr<WeightSource> weights_of(const Checkpoint& checkpoint) {
+  return std::make_unique<CheckpointWeights>(checkpoint);
+}
+
+std::unique_ptr<WeightSource> weights_of(const ImportedModel& model) { return std::make_unique<FolderWeights>(model); }
+
+int default_reading_threads() {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), kFewestThreads, kMostThreads);
+}
+
+void read_share(const WeightSource& source, const std::vector<TensorPlacement>& placements, const ReplicaShare& share,
+                void* into, int threads) {
+  run_jobs(source.fill(placements, share, into), threads);
+}
+
+void load_weights(const WeightSource& source, Backend& backend, ParameterStore& parameters, int tp_rank, int threads) {
+  const std::vector<TensorPlacement> placements = placements_of(parameters.layout(), tp_rank);
+  const TensorView weights = parameters.flat_weights();
+  if (backend.device() == Device::kCpu && weights.dtype == source.dtype()) {  // the masters, in host memory
+    read_share(source, placements, ReplicaShare({{0, weights.elements()}}), weights.data, threads);
+  } else {
+    load_in_windows(source, placements, backend, parameters, threads);
+  }
 }
 
 }  // namespace retain

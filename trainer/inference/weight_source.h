@@ -1,6 +1,6 @@
 // The weights of a model where they lie, in a checkpoint of any mesh or in a folder of another library, and how a model
 // gets them: each byte is read once, or a few at the borders of blocks twice, in long runs by several threads, while
-// what was read before goes to the device. Host memory is two windows, whatever the model.
+// what was read before goes to the device. Host memory besides is two windows, whatever the model.
 #pragma once
 
 #include <cstdint>

@@ -160,7 +160,7 @@ ExportedWeights export_model(const WeightSource& source, const ModelConfig& mode
       entries.push_back(tensor.entry);
       by_name[tensor.entry.name] = &tensor;
     }
-    SafetensorsWriter file(folder + "/" + name, std::move(entries), {{"format", "pt"}});
+    SafetensorsWriter file(concat(folder, "/", name), std::move(entries), {{"format", "pt"}});
     for (const SafetensorsEntry& entry : file.entries()) {
       const Tensor& tensor = *by_name.at(entry.name);
       write_values(file, entry.dtype, values_of(tensor));

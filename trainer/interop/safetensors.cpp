@@ -1,5 +1,7 @@
 #include "trainer/interop/safetensors.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -96,8 +98,10 @@ void SafetensorsFile::read_bytes(const SafetensorsEntry& e, int64_t first, int64
 
 void SafetensorsFile::read_floats(const SafetensorsEntry& e, int64_t first, int64_t count, float* to) const {
   const int64_t width = safetensors_dtype_bits(e.dtype) / 8, from = data_begin_ + e.begin + first * width;
+  // The disk works on all of it while the beginning is converted.
+  ::posix_fadvise(file_.descriptor(), from, count * width, POSIX_FADV_WILLNEED);
   const auto read = [&]<class Stored>(Stored, auto convert) {
-    constexpr int64_t kAtOnce = 16 << 10;
+    constexpr int64_t kAtOnce = 256 << 10;
     std::vector<Stored> stored(static_cast<size_t>(std::min(count, kAtOnce)));
     for (int64_t done = 0; done < count; done += kAtOnce) {
       const int64_t some = std::min(kAtOnce, count - done);

@@ -49,7 +49,7 @@ class SafetensorsFile {
   /// `count` of them.
   void read_bytes(const SafetensorsEntry& entry, int64_t first, int64_t count, std::byte* to) const;
   /// Elements [first, first + count) of a tensor of F32, F64, F16 or BF16, row-major, as float32 (F64 rounds), in
-  /// memory of a few pages besides. Throws Error(kData) for other types.
+  /// 2 MiB of memory besides. Throws Error(kData) for other types.
   void read_floats(const SafetensorsEntry& entry, int64_t first, int64_t count, float* to) const;
   /// All of them.
   std::vector<float> read_float(std::string_view name) const;

@@ -56,7 +56,7 @@ SafetensorsFolder::SafetensorsFolder(const std::string& folder) : path_(folder +
   }
   path_ = index;
   for (const auto& [name, tensors] : read_index(index)) {
-    const SafetensorsFile& file = files_.emplace_back(folder + "/" + name);
+    const SafetensorsFile& file = files_.emplace_back(concat(folder, "/", name));
     for (const std::string& tensor : tensors) {
       if (!file.contains(tensor))
         throw Error(ErrorKind::kData,
