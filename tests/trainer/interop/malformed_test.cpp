@@ -87,11 +87,11 @@ Files whole_folder(const std::string& folder, ForeignLayout layout) {
                              std::as_bytes(std::span(values)).first(static_cast<size_t>(parameter.elements() * 4))});
     map += concat(map.empty() ? "" : ",", "\"", parameter.foreign_name, "\":\"", weights_shard_name(shard, 2), "\"");
   }
-  for (size_t i = 0; i < 2; ++i) write_safetensors(folder + "/" + weights_shard_name(i, 2), shards[i]);
+  for (size_t i = 0; i < 2; ++i) write_safetensors(concat(folder, "/", weights_shard_name(i, 2)), shards[i]);
   write_file(folder + "/" + kIndexFileName, concat("{\"metadata\":{\"total_size\":8},\"weight_map\":{", map, "}}"));
   Files files;
   for (const std::string& name : {std::string("config.json"), std::string(kIndexFileName), weights_shard_name(0, 2)})
-    files[name] = read_file(folder + "/" + name);
+    files[name] = read_file(concat(folder, "/", name));
   return files;
 }
 
@@ -111,7 +111,7 @@ TEST(MalformedFolders, GiveErrorsAndTakeNoMemory) {
     }
     const auto spoiled = std::next(files.begin(), static_cast<int64_t>(random() % files.size()));
     const bool number = random() % 4 == 0;
-    write_file(folder + "/" + spoiled->first,
+    write_file(concat(folder, "/", spoiled->first),
                number ? with_another_number(spoiled->second, random) : mutated(spoiled->second, random));
     try {
       const ImportedModel model = read_model_folder(folder);
@@ -121,7 +121,7 @@ TEST(MalformedFolders, GiveErrorsAndTakeNoMemory) {
       EXPECT_TRUE(error.kind() == ErrorKind::kData || error.kind() == ErrorKind::kMissingInput) << error.what();
       ++refused;
     }
-    write_file(folder + "/" + spoiled->first, spoiled->second);
+    write_file(concat(folder, "/", spoiled->first), spoiled->second);
   }
   EXPECT_GT(refused, kFolders / 3);
   EXPECT_GT(read, kFolders / 100) << "not all of them are refused at once";

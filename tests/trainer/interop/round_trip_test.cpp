@@ -120,7 +120,7 @@ struct Case {
 
 class RoundTrip : public testing::TestWithParam<Case> {
  protected:
-  const Folder folder_;
+  Folder folder_;
 };
 
 TEST_P(RoundTrip, ExportsAgainTheSameBytesFromWhateverMesh) {
@@ -162,7 +162,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, RoundTrip, testing::ValuesIn(all_cases()), [](
 
 class Exports : public testing::Test {
  protected:
-  const Folder folder_;
+  Folder folder_;
   std::string run() const { return folder_.file("run"); }
 };
 
