@@ -132,8 +132,9 @@ int measure(Session& session, const Config& config, const Target& target, const 
       const int64_t unused = (decoder.slots() - batch) * decoder.state_bytes();  // of the states taken for more
       report.row(
           {batch, context, times.step_ms, times.wall_ms, 1e3 * static_cast<double>(batch) / times.step_ms,
-           bound_ms > 0 ? Report::Value(bound_ms) : Report::Value(), bench::ratio(bound_ms, times.step_ms),
-           backend.allocated_bytes() - unused, energy ? Report::Value(energy->watts()) : Report::Value(),
+           bound_ms > 0 ? Report::Value(bound_ms) : Report::Value(),
+           bound_ms > 0 ? Report::Value(bound_ms / times.step_ms) : Report::Value(), backend.allocated_bytes() - unused,
+           energy ? Report::Value(energy->watts()) : Report::Value(),
            energy ? Report::Value(energy->joules / static_cast<double>(batch * options.tokens)) : Report::Value()});
     }
   }
