@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <functional>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -199,6 +200,102 @@ void bench_optimizer(Backend& backend, Bench& b) {
   b.release();
 }
 
+// Products and states of as many layers as no cache holds, one after the other, as a token goes through them.
+constexpr int64_t kLayers = 8;
+
+void bench_project(Backend& backend, Bench& b, const char* name, int64_t rows, int64_t in, int64_t out, bool norm,
+                   std::optional<FfnKind> activation, bool adds) {
+  std::vector<TensorView> weights;
+  for (int64_t layer = 0; layer < kLayers; ++layer) weights.push_back(b.random(DType::kBfloat16, {out, in}));
+  const TensorView x = b.random(DType::kBfloat16, {rows, in}), scale = b.random(DType::kFloat32, {in});
+  const TensorView y = b.random(DType::kBfloat16, {rows, activation ? out / 2 : out});
+  const TensorView normed = b.empty(DType::kBfloat16, {rows, in}), rstd = b.empty(DType::kFloat32, {rows});
+  const TensorView product = b.empty(DType::kBfloat16, {rows, out});
+  b.measure(name, static_cast<double>(kLayers * out * in * 2), [&] {
+    for (const TensorView& weight : weights) {
+      backend.project({.x = x,
+                       .norm = norm ? scale : TensorView{},
+                       .weight = weight,
+                       .y = y,
+                       .normed = normed,
+                       .rstd = rstd,
+                       .product = product,
+                       .activation = activation,
+                       .adds = adds});
+    }
+  });
+  b.release();
+}
+
+void bench_retention_step(Backend& backend, Bench& b, int64_t rows) {
+  constexpr int64_t kKeys = kHeads * kKey, kValues = kHeads * kValue;
+  std::vector<TensorView> states;
+  for (int64_t layer = 0; layer < kLayers; ++layer)
+    states.push_back(b.random(DType::kFloat32, {rows, kHeads, kKey, kValue}));
+  const TensorView qkvg = b.random(DType::kBfloat16, {rows, 2 * kKeys + 2 * kValues});
+  const TensorView y = b.empty(DType::kBfloat16, {rows, kHeads, kValue});
+  const TensorView table = b.random(DType::kFloat32, {rows, kKey / 2, 2}),
+                   log2_gamma = b.empty(DType::kFloat64, {kHeads});
+  backend.fill(log2_gamma, -0.01);
+  std::vector<int32_t> slots(static_cast<size_t>(rows));
+  std::iota(slots.begin(), slots.end(), 0);
+  const TensorView slot = b.integers(slots);
+  const auto heads = [&](int64_t column, int64_t width) {
+    return qkvg.slice(1, column, kHeads * width).split(1, kHeads, width);
+  };
+  b.measure("retention_step", static_cast<double>(2 * kLayers * states[0].bytes()), [&] {
+    for (const TensorView& layer : states) {
+      backend.retention_step({.q = heads(0, kKey),
+                              .k = heads(kKeys, kKey),
+                              .v = heads(2 * kKeys, kValue),
+                              .g = heads(2 * kKeys + kValues, kValue),
+                              .table = table,
+                              .log2_gamma = log2_gamma,
+                              .states = layer,
+                              .slots = slot,
+                              .y = y});
+    }
+  });
+  b.release();
+}
+
+void bench_sampling(Backend& backend, Bench& b, int64_t rows) {
+  const TensorView logits = b.random(DType::kBfloat16, {rows, kVocab}), tokens = b.empty(DType::kInt32, {rows});
+  const TensorView options = b.empty(DType::kFloat32, {rows, 3}), zeros = b.empty(DType::kInt32, {rows});
+  const TensorView keys = b.empty(DType::kInt32, {rows, 2});
+  backend.fill(options, 0.9);
+  backend.fill(options.slice(1, 2, 1), 0);
+  backend.fill(zeros, 0);
+  backend.fill(keys, 3);
+  std::vector<int32_t> places(static_cast<size_t>(rows));
+  std::iota(places.begin(), places.end(), 0);
+  const TensorView place = b.integers(places);
+  b.measure("sample_tokens", static_cast<double>(logits.bytes()), [&] {
+    backend.sample_tokens({.logits = logits,
+                           .options = options,
+                           .top_k = zeros,
+                           .keys = keys,
+                           .positions = place,
+                           .places = place,
+                           .tokens = tokens});
+  });
+  b.release();
+}
+
+void bench_decoding(Backend& backend, Bench& b) {
+  constexpr int64_t kKeys = kHeads * kKey, kValues = kHeads * kValue;
+  for (const int64_t rows : {1, 2, 4, 8, 64, 256}) {
+    std::printf("decoding %lld sequences\n", static_cast<long long>(rows));
+    bench_project(backend, b, "project: q,k,v,g", rows, kHidden, 2 * kKeys + 2 * kValues, true, {}, false);
+    bench_retention_step(backend, b, rows);
+    bench_project(backend, b, "project: out", rows, kValues, kHidden, false, {}, true);
+    bench_project(backend, b, "project: ffn in", rows, kHidden, 2 * kFfn, true, FfnKind::kSwiglu, false);
+    bench_project(backend, b, "project: ffn down", rows, kFfn, kHidden, false, {}, true);
+    bench_project(backend, b, "project: head", rows, kHidden, kVocab, true, {}, false);
+    bench_sampling(backend, b, rows);
+  }
+}
+
 }  // namespace
 }  // namespace retain
 
@@ -214,6 +311,7 @@ int main(int argc, char** argv) {
     retain::bench_ffn_and_embedding(*backend, bench, tokens);
     retain::bench_loss(*backend, bench, tokens);
     retain::bench_optimizer(*backend, bench);
+    retain::bench_decoding(*backend, bench);
   } catch (const retain::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return error.exit_code();
