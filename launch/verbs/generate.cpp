@@ -53,11 +53,10 @@ int generate(const GenerateOptions& options) {
   TextStream text(tokenizer, tokens);
   std::cout << prompt << std::flush;
   for (int64_t i = 0; i < options.max_tokens; ++i) {
-    const std::vector<float> row = decoder.feed(0, tokens);
-    std::vector<double> logits(row.begin(), row.end());
+    std::vector<float> logits = decoder.feed(0, tokens);
     for (size_t token = 0; token < logits.size(); ++token) {
       const auto id = static_cast<int32_t>(token);
-      if (id != end && !tokenizer.text_bytes(id)) logits[token] = -std::numeric_limits<double>::infinity();
+      if (id != end && !tokenizer.text_bytes(id)) logits[token] = -std::numeric_limits<float>::infinity();
     }
     const int32_t next = sample_token(logits, sampling, static_cast<uint64_t>(i));
     if (next == end) break;

@@ -12,7 +12,6 @@
 #include "tests/support/tiny_run.h"
 #include "tests/support/wrapped_backend.h"
 #include "trainer/inference/decoder.h"
-#include "trainer/inference/sampling.h"
 #include "trainer/model/one_rank_model.h"
 
 namespace retain::test {
@@ -278,32 +277,6 @@ TEST(HeadNormEps, IsTheEpsilonOfTheHeadsNormAlone) {
   EXPECT_EQ(other.heads, std::vector<double>(automatic.heads.size(), 1e-1));
   EXPECT_EQ(other.streams, std::vector<double>(automatic.streams.size(), 1e-3));
   EXPECT_GT(automatic.streams.size(), automatic.heads.size());
-}
-
-TEST(Sampler, TakesTheLikeliestAtZeroTemperatureAndRespectsTopP) {
-  const std::vector<double> logits = {0.0, 3.0, 2.9, -1.0};
-  EXPECT_EQ(sample_token(logits, {.temperature = 0}, 0), 1);
-  int32_t seen[4] = {};
-  for (uint64_t i = 0; i < 4000; ++i) ++seen[sample_token(logits, {.temperature = 1, .top_p = 0.6, .seed = 2}, i)];
-  EXPECT_EQ(seen[0] + seen[3], 0);  // the two likeliest hold more than 0.6 of the probability
-  EXPECT_NEAR(seen[1] / 4000.0, 1 / (1 + std::exp(-0.1)), 0.03);
-}
-
-TEST(Sampler, NeverDrawsWhatCannotBeDrawn) {
-  const double never = -std::numeric_limits<double>::infinity();
-  const std::vector<double> logits = {never, 0.1, never, 0.3, never};
-  for (const double temperature : {0.0, 1e-9, 1.0, 100.0}) {
-    for (const double top_p : {1e-9, 0.5, 1.0}) {
-      for (uint64_t i = 0; i < 300; ++i) {
-        const int32_t token = sample_token(logits, {.temperature = temperature, .top_p = top_p}, i);
-        ASSERT_TRUE(token == 1 || token == 3) << token;
-      }
-    }
-  }
-  const std::vector<double> alone = {0.1, 0.3};  // the others count as nothing in the softmax
-  for (uint64_t i = 0; i < 300; ++i) EXPECT_EQ(sample_token(logits, {}, i), 2 * sample_token(alone, {}, i) + 1);
-  for (const std::vector<double>& broken : {std::vector<double>{never, never}, {0, std::nan("")}, {0, -never}})
-    EXPECT_THROW(sample_token(broken, {}, 0), Error);
 }
 
 TEST(Parameters, CountsThoseOfPublishedModels) {
