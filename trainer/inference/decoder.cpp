@@ -21,7 +21,9 @@ std::vector<int64_t> block_tokens(Device device) {
 // Logits that are on their way to the host at once.
 constexpr int64_t kLogitsRows = 128;
 
-Decoder::Scored score(std::span<const float> logits, int32_t token, int top) {
+}  // namespace
+
+Decoder::Scored Decoder::score(std::span<const float> logits, int32_t token, int top) {
   const float most = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float z : logits) sum += std::exp(static_cast<double>(z) - most);
@@ -29,7 +31,7 @@ Decoder::Scored score(std::span<const float> logits, int32_t token, int top) {
   const auto log_probability = [&](int32_t i) {
     return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(i)]) - log_sum);
   };
-  Decoder::Scored scored{.log_probability = log_probability(token), .top = {}};
+  Scored scored{.log_probability = log_probability(token), .top = {}};
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   const auto count = std::min<std::ptrdiff_t>(top, std::ssize(order));
@@ -43,8 +45,6 @@ Decoder::Scored score(std::span<const float> logits, int32_t token, int top) {
   }
   return scored;
 }
-
-}  // namespace
 
 Decoder::Block::Block(Backend& backend, TensorParallel& tp, ContextParallel& cp, const ParameterStore& parameters,
                       const Dimensions& dims)

@@ -30,6 +30,9 @@ class Decoder {
   int64_t slots() const { return static_cast<int64_t>(sequences_.size()); }
   int64_t state_bytes() const;  ///< of one slot on this rank
   int64_t vocab_size() const { return vocab_size_; }
+  /// Tokens that are read at once: what is fed in multiples of so many, and then its rest, comes to the same bits as
+  /// all of it at once.
+  int64_t largest_block() const { return blocks_.front()->batch.shape.tokens; }
 
   /// An empty sequence lives in the slot now, whose tokens are counted from `position` on.
   void begin(int64_t slot, int64_t position = 0);
@@ -44,6 +47,8 @@ class Decoder {
     float log_probability = 0;
     std::vector<std::pair<int32_t, float>> top;
   };
+  /// Of a token that follows where the logits [vocab_size] stand.
+  static Scored score(std::span<const float> logits, int32_t token, int top);
   /// As feed, and of each token how likely it was, with the `top` likeliest ones. NaN and none where nothing is known
   /// of what came before: the first token of a sequence, or the first after load() or after tokens drawn on the device.
   std::vector<float> feed_scored(int64_t slot, std::span<const int32_t> tokens, int top, std::vector<Scored>& scored);
