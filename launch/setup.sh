@@ -21,6 +21,8 @@ optional=(
   gnuplot-nox           # the demo's loss curve, a study's figures
   libceres-dev          # a study's second solver
   bible-kjv             # the demo's text
+  libcpp-httplib-dev    # retain serve
+  pkg-config            # by which that is found
   libsentencepiece-dev  # data train-tokenizer, and tokenizers of its kind
   python3-h5py          # a test opens a checkpoint as a reader would
   ccache

@@ -27,6 +27,8 @@ std::atomic<bool> interrupted = false;        // from the keyboard
 std::atomic<int64_t> hung_up_at = 0;          // ns; 0: not yet
 std::atomic<int64_t> nothing_done_since = 0;  // ns: the first TERM, or what was done last since then; 0: no TERM yet
 std::atomic<bool> speaks = false;             // in the first process of a launch
+// What will be done about the wish, and what it takes away when it is repeated.
+std::atomic<const char*> promise = nullptr, loss = nullptr;
 static_assert(std::atomic<int64_t>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
 int64_t now_ns() {
@@ -50,12 +52,12 @@ const char* name_of(int signal) {
 /// Says at once, where stderr takes it without a wait, what the log will say when the wish is granted.
 void acknowledge(int signal) {
   pollfd ready{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
-  if (!speaks || poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return;
+  if (!speaks || !promise || poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return;
   std::array<char, 128> line{};
   size_t length = 0;
   const bool keyboard = signal == SIGINT || signal == SIGQUIT;
-  for (const char* const part : {"retain: ", name_of(signal), ": the run will save and end",
-                                 keyboard ? "; once more ends it at once, without a save\n" : "\n"}) {
+  for (const char* const part : {"retain: ", name_of(signal), ": ", promise.load(),
+                                 keyboard ? "; once more ends it at once" : "", keyboard ? loss.load() : "", "\n"}) {
     const size_t n = strlen(part);
     memcpy(line.data() + length, part, n);
     length += n;
@@ -117,12 +119,9 @@ SignalWishes::SignalWishes() {
   save = interrupted = false;
   hung_up_at = nothing_done_since = 0;
   speaks = find_launch(std::getenv, mpi_family()).rank == 0;
-  handle(SIGUSR1, on_stop);
-  handle(SIGTERM, on_terminate);
-  handle(SIGUSR2, on_save);
-  handle(SIGINT, on_keyboard);
-  handle(SIGQUIT, on_keyboard);
-  handle(SIGHUP, on_hang_up);
+  promise = "the run will save and end";
+  loss = ", without a save";
+  handle_wishes();
   // Writes fail with a reason instead: past the limit of file sizes, and to a reader of stdout or another rank that is
   // gone.
   handle(SIGXFSZ, SIG_IGN);
@@ -132,6 +131,15 @@ SignalWishes::SignalWishes() {
   sigemptyset(&wishes);
   for (const int signal : {SIGUSR1, SIGTERM, SIGUSR2, SIGINT, SIGQUIT, SIGHUP}) sigaddset(&wishes, signal);
   sigprocmask(SIG_UNBLOCK, &wishes, nullptr);
+}
+
+void SignalWishes::handle_wishes() {
+  handle(SIGUSR1, on_stop);
+  handle(SIGTERM, on_terminate);
+  handle(SIGUSR2, on_save);
+  handle(SIGINT, on_keyboard);
+  handle(SIGQUIT, on_keyboard);
+  handle(SIGHUP, on_hang_up);
 }
 
 void SignalWishes::handle(int signal, void (*handler)(int)) {
@@ -149,6 +157,13 @@ void SignalWishes::handle(int signal, void (*handler)(int)) {
 void SignalWishes::give_up() const {
   for (const Before& before : before_) sigaction(before.signal, &before.action, nullptr);
   if (const int signal = stop) raise(signal);
+}
+
+void SignalWishes::take_up(const char* promised) {
+  promise = promised;
+  loss = "";
+  handled_ = 0;
+  handle_wishes();
 }
 
 bool SignalWishes::stop_requested() const { return stop != 0; }

@@ -21,6 +21,9 @@ class SignalWishes {
 
   /// For what grants no wishes: signals do again what they did before, and one that has asked for the end does it now.
   void give_up() const;
+  /// After give_up(), by who grants the wish to end from now on. `promise`: what the first signal is answered with,
+  /// text that lives as long as the process; null: nothing.
+  void take_up(const char* promise);
   bool stop_requested() const;
   /// The first signal that asked for the end, or "SIGUSR2" while a save is asked for; "" when there is none.
   std::string name_of_request() const;
@@ -35,6 +38,7 @@ class SignalWishes {
     struct sigaction action = {};
   };
   void handle(int signal, void (*handler)(int));
+  void handle_wishes();
 
   std::array<Before, 8> before_;  ///< what signals did
   size_t handled_ = 0;

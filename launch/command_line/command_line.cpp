@@ -135,6 +135,7 @@ Command parse_command_line(const Arguments& given) {
   root.set_help_flag();
   root.formatter(std::make_shared<HelpPages>());
   add_model_verbs(root, command);
+  add_inference_verbs(root, command);
   add_data_verbs(root, command);
   add_checkpoint_verbs(root, command);
   add_launch_verb(root, command);

@@ -12,6 +12,7 @@
 #include "launch/jobs/scheduler.h"
 #include "launch/watch/figure.h"
 #include "trainer/config.h"
+#include "trainer/inference/sampling.h"
 #include "trainer/interop/export_format.h"
 
 namespace retain {
@@ -64,12 +65,26 @@ struct EvalOptions {
 
 struct GenerateOptions {
   std::string checkpoint;
-  std::string prompt;       ///< the text to continue, unless prompt_file is given
-  std::string prompt_file;  ///< "", or the file that holds it; "-" is standard input
+  std::string prompt;        ///< the text to continue, unless a file is given
+  std::string prompt_file;   ///< "", or the file that holds it; "-" is standard input
+  std::string prompts_file;  ///< "", or a file with a prompt a line; "-" is standard input
+  int64_t slots = 8;         ///< prompts of prompts_file that are continued at once
   int64_t max_tokens = 256;
-  double temperature = 1;  ///< 0 = always the most likely token
-  double top_p = 1;
-  uint64_t seed = 1;
+  SamplingOptions sampling;
+  std::vector<std::string> stops;
+  std::string state, save_state;  ///< "", or files (trainer/inference/state_file.h)
+};
+
+struct ServeOptions {
+  std::string checkpoint;
+  std::string host = "127.0.0.1";
+  int port = 8000;  ///< 0: one that is free
+  int64_t slots = 8;
+  int64_t queue = 64;          ///< requests that wait for a slot
+  int64_t connections = 1024;  ///< at once
+  int64_t max_tokens = 16384;  ///< that a request may ask for
+  int64_t max_body_bytes = 16 << 20;
+  int64_t drain_seconds = 30;  ///< that answers under way have to finish in when it is told to stop
 };
 
 struct DataPrepareOptions {
@@ -310,7 +325,7 @@ struct ShowText {
 };
 
 using Command =
-    std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, DataPrepareOptions,
+    std::variant<ShowText, TrainOptions, PlanOptions, EvalOptions, GenerateOptions, ServeOptions, DataPrepareOptions,
                  DataTrainTokenizerOptions, DataInfoOptions, DataShowOptions, CheckpointListOptions,
                  CheckpointVerifyOptions, CheckpointDigestOptions, CheckpointDiffOptions, CheckpointExportOptions,
                  CheckpointImportOptions, CheckpointCheckOptions, BenchGemmOptions, BenchRetentionOptions,

@@ -1,4 +1,4 @@
-// The verbs of a model: train, plan, eval, generate.
+// The verbs of a model: train, plan, eval.
 #include <algorithm>
 #include <cmath>
 
@@ -183,29 +183,6 @@ void eval_options(CLI::App& verb, EvalOptions& o) {
   verb.parse_complete_callback([&o] { check_eval(o); });
 }
 
-void generate_options(CLI::App& verb, GenerateOptions& o) {
-  verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
-  auto* const prompt = option(verb, "--prompt", o.prompt, "TEXT", "the text to continue; - is standard input");
-  auto* const file = option(verb, "--prompt-file", o.prompt_file, "PATH", "a file that holds it, to its last byte");
-  option(verb, "--max-tokens", o.max_tokens, "N", "at most so many new tokens; 256 if not given")
-      ->transform(whole(1, int64_t{1} << 40));
-  read_option(
-      verb, "--temperature", [&o](const std::string& text) { o.temperature = read_real(text, 0, 100); }, "T",
-      "0: always the likeliest token; 1 if not given");
-  const auto read_share = [&o](const std::string& text) {
-    o.top_p = read_real(text, 0, 1);
-    if (o.top_p == 0) refuse_value("expected a number above 0, up to 1, got " + in_quotes(text));
-  };
-  read_option(verb, "--top-p", read_share, "P",
-              "draw among the likeliest tokens that have this\nshare together; 1 if not given");
-  option(verb, "--seed", o.seed, "S", "of the draws; 1 if not given")->transform(whole(0, INT64_MAX));
-  verb.parse_complete_callback([&o, prompt, file] {
-    if (prompt->empty() == file->empty())
-      throw Error(ErrorKind::kUsage, "retain generate: one of --prompt and --prompt-file is required");
-    if (o.prompt == "-") o.prompt_file = "-";
-  });
-}
-
 }  // namespace
 
 void add_model_verbs(CLI::App& root, Command& command) {
@@ -228,11 +205,6 @@ void add_model_verbs(CLI::App& root, Command& command) {
                         "  retain eval runs/demo --choices piqa.jsonl --last-words lambada.jsonl\n\n" +
                             task_lines(),
                         eval_options);
-  add_verb<GenerateOptions>(root, command, "generate", "Continues a text, token by token, in constant memory.",
-                            "  retain generate runs/demo --prompt \"It was\"\n"
-                            "  retain generate runs/demo --prompt \"It was\" --temperature 0.8 --top-p 0.9\n"
-                            "  head -c 500 book.txt | retain generate runs/demo --prompt -\n",
-                            generate_options);
 }
 
 }  // namespace retain::command_line

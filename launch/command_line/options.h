@@ -82,7 +82,8 @@ void add_verb(CLI::App& group, Command& command, const std::string& name, const 
 /// What is wrong with the arguments, in one line: mistakes.cpp.
 std::string explain(const CLI::App& verb, const CLI::ParseError& error);
 
-void add_model_verbs(CLI::App& root, Command& command);       // model.cpp: train, plan, eval, generate
+void add_model_verbs(CLI::App& root, Command& command);       // model.cpp: train, plan, eval
+void add_inference_verbs(CLI::App& root, Command& command);   // inference.cpp: generate, serve
 void add_data_verbs(CLI::App& root, Command& command);        // data.cpp
 void add_checkpoint_verbs(CLI::App& root, Command& command);  // checkpoint.cpp
 void add_bench_verbs(CLI::App& root, Command& command);       // bench.cpp

@@ -21,7 +21,14 @@ Paths paths_of(EvalOptions& o) {
   for (std::string& path : o.documents) paths.push_back({"--documents", &path});
   return paths;
 }
-Paths paths_of(GenerateOptions& o) { return {{"CHECKPOINT", &o.checkpoint}, {"--prompt-file", &o.prompt_file}}; }
+Paths paths_of(GenerateOptions& o) {
+  return {{"CHECKPOINT", &o.checkpoint},
+          {"--prompt-file", &o.prompt_file},
+          {"--prompts-file", &o.prompts_file},
+          {"--state", &o.state},
+          {"--save-state", &o.save_state}};
+}
+Paths paths_of(ServeOptions& o) { return {{"CHECKPOINT", &o.checkpoint}}; }
 Paths paths_of(DataPrepareOptions& o) {
   Paths paths = {{"--out", &o.out}};
   if (o.tokenizer != "bytes") paths.push_back({"--tokenizer", &o.tokenizer});

@@ -12,7 +12,8 @@ class SignalWishes;
 int train(const TrainOptions& options, const MpiEnvironment* mpi, SignalWishes& signals);  // train.cpp
 int plan(const PlanOptions& options, const MpiEnvironment* mpi);                           // plan.cpp
 int eval(const EvalOptions& options, const MpiEnvironment* mpi);                           // eval.cpp
-int generate(const GenerateOptions& options);                                              // generate.cpp
+int generate(const GenerateOptions& options, SignalWishes& signals);                       // generate.cpp
+int serve(const ServeOptions& options, SignalWishes& signals);                             // serve.cpp
 int data_prepare(const DataPrepareOptions& options);                                       // data.cpp
 int data_train_tokenizer(const DataTrainTokenizerOptions& options);
 int data_info(const DataInfoOptions& options);
@@ -54,7 +55,8 @@ struct VerbCalls {
   int operator()(const TrainOptions& o) const { return train(o, mpi, signals); }
   int operator()(const PlanOptions& o) const { return plan(o, mpi); }
   int operator()(const EvalOptions& o) const { return eval(o, mpi); }
-  int operator()(const GenerateOptions& o) const { return generate(o); }
+  int operator()(const GenerateOptions& o) const { return generate(o, signals); }
+  int operator()(const ServeOptions& o) const { return serve(o, signals); }
   int operator()(const DataPrepareOptions& o) const { return data_prepare(o); }
   int operator()(const DataTrainTokenizerOptions& o) const { return data_train_tokenizer(o); }
   int operator()(const DataInfoOptions& o) const { return data_info(o); }

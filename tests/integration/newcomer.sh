@@ -54,6 +54,19 @@ for verb in train plan eval generate "data info" "data show"; do run_page $verb;
 for group in checkpoint bench; do
   for verb in $(retain help $group | sed -n "s/^  $group \([a-z]*\).*/\1/p"); do run_page $group "$verb"; done
 done
+# A server and its client, as the page has them but for the port.
+command -v curl >/dev/null || curl() { python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[2], sys.argv[4].encode()).read().decode())' "$@"; }
+if [[ "$("$retain" serve nowhere --port 0 2>&1)" != *"no HTTP library"* ]]; then
+  retain help serve >page.txt
+  while IFS= read -r line; do
+    : >url.txt
+    eval "${line/8000/0}" >url.txt 2>serve.log &
+    for ((i = 0; i < 400 && $(wc -c <url.txt) == 0; i++)); do sleep 0.05; done
+    eval "$(examples page.txt | sed -n "s#^\(curl.*\)http://127.0.0.1:8000#\1$(cat url.txt)#p")" >out.txt || { cat serve.log; fail "a client of: $line"; }
+    grep -q '"object":"text_completion"' out.txt || fail "$line: $(cat out.txt)"
+    kill %% && wait || fail "exit $? of: $line"
+  done < <(examples page.txt | grep '^retain')
+fi
 [ "$count" -ge 30 ] || fail "only $count examples were found"
 for group in data checkpoint bench; do  # whose examples are the first ones of its verbs
   retain help $group >page.txt

@@ -59,7 +59,9 @@ TEST(CommandLine, TheVerbsAndOptionsAreTheseAndNoOthers) {
             "plan: --explain --gpu --json --network --price --ranks,--gpus --ranks-per-node --search --set\n"
             "eval: --carry-documents --choices --context --cp --data --documents --json --last-words --mode --stride "
             "--tokens --tp --words\n"
-            "generate: --max-tokens --prompt --prompt-file --seed --temperature --top-p\n"
+            "generate: --max-tokens --min-p --prompt --prompt-file --prompts-file --repetition-penalty --save-state "
+            "--seed --slots --state --stop --temperature --top-k --top-p\n"
+            "serve: --connections --drain --host --max-body --max-tokens --port --queue --slots\n"
             "data prepare: --encoding --holdout --no-progress --out --skip-bad --text-key --threads --tokenizer\n"
             "data train-tokenizer: --encoding --out --sample --skip-bad --text-key --vocab\n"
             "data info: --json --tokenizer\n"
@@ -181,13 +183,41 @@ TEST(CommandLine, Eval) {
 }
 
 TEST(CommandLine, Generate) {
-  const auto o = parse<GenerateOptions>({"generate", "c", "--prompt", "train", "--max-tokens", "5", "--temperature",
-                                         "0.8", "--top-p", "0.5", "--seed", "7"});
+  const auto o = parse<GenerateOptions>(
+      {"generate", "c", "--prompt", "train", "--max-tokens", "5",   "--temperature",        "0.8", "--top-p", "0.5",
+       "--seed",   "7", "--top-k",  "40",    "--min-p",      "0.1", "--repetition-penalty", "1.2", "--stop",  "a b",
+       "--stop",   "\n"});
   EXPECT_EQ(o.prompt, "train");
   EXPECT_EQ(o.max_tokens, 5);
-  EXPECT_EQ(o.temperature, 0.8);
-  EXPECT_EQ(o.top_p, 0.5);
-  EXPECT_EQ(o.seed, 7u);
+  EXPECT_EQ(o.sampling,
+            (SamplingOptions{
+                .temperature = 0.8, .top_k = 40, .top_p = 0.5, .min_p = 0.1, .repetition_penalty = 1.2, .seed = 7}));
+  EXPECT_THAT(o.stops, ElementsAre("a b", "\n"));
+  EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--prompt", "x", "--max-tokens", "0"}).max_tokens, 0);
+}
+
+TEST(CommandLine, AStateStandsForAPromptAndIsKeptOfOne) {
+  EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--state", "s"}).state, "s");
+  EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--state", "s", "--prompts-file", "p"}).prompts_file, "p");
+  EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--prompt", "x", "--save-state", "s"}).save_state, "s");
+  EXPECT_THAT(complaint({"generate", "c", "--prompts-file", "p", "--save-state", "s"}),
+              HasSubstr("state of one prompt"));
+}
+
+TEST(CommandLine, Serve) {
+  const auto o =
+      parse<ServeOptions>({"serve", "c", "--host", "0.0.0.0", "--port", "0", "--slots", "64", "--queue", "1k",
+                           "--connections", "5", "--max-tokens", "4Ki", "--max-body", "1Mi", "--drain", "2m"});
+  EXPECT_EQ(o.host, "0.0.0.0");
+  EXPECT_EQ(o.port, 0);
+  EXPECT_EQ(o.slots, 64);
+  EXPECT_EQ(o.queue, 1000);
+  EXPECT_EQ(o.connections, 5);
+  EXPECT_EQ(o.max_tokens, 4096);
+  EXPECT_EQ(o.max_body_bytes, 1 << 20);
+  EXPECT_EQ(o.drain_seconds, 120);
+  EXPECT_EQ(parse<ServeOptions>({"serve", "c"}).port, 8000);
+  EXPECT_THAT(complaint({"serve", "c", "--port", "65536"}), HasSubstr("--port: expected 0 to 65535"));
 }
 
 TEST(CommandLine, PromptsAreTakenAsTheyAre) {
@@ -201,7 +231,8 @@ TEST(CommandLine, LongPromptsComeFromAFileOrStandardInput) {
   for (const char* option : {"--prompt", "--prompt-file"})
     EXPECT_EQ(parse<GenerateOptions>({"generate", "c", option, "-"}).prompt_file, "-");
   EXPECT_EQ(parse<GenerateOptions>({"generate", "c", "--prompt", ""}).prompt_file, "");
-  EXPECT_THAT(complaint({"generate", "c", "--prompt", "x", "--prompt-file", "p"}), HasSubstr("one of --prompt and"));
+  EXPECT_THAT(complaint({"generate", "c", "--prompt", "x", "--prompt-file", "p"}),
+              HasSubstr("one of --prompt, --prompt-file and"));
 }
 
 TEST(CommandLine, DataAndCheckpoint) {
@@ -323,10 +354,6 @@ TEST(CommandLine, AGroupWithoutAVerbOfItsOwnGetsItsVerbs) {
   EXPECT_EQ(complaint({"data", "--json"}), "options stand after the verb, got '--json'" + list);
 }
 
-TEST(CommandLine, VerbsOfLaterVersionsAreNotThereYet) {
-  for (const char* verb : {"serve"}) EXPECT_THAT(complaint({verb}), HasSubstr("no verb '" + std::string(verb)));
-}
-
 TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
   const std::vector<std::pair<Arguments, Arguments>> cases = {
       {{"train", "p", "--init-from", "p"}, {"CONFIG", "--init-from"}},
@@ -336,7 +363,9 @@ TEST(CommandLine, EveryPathOfEveryVerbIsKnownAsOne) {
       {{"eval", "p", "--data", "a=p", "--data", "b=p"}, {"CHECKPOINT", "--data a", "--data b"}},
       {{"eval", "p", "--choices", "p", "--choices", "p", "--last-words", "p", "--documents", "p"},
        {"CHECKPOINT", "--choices", "--choices", "--last-words", "--documents"}},
-      {{"generate", "p", "--prompt-file", "p"}, {"CHECKPOINT", "--prompt-file"}},
+      {{"generate", "p", "--prompt-file", "p", "--state", "p", "--save-state", "p"},
+       {"CHECKPOINT", "--prompt-file", "--prompts-file", "--state", "--save-state"}},
+      {{"serve", "p"}, {"CHECKPOINT"}},
       {{"data", "prepare", "p", "p", "--out", "p"}, {"--out", "INPUT", "INPUT"}},
       {{"data", "prepare", "p", "--out", "p", "--tokenizer", "p"}, {"--out", "--tokenizer", "INPUT"}},
       {{"data", "train-tokenizer", "p", "p", "--out", "p", "--vocab", "1k"}, {"--out", "INPUT", "INPUT"}},
@@ -440,12 +469,14 @@ TEST(CommandLine, MistakesAreNamed) {
       {{"eval", "c", "--data", "a=x", "--data", "a=y"}, "--data: the name 'a' is given twice"},
       {{"eval", "c", "--data", "a=x", "--mode", "chunk"}, "--mode: expected one of parallel, chunkwise, recurrent"},
       {{"eval", "c", "--data", "a=x", "--tokens", "-1"}, "--tokens: expected 1 to"},
-      {{"generate", "c"}, "retain generate: one of --prompt and --prompt-file is required"},
+      {{"generate", "c"}, "retain generate: one of --prompt, --prompt-file and --prompts-file is required"},
       {{"generate", "c", "--prompt", "x", "--top-p", "0"}, "--top-p: expected a number above 0"},
       {{"generate", "c", "--prompt", "x", "--top-p", "1.1"}, "--top-p: expected 0 to 1"},
       {{"generate", "c", "--prompt", "x", "--temperature", "nan"}, "--temperature: expected a finite number"},
       {{"generate", "c", "--prompt", "x", "--temperature", "-1"}, "--temperature: expected 0 to"},
-      {{"generate", "c", "--prompt", "x", "--max-tokens", "0"}, "--max-tokens: expected 1 to"},
+      {{"generate", "c", "--prompt", "x", "--max-tokens", "-1"}, "--max-tokens: expected 0 to"},
+      {{"generate", "c", "--prompt", "x", "--stop", ""}, "--stop: expected some text"},
+      {{"generate", "c", "--prompt", "x", "--min-p", "2"}, "--min-p: expected 0 to 1"},
       {{"data", "prepare", "a"}, "--out is required"},
       {{"data", "prepare", "--out", "a"}, "INPUT is required"},
       {{"data", "prepare", "a", "--out", "b", "--holdout", "100%"}, "--holdout: expected 0 to 99"},

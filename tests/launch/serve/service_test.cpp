@@ -1,0 +1,110 @@
+// Requests that come from many threads to one engine.
+#include "launch/serve/service.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/tiny_run.h"
+#include "trainer/model/parameters.h"
+
+namespace retain::test {
+namespace {
+
+/// Continues until somebody has enough.
+struct Endless : Sequence {
+  Endless() {
+    prompt = {1, 2, 3};
+    max_tokens = int64_t{1} << 40;
+  }
+  bool on_token(int32_t, const Decoder::Scored&) override {
+    ++tokens;
+    if (breaks) throw Error(ErrorKind::kDevice, "the device is gone");
+    return true;
+  }
+  void on_end(SequenceEnd how, const std::string& why) override {
+    failed = how == SequenceEnd::kFailed;
+    reason = why;
+    ended = true;
+  }
+  void wait_for_tokens() const {
+    while (tokens == 0) std::this_thread::yield();
+  }
+  void wait_for_end() const {
+    while (!ended) std::this_thread::yield();
+  }
+
+  std::atomic<int64_t> tokens = 0;
+  std::atomic<bool> breaks = false, ended = false;
+  bool failed = false;
+  std::string reason;
+};
+
+class ServiceTest : public ::testing::Test {
+ protected:
+  ServiceTest() { parameters_.initialize(3); }
+
+  const ModelConfig model_ = tiny_config("").model;
+  const std::unique_ptr<Backend> backend_ = make_cpu_backend(1);
+  const ParameterLayout layout_{model_, 0, 1, 1};
+  ParameterStore parameters_{*backend_, layout_, DType::kFloat32, ReplicaShare(), Residency::kInference};
+  Decoder decoder_{*backend_, parameters_, model_, DType::kFloat32, 2};
+  Engine engine_{decoder_, std::vector<uint8_t>(static_cast<size_t>(model_.vocab_size), 1), std::nullopt};
+};
+
+TEST_F(ServiceTest, TakesAsManyAsItSaysAndForgetsThoseThatLeave) {
+  Service service(engine_, 3);
+  for (int turn = 0; turn < 20; ++turn) {
+    Endless one, two, waits, fourth;
+    const Service::Stay a(service, {&one}), b(service, {&two});
+    one.wait_for_tokens();
+    two.wait_for_tokens();
+    {
+      const Service::Stay c(service, {&waits}), d(service, {&fourth});
+      EXPECT_EQ(c.entry(), Service::Entry::kTaken);
+      EXPECT_EQ(d.entry(), Service::Entry::kFull);
+      EXPECT_EQ(service.state().requests, 3);
+    }
+    EXPECT_EQ(service.state().requests, 2);
+    EXPECT_EQ(waits.tokens, 0) << "there were two slots";
+  }
+  EXPECT_TRUE(service.wait_until_empty(std::chrono::seconds(0)));
+}
+
+TEST_F(ServiceTest, RefusesMoreAndEndsWhatIsThereWhenItIsToEnd) {
+  Service service(engine_, 9);
+  Endless one, waits, late;
+  const Service::Stay a(service, {&one}), b(service, {&waits, &late});
+  one.wait_for_tokens();
+  service.refuse_more();
+  EXPECT_EQ(Service::Stay(service, {&late}).entry(), Service::Entry::kEnding);
+  EXPECT_FALSE(service.wait_until_empty(std::chrono::seconds(0)));
+  service.end_all("enough");
+  for (const Endless* sequence : {&one, &waits, &late}) {
+    sequence->wait_for_end();
+    EXPECT_TRUE(sequence->failed);
+    EXPECT_EQ(sequence->reason, "enough");
+  }
+}
+
+TEST_F(ServiceTest, TellsEverySequenceThatTheEngineHasFailed) {
+  Service service(engine_, 9);
+  Endless one, other, late;
+  const Service::Stay a(service, {&one}), b(service, {&other});
+  one.wait_for_tokens();
+  one.breaks = true;
+  other.wait_for_end();
+  one.wait_for_end();
+  EXPECT_EQ(other.reason, "the device is gone");
+  ASSERT_TRUE(service.failure().has_value());
+  EXPECT_EQ(service.failure()->kind, ErrorKind::kDevice);
+  EXPECT_EQ(Service::Stay(service, {&late}).entry(), Service::Entry::kEnding);
+}
+
+}  // namespace
+}  // namespace retain::test
