@@ -44,7 +44,7 @@ void check_sources(GenerateOptions& o, int given) {
 }
 
 void generate_options(CLI::App& verb, GenerateOptions& o) {
-  verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
+  verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, a run (its newest), or an export")->required();
   auto* const prompt = option(verb, "--prompt", o.prompt, "TEXT", "the text to continue; - is standard input");
   auto* const file = option(verb, "--prompt-file", o.prompt_file, "PATH", "a file that holds it, to its last byte");
   auto* const files = option(verb, "--prompts-file", o.prompts_file, "PATH",
@@ -66,7 +66,7 @@ void generate_options(CLI::App& verb, GenerateOptions& o) {
 }
 
 void serve_options(CLI::App& verb, ServeOptions& o) {
-  verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
+  verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, a run (its newest), or an export")->required();
   option(verb, "--host", o.host, "ADDRESS", "where to listen; 127.0.0.1 if not given");
   option(verb, "--port", o.port, "N", "8000 if not given; 0: one that is free")->transform(whole(0, 65535));
   option(verb, "--slots", o.slots, "N", "prompts that are continued at once; 8 if not given")

@@ -151,7 +151,7 @@ void check_eval(const EvalOptions& o) {
 }
 
 void eval_options(CLI::App& verb, EvalOptions& o) {
-  verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, or a run (its newest)")->required();
+  verb.add_option("CHECKPOINT", o.checkpoint, "a checkpoint, a run (its newest), or an export")->required();
   const auto add = [&o](const std::string& text) {
     const NamedPath added = read_named_path(text);
     for (const NamedPath& known : o.data)
