@@ -37,12 +37,12 @@ std::string model_fingerprint(Backend& backend, const ParameterStore& parameters
   backend.fingerprint({.x = weights.reshaped({1, weights.elements()}), .out = sum});
   uint64_t bits = 0;
   backend.download(&bits, sum);
-  const std::string all = concat(
-      dtype_name(weights.dtype), " ", to_hex(bits), " ", model.layers, " ", model.hidden_size, " ", model.heads, " ",
-      model.key_dim(), " ", model.value_dim(), " ", model.ffn_size, " ", static_cast<int>(model.ffn), " ",
-      model.vocab_size, " ", model.tie_embeddings, " ", model.embedding_scale, " ", model.embedding_norm, " ",
-      model.norm_eps, " ", model.head_eps(), " ", static_cast<int>(model.decay), " ", static_cast<int>(model.rotary),
-      " ", static_cast<int>(model.group_norm_eps), " ", model.group_norm_affine);
+  const std::string all =
+      concat(dtype_name(weights.dtype), " ", to_hex(bits), " ", model.layers, " ", model.hidden_size, " ", model.heads,
+             " ", model.key_dim(), " ", model.value_dim(), " ", model.ffn_size, " ", static_cast<int>(model.ffn), " ",
+             model.vocab_size, " ", model.tie_embeddings, " ", model.embedding_scale, " ", model.embedding_norm, " ",
+             model.norm_eps, " ", model.head_eps(), " ", static_cast<int>(model.decay), " ",
+             static_cast<int>(model.rotary), " ", static_cast<int>(model.group_norm_eps), " ", model.group_norm_affine);
   return to_hex(checksum(all.data(), std::ssize(all)));
 }
 
