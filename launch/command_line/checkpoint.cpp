@@ -27,7 +27,7 @@ void add_export(CLI::App& group, Command& command, const std::string& a_step) {
   add_verb<CheckpointExportOptions>(
       group, command, "export", "Writes weights for Hugging Face's fla or for torchscale.",
       "  retain checkpoint export runs/demo --format hf --out demo-hf --dtype bf16\n"
-      "  retain checkpoint export runs/demo --format hf --out demo-hf-parts --shard-size 2GB\n",
+      "  retain checkpoint export runs/demo --format hf --out parts --shard-size 2GB\n",
       [&](CLI::App& verb, CheckpointExportOptions& o) {
         verb.add_option("CHECKPOINT", o.checkpoint, a_step)->required();
         option(verb, "--format", o.format.layout, "NAME", "hf (fla on Hugging Face) or torchscale")
