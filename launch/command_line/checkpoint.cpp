@@ -47,8 +47,8 @@ void add_export(CLI::App& group, Command& command, const std::string& a_step) {
 void add_import(CLI::App& group, Command& command) {
   add_verb<CheckpointImportOptions>(
       group, command, "import", "Makes a run of weights that fla or torchscale wrote.",
-      "  retain checkpoint import retnet-1.3B-100B --out runs/retnet-1.3b\n"
-      "  retain checkpoint import weights --out runs/theirs --tokenizer bytes\n",
+      "  retain checkpoint import demo-hf --out runs/from-hf\n"
+      "  retain checkpoint import demo-hf --out runs/theirs --tokenizer bytes\n",
       [](CLI::App& verb, CheckpointImportOptions& o) {
         verb.add_option("FOLDER", o.folder, "with config.json and model.safetensors, or\nits shards and their index")
             ->required();
