@@ -209,8 +209,10 @@ HostBatch EvalWindows::load(int64_t i) const {
     const int64_t window = (i * shape_.dp + at_.dp) * layout_.sequences + b;
     if (window >= windows_) break;
     const int64_t shift = read_window(documents_, window * stride_, layout_.seq_len, b, windows);
-    if (window > 0 && stride_ < layout_.seq_len)
-      ignore_targets(b * (layout_.seq_len + 1), layout_.seq_len - stride_ + shift, windows);
+    if (window == 0 || stride_ == layout_.seq_len) continue;
+    // The window before ends a target earlier where an end token was put before it.
+    const int64_t shift_before = documents_.behind_put_end_token((window - 1) * stride_) ? 1 : 0;
+    ignore_targets(b * (layout_.seq_len + 1), layout_.seq_len - stride_ + shift - shift_before, windows);
   }
   return make_batch(layout_, windows);
 }
