@@ -1,5 +1,7 @@
 #include "trainer/run/recurrent_check.h"
 
+#include <cmath>
+
 namespace retain {
 
 double recurrent_limit(DType compute) {
@@ -20,7 +22,7 @@ std::optional<RecurrentCheck> check_recurrent_form(Backend& backend, Mesh& mesh,
   const EvalResult recurrent = loss_in(RetentionForm::kRecurrent);
   if (!recurrent.complete || recurrent.tokens == 0) return std::nullopt;
   const EvalResult chunkwise = loss_in(RetentionForm::kChunkwise);
-  if (!chunkwise.complete) return std::nullopt;
+  if (!chunkwise.complete || !std::isfinite(chunkwise.loss)) return std::nullopt;
   return RecurrentCheck{.difference = recurrent.loss - chunkwise.loss, .tokens = recurrent.tokens};
 }
 

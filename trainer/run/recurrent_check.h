@@ -17,7 +17,7 @@ struct RecurrentCheck {
 };
 
 /// On the first batch of these windows, with the model and memory of evaluate(). Nothing where it was told not to go
-/// on, or nothing is predicted. Collective.
+/// on, nothing is predicted, or the chunkwise loss is not finite: NaN is of the recurrent form alone. Collective.
 std::optional<RecurrentCheck> check_recurrent_form(Backend& backend, Mesh& mesh, RetNet& model,
                                                    const EvalWindows& windows, const DeviceBatch& memory,
                                                    const std::function<bool()>& asked_to_stop);

@@ -466,7 +466,7 @@ void TrainingRun::check_recurrent(const std::string& set, const EvalWindows& win
   if (!check) return;
   values.emplace_back(set + "/recurrent_difference", check->difference);
   const double limit = recurrent_limit(plan_.target.compute);
-  if (std::abs(check->difference) <= limit || !std::isfinite(check->difference)) return;
+  if (std::abs(check->difference) <= limit) return;
   const std::string warning = fmt::format(
       "{}: in recurrent form the loss of {} tokens is {:.2g} nats from that in chunkwise form, and {} explains {:.0e}: "
       "what is generated is not what was trained; 'retain eval --mode recurrent' and 'retain selftest' tell more",

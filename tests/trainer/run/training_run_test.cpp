@@ -49,13 +49,15 @@ TEST_F(Run, AValidationThatCannotBeReadEndsARunThatIsSaved) {
 /// Whose recurrent form is another function.
 class OtherRecurrence final : public WrappedBackend {
  public:
-  using WrappedBackend::WrappedBackend;
+  OtherRecurrence(std::unique_ptr<Backend> backend, double value) : WrappedBackend(std::move(backend)), value_(value) {}
 
  private:
   void do_retention(const RetentionArgs& args) override {
     WrappedBackend::do_retention(args);
-    if (args.context.form == RetentionForm::kRecurrent) fill(args.o.slice(1, 3, 1), 0);
+    if (args.context.form == RetentionForm::kRecurrent) fill(args.o.slice(1, 3, 1), value_);
   }
+
+  double value_;  // of one of its outputs
 };
 
 TEST_F(Run, ComparesTheRecurrentFormAndWarnsWhereItIsAnotherFunction) {
@@ -72,7 +74,8 @@ TEST_F(Run, ComparesTheRecurrentFormAndWarnsWhereItIsAnotherFunction) {
       const auto line = nlohmann::json::parse(text);
       if (!line.contains("valid/text/recurrent_difference")) continue;
       EXPECT_EQ(line["step"].get<int64_t>() % 2, 0);
-      found.push_back(line["valid/text/recurrent_difference"]);
+      const auto& difference = line["valid/text/recurrent_difference"];
+      found.push_back(difference.is_null() ? std::nan("") : difference.get<double>());
     }
     return found;
   };
@@ -85,11 +88,16 @@ TEST_F(Run, ComparesTheRecurrentFormAndWarnsWhereItIsAnotherFunction) {
   ASSERT_EQ(small.size(), 2U);
   for (const double difference : small) EXPECT_LT(std::abs(difference), 1e-4);
   EXPECT_FALSE(warned("same"));
-  OtherRecurrence other(make_cpu_backend(1));
+  OtherRecurrence other(make_cpu_backend(1), 0);
   const std::vector<double> large = differences("other", other);
   ASSERT_EQ(large.size(), 2U);
   EXPECT_GT(std::abs(large[1]), 1e-4);
   EXPECT_TRUE(warned("other"));
+  OtherRecurrence none(make_cpu_backend(1), std::nan(""));
+  const std::vector<double> no_number = differences("none", none);
+  ASSERT_EQ(no_number.size(), 2U);
+  EXPECT_TRUE(std::isnan(no_number[0]));
+  EXPECT_TRUE(warned("none"));
 }
 
 /// What a late copy waits for.
