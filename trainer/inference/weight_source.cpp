@@ -159,8 +159,9 @@ void read_share(const WeightSource& source, const std::vector<TensorPlacement>& 
   run_jobs(source.fill(placements, share, into), threads);
 }
 
-void load_weights(const WeightSource& source, Backend& backend, ParameterStore& parameters, int tp_rank, int threads) {
-  const std::vector<TensorPlacement> placements = placements_of(parameters.layout(), tp_rank);
+void load_weights(const WeightSource& source, Backend& backend, ParameterStore& parameters, int threads) {
+  // The layout is this tp rank's; the rank says who saves what all have.
+  const std::vector<TensorPlacement> placements = placements_of(parameters.layout(), 0);
   const TensorView weights = parameters.flat_weights();
   if (backend.device() == Device::kCpu && weights.dtype == source.dtype()) {  // the masters, in host memory
     read_share(source, placements, ReplicaShare({{0, weights.elements()}}), weights.data, threads);

@@ -43,7 +43,7 @@ void read_share(const WeightSource& source, const std::vector<TensorPlacement>& 
 
 /// This tp rank's weights of the model that `parameters` is laid out for; of rows that are cut over tp its own alone
 /// are read. Throws as the source does. Not collective.
-void load_weights(const WeightSource& source, Backend& backend, ParameterStore& parameters, int tp_rank = 0,
+void load_weights(const WeightSource& source, Backend& backend, ParameterStore& parameters,
                   int threads = default_reading_threads());
 
 }  // namespace retain

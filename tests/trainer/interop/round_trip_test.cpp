@@ -294,7 +294,7 @@ std::map<std::string, std::vector<double>> loaded(const WeightSource& source, co
   const auto backend = make_cpu_backend(1);
   ParameterStore parameters(*backend, ParameterLayout(model, tp_rank, tp, 1), compute, ReplicaShare(),
                             Residency::kInference);
-  load_weights(source, *backend, parameters, tp_rank, 2);
+  load_weights(source, *backend, parameters, 2);
   std::map<std::string, std::vector<double>> values;
   for (const ParameterSpec& spec : parameters.layout().parameters)
     values[spec.name] = download_wide(*backend, parameters.weight(spec.name));
