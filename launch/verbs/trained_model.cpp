@@ -49,26 +49,28 @@ TrainedModel without_weights(Config config, std::unique_ptr<Tokenizer> tokenizer
   return model;
 }
 
-TrainedModel load_checkpoint(const std::string& path, const ModelRanks& ranks) {
+TrainedModel load_checkpoint(Communicator& host, const std::string& path, const ModelRanks& ranks) {
   std::vector<std::string> warnings;
-  const bool speaks = !ranks.host || ranks.host->rank() == 0;
   const auto warn = [&](const std::string& line) {
-    if (speaks) std::cerr << "retain: " << line << "\n";
+    if (host.rank() == 0) std::cerr << "retain: " << line << "\n";
     warnings.push_back(line);
   };
   std::optional<TrainedModel> model;
   const StepReader reader{.accept =
                               [&](const Checkpoint& checkpoint) {
                                 model.reset();  // of a newer step that is damaged
-                                SavedModel saved = saved_model(checkpoint, warn);
-                                model = without_weights(std::move(saved.config), std::move(saved.tokenizer),
-                                                        saved.end_token, ranks);
+                                const auto make = [&] {
+                                  SavedModel saved = saved_model(checkpoint, warn);
+                                  model = without_weights(std::move(saved.config), std::move(saved.tokenizer),
+                                                          saved.end_token, ranks);
+                                };
+                                agree(host, attempt(make)).throw_if_failed();
                               },
                           .read =
                               [&](const Checkpoint& checkpoint) {
                                 load_weights(*weights_of(checkpoint), *model->backend, *model->parameters);
                               }};
-  const Checkpoint checkpoint = open_and_read(path, warn, reader);
+  const Checkpoint checkpoint = open_and_read(host, path, warn, reader);
   model->used = used_checkpoint(checkpoint, warnings);
   return std::move(*model);
 }
@@ -87,16 +89,17 @@ TrainedModel load_folder(const std::string& path, const ModelRanks& ranks) {
 }  // namespace
 
 TrainedModel load_trained_model(const std::string& path, const ModelRanks& ranks) {
+  const std::unique_ptr<Communicator> alone = ranks.host ? nullptr : make_self_communicator();
+  Communicator& host = ranks.host ? *ranks.host : *alone;
+  if (host.size() > 1) agree_on_target(host, {}, cuda_device_count() > 0, threads_per_rank(ranks.local));
   std::optional<TrainedModel> model;
-  const auto load = [&] { model = is_model_folder(path) ? load_folder(path, ranks) : load_checkpoint(path, ranks); };
-  if (!ranks.host || ranks.host->size() == 1) {
-    load();
+  if (on_every_rank(host, is_model_folder(path))) {
+    agree(host, attempt([&] { model = load_folder(path, ranks); })).throw_if_failed();
   } else {
-    agree_on_target(*ranks.host, {}, cuda_device_count() > 0, threads_per_rank(ranks.local));
-    agree(*ranks.host, attempt(load)).throw_if_failed();
-    agree_on_facts(*ranks.host, {{"checkpoint", model->used.path}}, host_name());
+    model = load_checkpoint(host, path, ranks);
   }
-  if (!ranks.host || ranks.host->rank() == 0) tell(model->used);
+  agree_on_facts(host, {{"checkpoint", model->used.path}}, host_name());
+  if (host.rank() == 0) tell(model->used);
   return std::move(*model);
 }
 

@@ -427,8 +427,12 @@ Checkpoint open_verified(Communicator& host, const Path& path, const LogLine& lo
   return with_reader(host, target, [&](const StepReader& reader) { return open_by(host, path, log, reader); });
 }
 
+Checkpoint open_and_read(Communicator& host, const Path& path, const LogLine& log, const StepReader& reader) {
+  return open_by(host, path, log, reader);
+}
+
 Checkpoint open_and_read(const Path& path, const LogLine& log, const StepReader& reader) {
-  return open_by(*make_self_communicator(), path, log, reader);
+  return open_and_read(*make_self_communicator(), path, log, reader);
 }
 
 }  // namespace retain

@@ -101,7 +101,10 @@ struct StepReader {
   /// Reads, and verifies what it reads; Error(kData) is damage.
   std::function<void(const Checkpoint&)> read;
 };
-/// open_verified() of one process: of all tensors only those are verified that are read.
+/// open_verified() where of all tensors only those are verified that are read. What is damaged for one rank's reader is
+/// so for all of them; `accept` throws on all ranks or on none. Collective.
+Checkpoint open_and_read(Communicator& host, const Path& path, const LogLine& log, const StepReader& reader);
+/// The same of one process.
 Checkpoint open_and_read(const Path& path, const LogLine& log, const StepReader& reader);
 
 }  // namespace retain
