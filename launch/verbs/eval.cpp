@@ -151,15 +151,14 @@ class Evaluation {
     int64_t longest = 0;
     for (const Documents& set : sets) longest = std::max(longest, set.tokens() - 1);
     // Windows that are longer than all there is would only take memory.
-    if (options_.context > 0) data.seq_len = std::clamp<int64_t>(longest, 1, data.seq_len);
+    data.seq_len = std::clamp<int64_t>(longest, 1, data.seq_len);
 
     const int64_t stride = options_.stride > 0 ? std::min(options_.stride, data.seq_len) : data.seq_len;
     const int64_t targets = options_.tokens > 0 ? std::min(options_.tokens, longest) : longest;
     const int64_t windows = 1 + quotient_up(std::max<int64_t>(0, targets - data.seq_len), stride);
-    const int64_t at_most = options_.context > 0 ? quotient_up(windows, mesh_.shape().dp) : kWindowsAtOnce;
     const int64_t tokens = quotient_up(std::min(data.seq_len, kSegmentTokens), mesh_.shape().cp);
     const int64_t at_once = tokens * mesh_.shape().cp;
-    MeshModel model = make_model({.sequences = std::min(kWindowsAtOnce, at_most),
+    MeshModel model = make_model({.sequences = std::min(kWindowsAtOnce, quotient_up(windows, mesh_.shape().dp)),
                                   .tokens = tokens,
                                   .parts = mesh_.shape().cp,
                                   .segment_count = quotient_up(data.seq_len, at_once)});

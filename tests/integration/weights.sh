@@ -16,6 +16,11 @@ said=$("$retain" generate run --prompt "the " --max-tokens 8 --seed 2 2>/dev/nul
 [ "$("$retain" generate hf --prompt "the " --max-tokens 8 --seed 2 2>/dev/null | od -c)" = "$said" ] || fail "it writes other text"
 grep -q '"run": "run"' hf/retain.json || fail "$(cat hf/retain.json)"
 
+# The window that others name may be longer than any text.
+cp -r hf long
+sed -i -E 's/("max_position_embeddings": )[0-9]+/\12147483648/' long/config.json
+[ "$(loss long)" = "$(loss run --context 1Gi)" ] || fail "a folder of long windows: $(cat eval.log)"
+
 "$retain" checkpoint import hf --out imported >import.txt 2>&1 || fail "$(cat import.txt)"
 "$retain" checkpoint verify imported >/dev/null
 [ "$(loss imported)" = "$(loss run)" ] || fail "an import evaluates to $(loss imported)"
