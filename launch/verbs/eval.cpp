@@ -90,9 +90,9 @@ Json to_json(const DocumentsResult& result) {
 std::string words_of(const Json& result) {
   std::string words;
   for (const auto& [key, value] : result.items())
-    words += value.is_number_integer() ? fmt::format(" {}={}", key, value.get<int64_t>())
-             : value.is_null()         ? fmt::format(" {}=nan", key)
-                                       : fmt::format(" {}={:.4f}", key, value.get<double>());
+    words += value.is_number_integer()         ? fmt::format(" {}={}", key, value.get<int64_t>())
+             : std::isnan(value.get<double>()) ? fmt::format(" {}=nan", key)  // of either sign
+                                               : fmt::format(" {}={:.4f}", key, value.get<double>());
   return words;
 }
 
@@ -219,23 +219,32 @@ class Evaluation {
     return score_texts(model, texts, options_.mode, looks_whether_greedy);
   }
 
+  /// What all ranks make alike of a file's texts; complaints name the file.
+  template <class Make>
+  auto make_of(const std::string& path, const Make& make) const {
+    decltype(make()) made;
+    do_alike([&] {
+      const Outcome outcome = attempt([&] { made = make(); });
+      if (!outcome.ok) throw Error(outcome.kind, concat(path, ": ", outcome.message));
+    });
+    return made;
+  }
+
   template <class Encode, class Items>
   std::vector<ScoredText> encode(const std::string& path, const Encode& encode, const Items& items) const {
-    std::vector<ScoredText> texts;
-    do_alike([&] {
-      const Outcome encoded = attempt([&] { texts = encode(*trained_.tokenizer, items, trained_.end_token); });
-      if (!encoded.ok) throw Error(encoded.kind, concat(path, ": ", encoded.message));
-    });
-    return texts;
+    return make_of(path, [&] { return encode(*trained_.tokenizer, items, trained_.end_token); });
   }
 
   Json evaluate_choices(const std::string& path) {
     const std::vector<Question> questions = parse(path, parse_questions);
-    return to_json(judge_choices(questions, score(encode(path, encode_questions, questions), false)));
+    const std::vector<TextScore> scores = score(encode(path, encode_questions, questions), false);
+    return to_json(make_of(path, [&] { return judge_choices(questions, scores); }));
   }
 
   Json evaluate_last_words(const std::string& path) {
-    return to_json(judge_last_words(score(encode(path, encode_last_words, parse(path, parse_last_words)), true)));
+    const std::vector<LastWord> texts = parse(path, parse_last_words);
+    const std::vector<TextScore> scores = score(encode(path, encode_last_words, texts), true);
+    return to_json(make_of(path, [&] { return judge_last_words(scores); }));
   }
 
   Json evaluate_documents(const std::string& path) {

@@ -91,6 +91,9 @@ for result in results[1:]:
     for key in ["sets", "choices", "last_words", "documents"]: same(one[key], result[key], key)
 EOF
 "$retain" eval run --data held=text_valid --context 1Gi 2>/dev/null | grep -q ' tokens=' || fail "a window longer than the set"
+head -n 1 questions.jsonl >one.jsonl
+"$retain" eval run --choices one.jsonl >one.txt 2>/dev/null
+grep -q ' acc_stderr=nan ' one.txt || fail "the error of one answer: $(cat one.txt)"
 # refused CODE TEXT ARGUMENTS…: one rank and two say the same
 refused() {
   expect_code "$1" "$retain" eval run "${@:3}"
@@ -102,6 +105,8 @@ refused() {
 refused 65 'bad.jsonl:2: label: found 7, want a whole number from 0 to 1' --choices bad.jsonl
 printf '{"text": "caf\xe9 au"}\n' >latin.jsonl
 refused 65 'latin.jsonl:1: byte 14 (0xe9) is not UTF-8; iconv' --last-words latin.jsonl
+printf '{"text": ""}\n' >empty.jsonl
+refused 65 'empty.jsonl: its texts are all empty' --documents empty.jsonl
 refused 66 'none.jsonl: cannot open' --documents none.jsonl
 refused 64 '--stride: 33 tokens apart, windows of 32 tokens leave some out' --data held=text_valid --stride 33
 expect_code 64 ranks 2 eval run --data held=text_valid --tp 3

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/core/error.h"
+#include "kernels/core/text.h"
 #include "trainer/inference/python_text.h"
 #include "trainer/model/host_values.h"
 
@@ -139,8 +140,15 @@ ScoredText encode_pair(const Tokenizer& tokenizer, std::string context, std::str
   const size_t end = without_spaces_at_end(context).size();
   continuation.insert(0, context, end);
   context.resize(end);
-  if (context.empty()) return encode_document(tokenizer, continuation, beginning);
-  ScoredText text{.tokens = tokenizer.encode(context + continuation)};
+  const std::string whole = context + continuation;
+  ScoredText text =
+      context.empty() ? encode_document(tokenizer, whole, beginning) : ScoredText{tokenizer.encode(whole)};
+  if (text.tokens.size() < 2) {
+    throw Error(ErrorKind::kData, concat(in_quotes(whole),
+                                         " is too short to this tokenizer: no token of it has one before "
+                                         "it, so that nothing can be scored; make its context longer"));
+  }
+  if (context.empty()) return text;
   text.first = std::min(tokenizer.encode(context).size(), text.tokens.size() - 1);  // something is left to be scored
   text.first = std::max<size_t>(text.first, 1);
   return text;

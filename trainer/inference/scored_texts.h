@@ -26,7 +26,7 @@ struct TextScore {
 
 /// `context` and `continuation` as tokens. As lm-evaluation-harness does it, both are encoded as one text, and blanks
 /// at the context's end belong to the continuation; an empty context becomes `beginning`, with which documents begin.
-/// Throws Error(kData) where there is none.
+/// Throws Error(kData) where there is none, or nothing to score: fewer than two tokens.
 ScoredText encode_pair(const Tokenizer& tokenizer, std::string context, std::string continuation,
                        std::optional<int32_t> beginning);
 /// A whole text behind `beginning`.

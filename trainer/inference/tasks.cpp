@@ -9,6 +9,19 @@
 #include "trainer/inference/python_text.h"
 
 namespace retain {
+namespace {
+
+/// Of values that are no numbers none is the largest: there is nothing to judge.
+void check_finite(std::span<const TextScore> scores, const char* text) {
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (std::isfinite(scores[i].log_likelihood)) continue;
+    throw Error(ErrorKind::kData,
+                concat("the log-likelihood of ", text, " ", i + 1, " is not finite: weights of this model are not, or ",
+                       "are too large for its precision"));
+  }
+}
+
+}  // namespace
 
 Estimate mean_of(const std::vector<double>& values) {
   const auto n = static_cast<double>(values.size());
@@ -29,6 +42,7 @@ std::vector<ScoredText> encode_questions(const Tokenizer& tokenizer, const std::
 }
 
 ChoicesResult judge_choices(const std::vector<Question>& questions, std::span<const TextScore> scores) {
+  check_finite(scores, "choice");
   std::vector<double> right, right_by_characters, right_by_bytes;
   for (const Question& question : questions) {
     const std::span mine = scores.subspan(0, question.choices.size());
@@ -60,6 +74,7 @@ std::vector<ScoredText> encode_last_words(const Tokenizer& tokenizer, const std:
 }
 
 LastWordsResult judge_last_words(std::span<const TextScore> scores) {
+  check_finite(scores, "last word");
   std::vector<double> right, log_likelihoods;
   for (const TextScore& score : scores) {
     right.push_back(score.greedy ? 1.0 : 0.0);
@@ -74,6 +89,8 @@ LastWordsResult judge_last_words(std::span<const TextScore> scores) {
 
 std::vector<ScoredText> encode_documents(const Tokenizer& tokenizer, const std::vector<std::string>& texts,
                                          std::optional<int32_t> beginning) {
+  if (std::ranges::all_of(texts, &std::string::empty))
+    throw Error(ErrorKind::kData, "its texts are all empty: nothing can be predicted");
   std::vector<ScoredText> encoded;
   for (const std::string& text : texts) encoded.push_back(encode_document(tokenizer, text, beginning));
   return encoded;

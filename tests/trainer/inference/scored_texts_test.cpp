@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -165,6 +166,15 @@ TEST(ScoredTexts, BlanksAtTheEndOfAContextBelongToWhatFollows) {
   }
 }
 
+TEST(ScoredTexts, OfFewerThanTwoTokensAreRefused) {
+  const auto bytes = make_byte_tokenizer();
+  EXPECT_THROW(encode_pair(*bytes, "a", "", 256), Error);  // nothing would be likelier than it
+  EXPECT_THROW(encode_pair(*bytes, "", "", 256), Error);
+  EXPECT_EQ(encode_pair(*bytes, "", "a", 256).tokens.size(), 2U);
+  EXPECT_THROW(encode_documents(*bytes, {"", ""}, 256), Error);
+  EXPECT_EQ(encode_documents(*bytes, {"", "a"}, 256).size(), 2U);
+}
+
 TEST(Tasks, ChoicesAreJudgedByLikelihoodAndByLength) {
   const std::vector<Question> questions = {
       {.context = "c", .choices = {"long one", "b"}, .label = 0},
@@ -177,6 +187,16 @@ TEST(Tasks, ChoicesAreJudgedByLikelihoodAndByLength) {
   EXPECT_DOUBLE_EQ(result.acc_norm.value, 2.0 / 3);                     // é is one character …
   EXPECT_DOUBLE_EQ(result.acc_bytes.value, 1.0);                        // … and two bytes
   EXPECT_DOUBLE_EQ(result.acc.standard_error, std::sqrt(1.0 / 3 / 3));  // deviation √(1/3) of (1, 1, 0)
+}
+
+TEST(Tasks, WhatIsNoNumberIsNotJudged) {
+  const std::vector<Question> questions = {{.context = "c", .choices = {"a", "b"}, .label = 0}};
+  for (const double value : {std::nan(""), -std::numeric_limits<double>::infinity()}) {
+    for (const std::vector<TextScore>& scores : {std::vector<TextScore>{{value}, {-1.0}}, {{-1.0}, {value}}}) {
+      EXPECT_THROW(judge_choices(questions, scores), Error);
+      EXPECT_THROW(judge_last_words(scores), Error);
+    }
+  }
 }
 
 TEST(Tasks, LastWordsAndDocuments) {
