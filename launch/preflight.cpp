@@ -9,6 +9,7 @@
 #include "launch/host_memory.h"
 #include "parallel/agreement.h"
 #include "trainer/data/loader.h"
+#include "trainer/interop/model_import.h"
 #include "trainer/plan/memory_advice.h"
 #include "trainer/run/run_directory.h"
 
@@ -116,7 +117,14 @@ void check_memory(Communicator& host, const Config& config, const Target& target
 
 void check_beginning(Communicator& host, const TrainOptions& options, const RunConfig& run) {
   const auto look = [&] {
-    if (options.init_from.empty() || options.resume == "never") return;
+    if (options.init_from.empty()) return;
+    if (is_model_folder(options.init_from)) {
+      throw Error(ErrorKind::kMissingInput,
+                  concat("--init-from: ", options.init_from,
+                         " holds weights for another library, no checkpoint: `retain checkpoint import ",
+                         options.init_from, " --out RUN` makes a run of them, with which others begin"));
+    }
+    if (options.resume == "never") return;
     if (!RunDirectory(run.dir).holds(options.init_from)) return;
     throw Error(ErrorKind::kUsage,
                 concat("--init-from: ", options.init_from, " is of the run in run.dir itself, which the same command ",

@@ -181,4 +181,19 @@ void SignalWishes::progressed() {
   if (since != 0) nothing_done_since.compare_exchange_strong(since, now_ns());
 }
 
+int work_or_end(SignalWishes& signals, const std::function<void(const std::function<void()>& may_end)>& work) {
+  struct AskedToEnd {};  // no std::exception: nobody between makes a failure of it
+  signals.take_up(nullptr);
+  try {
+    work([&] {
+      signals.progressed();
+      if (signals.stop_requested()) throw AskedToEnd();
+    });
+  } catch (const AskedToEnd&) {
+    signals.give_up();
+    return 128 + stop;
+  }
+  return 0;
+}
+
 }  // namespace retain

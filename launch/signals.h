@@ -7,6 +7,7 @@
 #include <array>
 #include <csignal>
 #include <cstddef>
+#include <functional>
 #include <string>
 
 namespace retain {
@@ -43,5 +44,10 @@ class SignalWishes {
   std::array<Before, 8> before_;  ///< what signals did
   size_t handled_ = 0;
 };
+
+/// Does work that leaves nothing behind when an exception ends it. `work` calls what it is given wherever it may end,
+/// which throws where a signal asks for that; the process then ends by the signal. Gives the exit code: 0, or 128 + the
+/// signal where it was ignored before. Throws what the work throws.
+int work_or_end(SignalWishes& signals, const std::function<void(const std::function<void()>& may_end)>& work);
 
 }  // namespace retain

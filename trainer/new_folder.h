@@ -9,7 +9,8 @@ namespace retain {
 
 class NewFolder {
  public:
-  /// Makes the temporary folder. Throws Error(kCannotCreate), also where `path` is something else than an empty folder.
+  /// Makes the temporary folder. Throws Error(kCannotCreate), also where `path` is something else than an empty folder
+  /// or one where a file system is mounted, Error(kUsage) for no path at all.
   explicit NewFolder(const std::string& path);
   /// Removes what was not published.
   ~NewFolder();

@@ -35,7 +35,8 @@ void add_export(CLI::App& group, Command& command, const std::string& a_step) {
             ->transform(
                 one_of(Named<ForeignLayout>{{"hf", ForeignLayout::kFla}, {"torchscale", ForeignLayout::kTorchscale}}));
         option(verb, "--out", o.out, "FOLDER", "where; new, or empty")->required();
-        option(verb, "--dtype", o.format.dtype, "fp32|bf16", "of the weights; bf16 rounds to nearest even")
+        option(verb, "--dtype", o.format.dtype, "fp32|bf16",
+               "of the weights; bf16 rounds to nearest even, and\nboth what a float64 run holds")
             ->transform(one_of(Named<DType>{{"fp32", DType::kFloat32}, {"bf16", DType::kBfloat16}}));
         read_option(
             verb, "--shard-size", [&](const std::string& text) { o.format.shard_bytes = read_bytes(text); }, "BYTES",

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "kernels/core/text.h"
 #include "launch/config/saved.h"
 #include "launch/config/schema.h"
+#include "launch/signals.h"
 #include "launch/verbs/foreign_model.h"
 #include "launch/verbs/saved_model.h"
 #include "launch/verbs/shown_work.h"
@@ -69,59 +71,71 @@ RunState first_state(const Config& config, const Tokenizer& tokenizer, const std
   return state;
 }
 
-}  // namespace
+/// An export in its new folder, not yet published.
+struct Export {
+  std::optional<NewFolder> folder;  ///< made when there is something to write
+  ExportedWeights weights;
+  UsedCheckpoint used;
+};
 
-int checkpoint_export(const CheckpointExportOptions& options) {
-  NewFolder folder(options.out);
-  const auto warn = [](const std::string& line) { std::cerr << "retain: " << line << "\n"; };
+void write_export(const CheckpointExportOptions& options, const std::function<void()>& may_end, Export& done) {
+  std::vector<std::string> warnings;
+  const auto warn = [&](const std::string& line) {
+    std::cerr << "retain: " << line << "\n";
+    warnings.push_back(line);
+  };
   SavedModel saved;
-  ExportedWeights exported;
-  const StepReader reader{.accept =
-                              [&](const Checkpoint& checkpoint) {
-                                saved = saved_model(checkpoint, warn);
-                                refuse_inexact(saved.config.model, options.format.layout);
-                              },
-                          .read =
-                              [&](const Checkpoint& checkpoint) {
-                                ShownWork shown("exporting", "bytes");
-                                exported = export_model(*weights_of(checkpoint), saved.config.model, text_of(saved),
-                                                        options.format, folder.temporary().string(),
-                                                        [&](int64_t done, int64_t total) { shown.at(done, total); });
-                              }};
-  const Checkpoint checkpoint = open_and_read(options.checkpoint, warn, reader);
-  const UsedCheckpoint used = used_checkpoint(checkpoint);
-  copy_tokenizer(saved.tokenizer_path, folder.temporary());
-  write_origin({.run = std::filesystem::path(used.run).filename().string(),
-                .step = used.step,
+  const auto accept = [&](const Checkpoint& checkpoint) {
+    saved = saved_model(checkpoint, warn);
+    refuse_inexact(saved.config.model, options.format.layout);
+    if (checkpoint.manifest().dtype == DType::kFloat64)
+      warn(concat("the run's weights are float64, and are rounded to ", dtype_name(options.format.dtype)));
+    if (!done.folder) done.folder.emplace(options.out);
+  };
+  const auto read = [&](const Checkpoint& checkpoint) {
+    ShownWork shown("exporting", "bytes");
+    done.weights = export_model(*weights_of(checkpoint), saved.config.model, text_of(saved), options.format,
+                                done.folder->temporary().string(), [&](int64_t bytes, int64_t total) {
+                                  may_end();
+                                  shown.at(bytes, total);
+                                });
+  };
+  const Checkpoint checkpoint = open_and_read(options.checkpoint, warn, {.accept = accept, .read = read});
+  done.used = used_checkpoint(checkpoint, warnings);
+  copy_tokenizer(saved.tokenizer_path, done.folder->temporary());
+  write_origin({.run = std::filesystem::path(done.used.run).filename().string(),
+                .step = done.used.step,
                 .tokens = checkpoint.state().tokens,
-                .digest = exported.digest,
-                .tokenizer = saved.tokenizer->fingerprint()},
-               folder.temporary());
-  folder.publish();
-  tell(used);
+                .digest = done.weights.digest,
+                .tokenizer = saved.tokenizer->fingerprint(),
+                .files = checksums_of_export(done.folder->temporary())},
+               done.folder->temporary());
+}
+
+void print(const CheckpointExportOptions& options, const Export& done) {
+  const ExportedWeights& exported = done.weights;
+  const std::string path = done.folder->path().string();
   if (options.json) {
     const nlohmann::ordered_json json = {{"schema", 1},
-                                         {"checkpoint", to_json(used)},
+                                         {"checkpoint", to_json(done.used)},
                                          {"format", format_name(options.format.layout)},
                                          {"dtype", dtype_name(options.format.dtype)},
                                          {"tensors", exported.tensors},
                                          {"bytes", exported.bytes},
                                          {"files", exported.files},
                                          {"weights_digest", exported.digest},
-                                         {"path", folder.path().string()}};
+                                         {"path", path}};
     std::cout << json.dump(2) << "\n";
   } else {
     fmt::print("format={} dtype={} tensors={} bytes={} files={} weights_digest={} path={}\n",
                format_name(options.format.layout), dtype_name(options.format.dtype), exported.tensors, exported.bytes,
-               exported.files, exported.digest, as_word(folder.path().string()));
+               exported.files, exported.digest, as_word(path));
   }
-  return 0;
 }
 
-int checkpoint_import(const CheckpointImportOptions& options) {
-  ForeignModel model = open_foreign_model(options.folder, options.tokenizer);
+void import_model(ForeignModel& model, const std::string& out, const std::function<void()>& may_end) {
+  NewFolder folder(out);
   Config& config = model.config;
-  NewFolder folder(options.out);
   if (config.data.tokenizer != kByteTokenizer) {
     const Path kept = kept_tokenizer_folder(folder.temporary());
     std::filesystem::create_directory(kept);
@@ -132,13 +146,33 @@ int checkpoint_import(const CheckpointImportOptions& options) {
   replace_file(folder.temporary() / "config.yaml", yaml);
   ShownWork shown("importing", "shards");
   write_first_step(*weights_of(model.weights), config.model, first_state(config, *model.tokenizer, yaml),
-                   folder.temporary(), [&](int64_t done, int64_t total) { shown.at(done, total); });
+                   folder.temporary(), [&](int64_t done, int64_t total) {
+                     may_end();
+                     shown.at(done, total);
+                   });
   folder.publish();
   const Path step = checkpoints_directory(folder.path()) / step_name(0);
   fmt::print("format={} layers={} parameters={} tokenizer={} path={}\n", format_name(model.weights.layout()),
              config.model.layers, open_unverified(step).manifest().parameters(), as_word(model.tokenizer->name()),
              as_word(step.string()));
-  return 0;
+}
+
+}  // namespace
+
+int checkpoint_export(const CheckpointExportOptions& options, SignalWishes& signals) {
+  return work_or_end(signals, [&](const std::function<void()>& may_end) {
+    Export done;
+    write_export(options, may_end, done);
+    may_end();
+    done.folder->publish();
+    tell(done.used);
+    print(options, done);
+  });
+}
+
+int checkpoint_import(const CheckpointImportOptions& options, SignalWishes& signals) {
+  ForeignModel model = open_foreign_model(options.folder, options.tokenizer);
+  return work_or_end(signals, [&](const std::function<void()>& may_end) { import_model(model, options.out, may_end); });
 }
 
 }  // namespace retain

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "kernels/core/text.h"
 #include "launch/version.h"
@@ -24,6 +25,16 @@ std::string tokenizer_in(const std::string& folder, const ModelOrigin& origin) {
                      " --out RUN --tokenizer PATH` makes a run of it with another tokenizer"));
 }
 
+/// Others have as many tokens and would read and write other text.
+void check_tokenizer(const Tokenizer& tokenizer, const ModelOrigin& origin, const std::string& folder) {
+  const std::string fingerprint = tokenizer.fingerprint();
+  if (origin.tokenizer.empty() || origin.tokenizer == fingerprint) return;
+  throw Error(ErrorKind::kData, concat("the tokenizer in ", folder, " (", fingerprint,
+                                       ") is not the one that its weights were trained with (", origin.tokenizer,
+                                       " in ", kOriginFileName, "): put that one back, or `retain checkpoint import ",
+                                       folder, " --out RUN --tokenizer PATH` makes a run with another one"));
+}
+
 }  // namespace
 
 void write_origin(const ModelOrigin& origin, const Path& folder) {
@@ -33,6 +44,7 @@ void write_origin(const ModelOrigin& origin, const Path& folder) {
                                        {"tokens", origin.tokens},
                                        {"weights_digest", origin.digest},
                                        {"tokenizer", origin.tokenizer},
+                                       {"files", origin.files},
                                        {"retain", version()}};
   replace_file(folder / kOriginFileName, json.dump(2) + "\n");
 }
@@ -45,22 +57,26 @@ ModelOrigin read_origin(const std::string& folder) {
   const JsonReader reader(json, path + ": ");
   if (!json.is_object()) reader.refuse("an object");
   constexpr int64_t kMost = int64_t{1} << 62;
+  const JsonReader files = reader.at("files");
   return {.run = reader.at("run").text(),
           .step = reader.at("step").whole_number(0, kMost),
           .tokens = reader.at("tokens").whole_number(0, kMost),
           .digest = reader.at("weights_digest").text(),
-          .tokenizer = reader.at("tokenizer").text()};
+          .tokenizer = reader.at("tokenizer").text(),
+          .files = files.exists() ? files.texts() : FileChecksums{}};
 }
 
 ForeignModel open_foreign_model(const std::string& folder, const std::string& tokenizer) {
-  ForeignModel model{
-      .weights = read_model_folder(folder), .origin = read_origin(folder), .config = {}, .tokenizer = {}};
+  ModelOrigin origin = read_origin(folder);
+  verify_files(folder, origin.files);
+  ForeignModel model{.weights = read_model_folder(folder), .origin = std::move(origin), .config = {}, .tokenizer = {}};
   const ForeignText& text = model.weights.text();
   model.config.model = model.weights.config();
   DataConfig& data = model.config.data;
   data.seq_len = text.seq_len;
   data.tokenizer = tokenizer.empty() ? tokenizer_in(folder, model.origin) : tokenizer;
   model.tokenizer = make_tokenizer(data.tokenizer);
+  if (tokenizer.empty()) check_tokenizer(*model.tokenizer, model.origin, folder);
   // What is the tokenizer's own need not be said.
   if (text.end_of_document != model.tokenizer->end_of_document()) data.end_of_document = text.end_of_document;
   if (model.tokenizer->vocab_size() > model.config.model.vocab_size) {

@@ -9,6 +9,7 @@
 #include "trainer/config.h"
 #include "trainer/data/tokenizer/tokenizer.h"
 #include "trainer/file.h"
+#include "trainer/interop/file_checksums.h"
 #include "trainer/interop/model_import.h"
 
 namespace retain {
@@ -19,6 +20,7 @@ struct ModelOrigin {
   int64_t step = 0, tokens = 0;
   std::string digest;     ///< ExportedWeights::digest
   std::string tokenizer;  ///< "bytes", or the fingerprint of the tokenizer whose files are there; "": not known
+  FileChecksums files;    ///< none in what older releases wrote
 };
 
 void write_origin(const ModelOrigin& origin, const Path& folder);
@@ -34,7 +36,8 @@ struct ForeignModel {
 };
 
 /// `tokenizer`: "bytes", or the path of one; "": the one whose files are in the folder, or bytes where the origin says
-/// so. Throws Error(kMissingInput) where there is none, Error(kData) for one with more tokens than the model, and as
+/// so. What an export says of its files and its tokenizer is checked. Throws Error(kMissingInput) where there is none,
+/// Error(kData) for one with more tokens than the model and for what is not as it was exported, and as
 /// read_model_folder() does.
 ForeignModel open_foreign_model(const std::string& folder, const std::string& tokenizer = "");
 

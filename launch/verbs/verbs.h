@@ -22,8 +22,8 @@ int checkpoint_list(const CheckpointListOptions& options);  // checkpoint.cpp
 int checkpoint_verify(const CheckpointVerifyOptions& options);
 int checkpoint_digest(const CheckpointDigestOptions& options);
 int checkpoint_diff(const CheckpointDiffOptions& options);
-int checkpoint_export(const CheckpointExportOptions& options);
-int checkpoint_import(const CheckpointImportOptions& options);
+int checkpoint_export(const CheckpointExportOptions& options, SignalWishes& signals);  // checkpoint_export.cpp
+int checkpoint_import(const CheckpointImportOptions& options, SignalWishes& signals);
 int checkpoint_check(const CheckpointCheckOptions& options);              // checkpoint_check.cpp
 int launch(const LaunchOptions& options);                                 // launch.cpp
 int selftest(const SelftestOptions& options, const MpiEnvironment* mpi);  // selftest.cpp
@@ -65,8 +65,8 @@ struct VerbCalls {
   int operator()(const CheckpointVerifyOptions& o) const { return checkpoint_verify(o); }
   int operator()(const CheckpointDigestOptions& o) const { return checkpoint_digest(o); }
   int operator()(const CheckpointDiffOptions& o) const { return checkpoint_diff(o); }
-  int operator()(const CheckpointExportOptions& o) const { return checkpoint_export(o); }
-  int operator()(const CheckpointImportOptions& o) const { return checkpoint_import(o); }
+  int operator()(const CheckpointExportOptions& o) const { return checkpoint_export(o, signals); }
+  int operator()(const CheckpointImportOptions& o) const { return checkpoint_import(o, signals); }
   int operator()(const CheckpointCheckOptions& o) const { return checkpoint_check(o); }
   int operator()(const BenchGemmOptions& o) const { return bench_gemm(o); }
   int operator()(const BenchRetentionOptions& o) const { return bench_retention(o); }

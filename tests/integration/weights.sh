@@ -19,6 +19,7 @@ grep -q '"run": "run"' hf/retain.json || fail "$(cat hf/retain.json)"
 # The window that others name may be longer than any text.
 cp -r hf long
 sed -i -E 's/("max_position_embeddings": )[0-9]+/\12147483648/' long/config.json
+rm long/retain.json  # which knows that it was changed
 [ "$(loss long)" = "$(loss run --context 1Gi)" ] || fail "a folder of long windows: $(cat eval.log)"
 
 "$retain" checkpoint import hf --out imported >import.txt 2>&1 || fail "$(cat import.txt)"
@@ -43,6 +44,38 @@ first = next(m["loss"] for m in map(json.loads, open("other/metrics.jsonl")) if 
 assert first < 5.5, first  # of new weights it is 5.9
 END
 
+# A run that begins with an export is told how to make one of it.
+expect_code 66 "$retain" train new.yaml --set run.dir=none --init-from hf
+grep -q -- "checkpoint import hf --out RUN" out.txt || fail "$(cat out.txt)"
+
+# What is not as it was exported is not used: a byte of the weights, another tokenizer of as many tokens.
+cp -r hf changed
+spoil() { python3 -c 'import sys; f = open(sys.argv[1], "r+b"); f.seek(-2, 2); b = f.read(1); f.seek(-2, 2); f.write(bytes([b[0] ^ 1]))' "$1"; }
+spoil changed/model.safetensors
+expect_code 65 "$retain" eval changed --data held=text_valid
+grep -q "changed/model.safetensors: is not what was exported" out.txt || fail "$(cat out.txt)"
+expect_code 65 "$retain" checkpoint import changed --out none
+spoil changed/model.safetensors
+[ "$(loss changed)" = "$(loss run)" ] || fail "what is whole again evaluates to $(loss changed)"
+python3 - <<'END'
+import json
+words = json.load(open("changed/vocab.json"))
+one, other = sorted(words, key=words.get)[40:42]
+words[one], words[other] = words[other], words[one]
+json.dump(words, open("changed/vocab.json", "w"))
+END
+for verb in "eval changed --data held=text_valid" "generate changed --prompt the" "checkpoint import changed --out none"; do
+  expect_code 65 "$retain" $verb
+  grep -q "is not the one that its weights were trained with" out.txt || fail "$(cat out.txt)"
+done
+"$retain" checkpoint import changed --out with-another --tokenizer changed >/dev/null 2>&1 || fail "what was asked for is refused"
+
+# float64 is rounded, and it is said.
+"$retain" train tiny.yaml --set run.dir=wide --set precision=fp64 --set train.tokens=256 --set data.tokenizer=hf >wide.log 2>&1 ||
+  fail "$(cat wide.log)"
+"$retain" checkpoint export wide --format hf --out narrow --json >narrow.json 2>/dev/null
+grep -q '"the run.s weights are float64, and are rounded to float32"' narrow.json || fail "$(cat narrow.json)"
+
 # Files that are cut, and rounded.
 export_to bf16 --dtype bf16 --shard-size 20kB
 [ "$(ls bf16/model-*.safetensors | wc -l)" -gt 2 ] && [ -e bf16/model.safetensors.index.json ] || fail "$(ls bf16)"
@@ -61,6 +94,9 @@ expect_code 66 "$retain" checkpoint import hf --out nothing
 grep -q -- "--tokenizer" out.txt || fail "$(cat out.txt)"
 "$retain" checkpoint import hf --out as-bytes --tokenizer bytes >/dev/null 2>&1
 expect_code 66 "$retain" checkpoint import run --out nothing
+expect_code 64 "$retain" checkpoint export run --format hf --out ""
+expect_code 66 "$retain" checkpoint export nowhere --format hf --out deep/a/b
+[ ! -e deep ] || fail "a folder for nothing: $(find deep)"
 
 # A disk that takes no more: the limit of a file's size stands for it.
 before=$(ls -A)
@@ -79,7 +115,8 @@ with open(f"{step}/{shard['file']}", "r+b") as file:
     file.seek(-1, 1)
     file.write(bytes([byte[0] ^ 1]))
 END
-"$retain" checkpoint export run --format hf --out older >older.txt 2>older.log || fail "$(cat older.log)"
+"$retain" checkpoint export run --format hf --out older --json >older.txt 2>older.log || fail "$(cat older.log)"
+grep -q "is damaged and not used" older.txt || fail "--json does not say it: $(cat older.txt)"
 grep -q "is damaged and not used" older.log || fail "$(cat older.log)"
 grep -q '"step": 10' older/retain.json || fail "$(cat older/retain.json)"
 # Rank 1 alone reads what is damaged; rank 0 takes the older step too, and says why.

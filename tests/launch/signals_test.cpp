@@ -8,8 +8,11 @@
 
 #include <array>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <thread>
+
+#include "trainer/new_folder.h"
 
 namespace retain {
 namespace {
@@ -131,6 +134,38 @@ TEST(SignalWishes, WhoeverGivesThemUpDiesAsBefore) {
   });
   process.tell(SIGINT);
   EXPECT_EQ(process.code(), 130);
+}
+
+/// What work leaves behind, for a signal that comes in the middle of it.
+TEST(SignalWishes, EndWorkThatLeavesNothingBehind) {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    const TemporaryDirectory directory;
+    const Path out = directory.path() / "out";
+    const auto work = [&] {
+      SignalWishes signals;
+      signals.give_up();
+      const int code = work_or_end(signals, [&](const std::function<void()>& may_end) {
+        NewFolder folder(out.string());
+        may_end();
+        ::raise(signal);
+        replace_file(folder.temporary() / "weights", "some");
+        may_end();
+        folder.publish();
+      });
+      ::_exit(code);
+    };
+    EXPECT_EXIT(work(), testing::KilledBySignal(signal), "");
+    EXPECT_TRUE(std::filesystem::is_empty(directory.path())) << signal;
+  }
+}
+
+TEST(SignalWishes, LeaveWorkAloneThatNoneComesTo) {
+  const auto work = [] {
+    SignalWishes signals;
+    signals.give_up();
+    ::_exit(work_or_end(signals, [](const std::function<void()>& may_end) { may_end(); }));
+  };
+  EXPECT_EXIT(work(), testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "trainer/interop/model_config_writer.h"
 
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
@@ -20,9 +21,17 @@ Json end_token(const ForeignText& text) {
 
 const char* torch_name(DType dtype) { return dtype == DType::kBfloat16 ? "bfloat16" : "float32"; }
 
+/// What fla makes `width` of, which cuts off behind the point: int(hidden_size * expand_v).
+double expansion_to(int64_t width, int64_t hidden_size) {
+  const auto hidden = static_cast<double>(hidden_size), wanted = static_cast<double>(width);
+  double expansion = wanted / hidden;
+  while (hidden * expansion < wanted) expansion = std::nextafter(expansion, std::numeric_limits<double>::infinity());
+  return expansion;
+}
+
 Json fla_config(const ModelConfig& model, const ForeignText& text, DType dtype) {
   const auto expansion = [&](int64_t of_one_head) {
-    return static_cast<double>(of_one_head * model.heads) / static_cast<double>(model.hidden_size);
+    return expansion_to(of_one_head * model.heads, model.hidden_size);
   };
   return {{"architectures", {"RetNetForCausalLM"}},
           {"model_type", "retnet"},

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <set>
+#include <span>
 
 #include "kernels/core/error.h"
 
@@ -84,7 +85,10 @@ bool is_tied_copy(const ModelConfig& model, const SafetensorsFolder::Place& plac
   const std::string& name = place.entry->name;
   if (!model.tie_embeddings) return false;
   if (!name.ends_with("output_projection.weight") && name != "lm_head.weight") return false;
-  return equal_bytes(place, weights.find(embedding.foreign_name));
+  if (equal_bytes(place, weights.find(embedding.foreign_name))) return true;
+  refuse(place.file->path(),
+         concat("tensor '", name, "' is another matrix than '", embedding.foreign_name,
+                "', and the configuration ties embeddings: correct config.json, or remove the tensor"));
 }
 
 void check_tensor(const SafetensorsFile& file, const SafetensorsEntry& entry, const ForeignParameter& parameter) {
@@ -122,12 +126,19 @@ void ImportedModel::read_box(const ForeignParameter& parameter, const Box& box, 
   const int64_t columns = whole_box(parameter.shape).columns;
   if (parameter.head_rows == 0 && box.columns == columns) {
     place.file->read_floats(*place.entry, box.first_row * columns, box.elements(), to);
-    return;
+  } else {
+    for (int64_t row = 0; row < box.rows; ++row) {
+      const int64_t theirs = their_row(parameter, box.first_row + row);
+      place.file->read_floats(*place.entry, theirs * columns + box.first_column, box.columns, to + row * box.columns);
+    }
   }
-  for (int64_t row = 0; row < box.rows; ++row) {
-    const int64_t theirs = their_row(parameter, box.first_row + row);
-    place.file->read_floats(*place.entry, theirs * columns + box.first_column, box.columns, to + row * box.columns);
-  }
+  const std::span values(to, static_cast<size_t>(box.elements()));
+  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  if (bad == values.end()) return;
+  const int64_t at = bad - values.begin();
+  refuse(place.file->path(), concat("tensor '", place.entry->name, "' holds ", *bad, " in row ",
+                                    their_row(parameter, box.first_row + at / box.columns), ", column ",
+                                    box.first_column + at % box.columns, ": no model computes with that"));
 }
 
 bool is_model_folder(const std::string& folder) {

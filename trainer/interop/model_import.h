@@ -29,7 +29,8 @@ class ImportedModel {
 
   /// The weight under our name, float32, row-major, rows in our order.
   std::vector<float> read(std::string_view name) const;
-  /// A box of it, rows of box.columns elements one after the other. Throws Error(kIo).
+  /// A box of it, rows of box.columns elements one after the other. Throws Error(kIo), and Error(kData)
+  /// naming the tensor where one is not finite.
   void read_box(const ForeignParameter& parameter, const Box& box, float* to) const;
 
  private:

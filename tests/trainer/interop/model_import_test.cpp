@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include <gmock/gmock.h>
@@ -345,7 +346,24 @@ TEST_F(ModelFolder, TiedEmbeddingsMayBeStoredTwiceOnlyIfEqual) {
   EXPECT_NO_THROW(read());
   copy[3] += 1;
   add("lm_head.weight", {5, 8}, copy);
-  EXPECT_THAT(refusal(), HasSubstr("'lm_head.weight' is none of the configuration's"));
+  EXPECT_THAT(refusal(), HasSubstr("'lm_head.weight' is another matrix than 'model.embeddings.weight', and the "
+                                   "configuration ties embeddings"));
+}
+
+TEST_F(ModelFolder, NamesTheTensorThatIsNotFinite) {
+  write(json_of(kTorchscale), ForeignLayout::kTorchscale);
+  values_.at("layers.1.ffn.fc2.weight")[13] = std::numeric_limits<float>::infinity();
+  values_.at("layers.0.retention.q_proj.weight")[17] = std::numeric_limits<float>::quiet_NaN();  // its third row
+  write_weights();
+  const ImportedModel model = read();
+  const auto refusal_of = [&](const std::string& name) {
+    return message_of(ErrorKind::kData, [&] { static_cast<void>(model.read(name)); });
+  };
+  EXPECT_THAT(refusal_of("layers.1.ffn.down_proj.weight"),
+              HasSubstr("tensor 'layers.1.ffn.fc2.weight' holds inf in row 2, column 1"));
+  EXPECT_THAT(refusal_of("layers.0.retention.q_proj.weight"),
+              HasSubstr("tensor 'layers.0.retention.q_proj.weight' holds nan in row 2, column 1"));
+  EXPECT_NO_THROW(model.read("layers.1.retention.q_proj.weight"));
 }
 
 TEST_F(ModelFolder, NamesTheTensorThatIsWrong) {

@@ -2,6 +2,7 @@
 // them from a checkpoint of any mesh, or from a folder, on any number of tp ranks.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +11,9 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "kernels/core/random.h"
@@ -23,7 +26,10 @@
 #include "trainer/checkpoint/trainer_state.h"
 #include "trainer/checkpoint/writer.h"
 #include "trainer/inference/weight_source.h"
+#include "trainer/interop/file_checksums.h"
 #include "trainer/interop/import_run.h"
+#include "trainer/interop/model_config_json.h"
+#include "trainer/interop/model_config_writer.h"
 #include "trainer/interop/model_export.h"
 #include "trainer/model/host_values.h"
 #include "trainer/new_folder.h"
@@ -262,6 +268,64 @@ TEST_F(Exports, AreThereWholeOrNotAtAll) {
   EXPECT_THAT(message_of(ErrorKind::kCannotCreate, [&] { NewFolder another(out); }), HasSubstr("is not empty"));
   EXPECT_THAT(message_of(ErrorKind::kCannotCreate, [&] { NewFolder another(out + "/whole"); }), HasSubstr("no folder"));
   EXPECT_EQ(std::distance(fs::directory_iterator(out), {}), 1);
+}
+
+TEST_F(Exports, HaveANameAndTakeNoMountPointsPlace) {
+  EXPECT_THAT(message_of(ErrorKind::kUsage, [] { const NewFolder folder(""); }), HasSubstr("needs a name"));
+  std::ifstream mounts("/proc/self/mounts");
+  std::string device, path, rest;
+  while (mounts >> device >> path && std::getline(mounts, rest)) {
+    struct stat here = {}, above = {};
+    std::error_code error;
+    if (path == "/" || !fs::is_directory(path, error) || !fs::is_empty(path, error) || error) continue;
+    if (::stat(path.c_str(), &here) != 0 || ::stat(fs::path(path).parent_path().c_str(), &above) != 0) continue;
+    if (here.st_dev == above.st_dev) continue;  // something else is mounted over it
+    EXPECT_THAT(message_of(ErrorKind::kCannotCreate, [&] { const NewFolder folder(path); }),
+                HasSubstr("name a folder in it"));
+    return;
+  }
+  GTEST_SKIP() << "no empty folder is a mount point here";
+}
+
+TEST_F(Exports, AreNotWhatTheyWereWhenAByteOfAFileIsAnother) {
+  const ModelConfig model = model_for(ForeignLayout::kFla, false);
+  save(model, {1, 1, 1}, run());
+  const std::string out = folder_.file("out");
+  exported(run(), model, {.shard_bytes = 20'000}, out);
+  write_file(out + "/vocab.json", "{}");  // the tokenizer has a fingerprint of its own
+  const FileChecksums want = checksums_of_export(out);
+  EXPECT_EQ(static_cast<size_t>(std::distance(fs::directory_iterator(out), {})), want.size() + 1);
+  EXPECT_NO_THROW(verify_files(out, want));
+  for (const auto& [name, digest] : want) {
+    const std::string path = concat(out, "/", name), whole = read_file(path);
+    EXPECT_EQ(digest, to_hex(checksum(whole.data(), static_cast<int64_t>(whole.size()))));
+    std::string damaged = whole;
+    damaged[whole.size() - 2] ^= 1;
+    write_file(path, damaged);
+    EXPECT_THAT(message_of(ErrorKind::kData, [&] { verify_files(out, want); }), HasSubstr(path + ": is not what was"));
+    fs::remove(path);
+    EXPECT_THAT(message_of(ErrorKind::kMissingInput, [&] { verify_files(out, want); }), HasSubstr(path));
+    write_file(path, whole);
+  }
+  EXPECT_THAT(message_of(ErrorKind::kData,
+                         [&] {
+                           verify_files(out, {{"../run/latest", ""}});
+                         }),
+              HasSubstr("no file's name"));
+}
+
+/// fla computes int(hidden_size * expand_v), and cuts off what a rounding makes of 784.
+TEST_F(Exports, GiveFlaTheWidthsThatItCutsOff) {
+  for (const int64_t width : {784, 776, 352, 176}) {
+    ModelConfig model = model_for(ForeignLayout::kFla, false);
+    model.hidden_size = 352;
+    model.heads = 8;
+    model.value_expansion = static_cast<double>(width) / 352;
+    const std::string text = format_foreign_config(model, ForeignLayout::kFla, kText, DType::kFloat32);
+    const auto config = nlohmann::json::parse(text);
+    EXPECT_EQ(static_cast<int64_t>(352 * config.at("expand_v").get<double>()), width);
+    EXPECT_EQ(parse_foreign_config(text, "").model.value_dim(), width / 8);
+  }
 }
 
 TEST_F(Exports, AnIndexSaysWhatItsFilesHold) {
