@@ -46,11 +46,11 @@ Engine::Engine(Decoder& decoder, std::vector<uint8_t> drawable, std::optional<in
 
 void Engine::add(Sequence& sequence) {
   RETAIN_CHECK(!sequence.prompt.empty(), "a sequence begins with a token");
-  waiting_.push_back(&sequence);
+  waiting_.emplace(turn_ + 1 + sequence.turn, &sequence);
 }
 
 void Engine::remove(const Sequence& sequence) {
-  std::erase(waiting_, &sequence);
+  std::erase_if(waiting_, [&](const auto& one) { return one.second == &sequence; });
   for (Active& one : active_)
     if (one.sequence == &sequence) one.over = true;
 }
@@ -58,7 +58,8 @@ void Engine::remove(const Sequence& sequence) {
 void Engine::end_all(const std::string& reason) {
   for (Active& one : active_)
     if (!one.over) end(one, SequenceEnd::kFailed, reason);
-  for (; !waiting_.empty(); waiting_.pop_front()) waiting_.front()->on_end(SequenceEnd::kFailed, reason);
+  for (; !waiting_.empty(); waiting_.erase(waiting_.begin()))
+    waiting_.begin()->second->on_end(SequenceEnd::kFailed, reason);
 }
 
 bool Engine::advance() {
@@ -71,22 +72,33 @@ bool Engine::advance() {
     return false;
   }
   step();
-  const auto reading = std::ranges::find_if(active_, [](const Active& one) { return !one.over && one.reads(); });
-  if (reading != active_.end()) read_block(*reading);
+  if (Active* const one = next_reader()) read_block(*one);
   return true;
+}
+
+Engine::Active* Engine::next_reader() {
+  Active* first = nullptr;
+  for (Active& one : active_) {
+    if (one.over || !one.reads()) continue;
+    if (one.stay > last_reader_) return &one;
+    if (first == nullptr) first = &one;
+  }
+  return first;
 }
 
 void Engine::fill_slots() {
   while (!waiting_.empty() && !free_slots_.empty()) {
-    Sequence& sequence = *waiting_.front();
-    waiting_.pop_front();
+    const auto next = waiting_.begin();
+    Sequence& sequence = *next->second;
     const int64_t slot = free_slots_.back();
-    free_slots_.pop_back();
     if (sequence.state != nullptr) {
       decoder_.load(slot, *sequence.state);
     } else {
       decoder_.begin(slot);
     }
+    turn_ = next->first;
+    waiting_.erase(next);
+    free_slots_.pop_back();
     active_.push_back({.sequence = &sequence,
                        .slot = slot,
                        .stay = ++stays_,
@@ -95,6 +107,7 @@ void Engine::fill_slots() {
 }
 
 void Engine::read_block(Active& one) {
+  last_reader_ = one.stay;
   Sequence& sequence = *one.sequence;
   const auto left = std::span(std::as_const(sequence.prompt)).subspan(one.read);
   const auto block = left.first(std::min(left.size(), static_cast<size_t>(decoder_.largest_block())));

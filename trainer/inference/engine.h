@@ -1,11 +1,13 @@
-// Many sequences over few slots: continuous batching. Sequences wait for a slot in the order in which they came; one
-// that gets a slot has its prompt read in blocks, between the steps in which all others get a token each, so that none
-// of them stands for longer than a block takes. A state is as large after a million tokens as after one: a sequence
-// that has a slot never runs out of memory, and whoever leaves makes room for the next one at once. One thread.
+// Many sequences over few slots: continuous batching. Sequences wait for a slot in the order in which they came, those
+// of one request taking turns with other requests'; one that gets a slot has its prompt read in blocks, in turn with
+// other prompts, between the steps in which all others get a token each, so that none of them stands for longer than a
+// block takes. A state is as large after a million tokens as after one: a sequence that has a slot never runs out of
+// memory, and whoever leaves makes room for the next one at once. One thread.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,6 +37,7 @@ class Sequence {
   int64_t max_tokens = 16;                     ///< to be drawn; 0: the prompt is read, and that is all
   SamplingOptions sampling = {};
   bool score_prompt = false;  ///< how likely each token of the prompt was is told
+  int64_t turn = 0;           ///< sequences of the same request that go before it
   int top = -1;               ///< of each place so many of the likeliest tokens are told; -1: nothing of what is drawn
 
   /// Before the prompt's last block, shorter or not, is read: what `state` and `prompt` are for a sequence that comes
@@ -92,6 +95,8 @@ class Engine {
   };
 
   void fill_slots();
+  /// Of those whose prompt is not read: the one that came after the last that read a block, or the first; or null.
+  Active* next_reader();
   void read_block(Active& one);
   /// A token for each whose prompt is read.
   void step();
@@ -107,11 +112,13 @@ class Engine {
   Decoder& decoder_;
   std::vector<uint8_t> drawable_;
   std::optional<int32_t> end_;
-  std::deque<Sequence*> waiting_;
-  std::vector<Active> active_;  ///< in the order in which they came
+  std::multimap<int64_t, Sequence*> waiting_;  ///< by turn, and within one in the order in which they came
+  int64_t turn_ = 0;                           ///< of the last that got a slot
+  std::vector<Active> active_;                 ///< in the order in which they came
   std::vector<int64_t> free_slots_;
   std::deque<std::vector<uint64_t>> queued_;  ///< stays of the rows of the steps that are queued on the device
   uint64_t stays_ = 0;
+  uint64_t last_reader_ = 0;  ///< its stay
   Counts counts_;
 };
 

@@ -1,10 +1,19 @@
 #include "trainer/inference/state_file.h"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <charconv>
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
+#include <limits>
 #include <map>
 #include <span>
+#include <system_error>
 
 #include "trainer/checkpoint/checksum.h"
+#include "trainer/file.h"
 #include "trainer/interop/safetensors.h"
 
 namespace retain {
@@ -46,6 +55,17 @@ std::string model_fingerprint(Backend& backend, const ParameterStore& parameters
   return to_hex(checksum(all.data(), std::ssize(all)));
 }
 
+void check_state_path(const std::string& path) {
+  const auto refuse = [&](const auto&... why) {
+    throw Error(ErrorKind::kCannotCreate, concat(path, ": cannot be written: ", why...));
+  };
+  const Path folder = Path(path).has_parent_path() ? Path(path).parent_path() : Path(".");
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) refuse("it is a folder; give a file");
+  if (!std::filesystem::is_directory(folder, error)) refuse("there is no folder ", folder.string(), "; make it first");
+  if (::access(folder.c_str(), W_OK) != 0) refuse(folder.string(), ": ", std::strerror(errno));
+}
+
 void write_state_file(const std::string& path, const std::string& model, const ReadPrompt& prompt) {
   const std::vector<uint8_t>& seen = prompt.seen.bytes();
   Metadata metadata = {{"format", kFormat}, {"model", model}, {"position", std::to_string(prompt.state.position)}};
@@ -74,7 +94,16 @@ ReadPrompt read_state_file(const std::string& path, const std::string& model, in
   const auto [rest, error] = std::from_chars(position.data(), end, prompt.state.position);
   if (error != std::errc{} || rest != end || prompt.tokens.empty() || std::ssize(seen) != vocab_size)
     refuse("is damaged: its parts do not belong together");
-  for (size_t i = 0; i < seen.size(); ++i) prompt.seen.bytes()[i] = static_cast<uint8_t>(seen[i]);
+  if (prompt.state.position < 0 ||
+      prompt.state.position > std::numeric_limits<int32_t>::max() - std::ssize(prompt.tokens))
+    refuse(concat("is damaged: no text has position ", prompt.state.position));
+  for (const int32_t token : prompt.tokens)
+    if (token < 0 || token >= vocab_size)
+      refuse(concat("is damaged: ", token, " is no token of this model (0 to ", vocab_size - 1, ")"));
+  for (size_t i = 0; i < seen.size(); ++i) {
+    if (seen[i] > std::byte{1}) refuse("is damaged: a token was seen, or it was not");
+    prompt.seen.bytes()[i] = static_cast<uint8_t>(seen[i]);
+  }
   if (value(metadata, "checksum") != checksum_of(metadata, prompt.state.layers, prompt.tokens, prompt.seen.bytes()))
     refuse("is damaged: its checksum is another one");
   return prompt;

@@ -30,6 +30,8 @@ struct ReadPrompt {
 /// 16 hexadecimal digits of the weights, in the type in which they compute, and of what else decides a model's outputs.
 std::string model_fingerprint(Backend& backend, const ParameterStore& parameters, const ModelConfig& model);
 
+/// Whether a state can be written there, before it takes hours to have one. Throws Error(kCannotCreate).
+void check_state_path(const std::string& path);
 /// Written aside and renamed. Throws Error(kCannotCreate), Error(kIo).
 void write_state_file(const std::string& path, const std::string& model, const ReadPrompt& prompt);
 /// Throws Error(kMissingInput), or Error(kData) that names the file where it is damaged, of something else, or of

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <limits>
@@ -201,6 +202,44 @@ TEST_P(EngineTest, OthersGetATokenBetweenTheBlocksOfALongPrompt) {
   EXPECT_EQ(second.tokens.size(), 1U);
 }
 
+TEST_P(EngineTest, AShortPromptIsReadBetweenTheBlocksOfALongOne) {
+  Decoder three = decoder(3);
+  Engine engine(three, all_but(kEnd), kEnd);
+  Heard first(text(1, 9 * three.largest_block()), 4), second(text(2, 9 * three.largest_block()), 4),
+      brief(text(3, 5), 4);
+  engine.add(first);
+  engine.advance();
+  engine.add(second);
+  engine.add(brief);
+  for (int i = 0; i < 6; ++i) engine.advance();
+  EXPECT_EQ(brief.tokens.size(), 4U);
+  for (const Heard* longer : {&first, &second}) EXPECT_EQ(longer->read, 3 * three.largest_block());
+}
+
+TEST_P(EngineTest, RequestsOfManySequencesTakeTurnsWithOthers) {
+  Decoder one = decoder(1);
+  Engine engine(one, all_but(kEnd), kEnd);
+  std::vector<std::unique_ptr<Heard>> many;
+  for (int64_t i = 0; i < 6; ++i) {
+    many.push_back(std::make_unique<Heard>(text(1, 3), 2));
+    many.back()->turn = i;
+    engine.add(*many.back());
+  }
+  engine.advance();
+  Heard single(text(2, 3), 2), other(text(3, 3), 2);
+  const auto end = [&](const Heard& sequence) {
+    while (!sequence.end) ASSERT_TRUE(engine.advance());
+  };
+  engine.add(single);
+  end(single);
+  engine.add(other);
+  EXPECT_TRUE(many[1]->end);
+  EXPECT_FALSE(many[2]->end);
+  end(other);
+  EXPECT_TRUE(many[2]->end);
+  EXPECT_FALSE(many[3]->end);
+}
+
 TEST_P(EngineTest, WhoeverIsTakenOutMakesRoom) {
   Decoder one = decoder(1);
   Engine engine(one, all_but(kEnd), kEnd);
@@ -311,6 +350,26 @@ TEST_P(EngineTest, AStateOfAnotherModelOrADamagedOneIsRefused) {
   parameters_->initialize(4);
   EXPECT_THAT(complaint(fingerprint()), HasSubstr("is the state of model " + mine));
 
+  // With a right checksum.
+  const auto complaint_of = [&](std::vector<int32_t> tokens, int64_t position, uint8_t seen) {
+    ReadPrompt prompt{.state = one.save(0), .tokens = std::move(tokens), .seen = SeenTokens(kVocab)};
+    prompt.state.position = position;
+    prompt.seen.bytes()[3] = seen;
+    const std::string before = path + ".whole";
+    std::filesystem::rename(path, before);
+    write_state_file(path, mine, prompt);
+    const std::string complained = complaint(mine);
+    std::filesystem::rename(before, path);
+    return complained;
+  };
+  constexpr int64_t kLast = std::numeric_limits<int32_t>::max();
+  EXPECT_EQ(complaint_of({1, kVocab - 1}, kLast - 2, 1), "");
+  for (const int32_t token : {-1, static_cast<int32_t>(kVocab), 2'000'000'000})
+    EXPECT_THAT(complaint_of({1, token}, 0, 1), HasSubstr(std::to_string(token) + " is no token of this model"));
+  for (const int64_t position : {int64_t{-1}, kLast - 1, std::numeric_limits<int64_t>::max()})
+    EXPECT_THAT(complaint_of({1, 2}, position, 1), HasSubstr("no text has position " + std::to_string(position)));
+  EXPECT_THAT(complaint_of({1, 2}, 0, 7), HasSubstr("is damaged"));
+
   std::string bytes;
   {
     std::ifstream in(path, std::ios::binary);
@@ -327,6 +386,14 @@ TEST_P(EngineTest, AStateOfAnotherModelOrADamagedOneIsRefused) {
     write(bytes.substr(0, length));
     EXPECT_NE(complaint(mine), "") << length << " bytes";
   }
+}
+
+TEST(StateFileTest, APathThatCannotBeWrittenIsRefusedBeforeAndNoFolderIsMade) {
+  const TemporaryDirectory directory;
+  EXPECT_NO_THROW(check_state_path(directory.path() + "/a.state"));
+  EXPECT_NO_THROW(check_state_path("a.state"));
+  for (const char* name : {"", "/nowhere/a.state"}) EXPECT_THROW(check_state_path(directory.path() + name), Error);
+  EXPECT_FALSE(std::filesystem::exists(directory.path() + "/nowhere"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, EngineTest, testing::ValuesIn(backend_cases()), backend_case_name);
