@@ -38,7 +38,7 @@ class Job {
         request_(std::move(request)),
         client_is_gone_(std::move(client_is_gone)),
         format_(model, request_, id, unix_seconds()),
-        completion_(request_, model),
+        completion_(request_, model, [this] { stay_.leave_place(); }),
         stay_(service, completion_.sequences()) {}
   ~Job() {
     if (stay_.entry() != Service::Entry::kTaken) return;

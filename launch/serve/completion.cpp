@@ -18,7 +18,9 @@ class Completion::Choice : public Sequence {
     sampling.seed += static_cast<uint64_t>(of_prompt);
     score_prompt = request.echo && request.logprobs >= 0;
     top = request.logprobs;
+    turn = index;
     news_.index = index;
+    news_.begins = score_prompt || of.text.empty();
     if (request.echo) news_.text = of.text;
   }
 
@@ -50,7 +52,7 @@ class Completion::Choice : public Sequence {
     news_.text += rest;
     news_.finish_reason = end == SequenceEnd::kMaxTokens && !text_.stopped() ? "length" : "stop";
     if (end == SequenceEnd::kFailed && !whole_.failure_) whole_.failure_ = reason;
-    --whole_.open_;
+    if (--whole_.open_ == 0) whole_.on_ended_();
     tell();
   }
 
@@ -58,7 +60,9 @@ class Completion::Choice : public Sequence {
   std::optional<ChoicePart> take_news() {
     if (news_.text.empty() && news_.tokens.empty() && news_.finish_reason.empty()) return std::nullopt;
     ChoicePart next{.index = news_.index};
-    next.text_offset = news_.text_offset + characters_of(news_.tokens, whole_.model_);
+    const int64_t characters = characters_of(news_.tokens, news_.begins, whole_.model_);
+    next.text_offset = news_.text_offset + characters;
+    next.begins = news_.begins && characters == 0;
     return std::exchange(news_, std::move(next));
   }
 
@@ -73,7 +77,8 @@ class Completion::Choice : public Sequence {
   ChoicePart news_;
 };
 
-Completion::Completion(const CompletionRequest& request, const ServedModel& model) : request_(request), model_(model) {
+Completion::Completion(const CompletionRequest& request, const ServedModel& model, std::function<void()> on_ended)
+    : request_(request), model_(model), on_ended_(std::move(on_ended)) {
   for (const CompletionRequest::Prompt& prompt : request.prompts)
     for (int64_t i = 0; i < request.choices; ++i)
       choices_.push_back(std::make_unique<Choice>(*this, prompt, std::ssize(choices_), i));

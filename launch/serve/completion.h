@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,8 +19,8 @@ namespace retain {
 
 class Completion {
  public:
-  /// `request` and `model` outlive it.
-  Completion(const CompletionRequest& request, const ServedModel& model);
+  /// `request` and `model` outlive it. `on_ended`: called once, on the engine's thread, when all choices have ended.
+  Completion(const CompletionRequest& request, const ServedModel& model, std::function<void()> on_ended);
   ~Completion();
 
   /// For Service::Stay: one a choice, in their order.
@@ -42,6 +43,7 @@ class Completion {
 
   const CompletionRequest& request_;
   const ServedModel& model_;
+  const std::function<void()> on_ended_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::unique_ptr<Choice>> choices_;

@@ -18,6 +18,8 @@ namespace {
 constexpr int64_t kMostSequences = 2048;
 constexpr int64_t kMostChoices = 128;
 constexpr int64_t kMostPromptTokens = int64_t{1} << 24;  // of all of them
+// Tokens that are told, each with the likeliest of its place: about 150 bytes of an answer in the making each.
+constexpr int64_t kMostToldTokens = int64_t{1} << 22;
 constexpr size_t kMostStops = 64;
 constexpr int kMostLogprobs = 100;
 
@@ -140,11 +142,19 @@ void read_prompts(const nlohmann::json& json, const ServedModel& model, Completi
   for (const nlohmann::json& one : value) request.prompts.push_back(read_prompt(one, model));
 }
 
-void check_size(const CompletionRequest& request) {
+void check_size(const CompletionRequest& request, int64_t most_tokens) {
   int64_t tokens = 0;
   for (const auto& prompt : request.prompts) tokens += std::ssize(prompt.tokens);
   if (tokens * request.choices > kMostPromptTokens)
     refuse("prompt", concat("one request may have ", kMostPromptTokens, " tokens in its prompts times n"));
+  const int64_t of_each = request.choices * (1 + std::max(request.logprobs, 0));
+  const int64_t of_all = (request.echo ? tokens : 0) + request.max_tokens * std::ssize(request.prompts);
+  const int64_t most = std::max(kMostToldTokens, most_tokens);
+  if (of_all * of_each > most)
+    refuse("max_tokens",
+           concat("an answer may have ", most, " tokens, the likeliest of each place among them; ", of_all,
+                  " (max_tokens of each prompt, and what is echoed) times n times 1 + logprobs are ", of_all * of_each,
+                  ": ask in several requests"));
 }
 
 std::vector<std::string> read_stops(const nlohmann::json& json) {
@@ -184,11 +194,26 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+/// A name that no other token has, whatever their texts.
+std::string number_name(int32_t token) { return concat("<|", token, "|>"); }
+
+/// Where a text begins, or behind another token: SentencePiece drops a blank with which a text begins.
+std::string text_in_place(int32_t token, bool begins, const ServedModel& model) {
+  if (!model.tokenizer.text_bytes(token)) return "";
+  if (begins) return model.tokenizer.decode({&token, 1});
+  const std::array<int32_t, 2> both{model.before, token};
+  return model.tokenizer.decode(both).substr(model.tokenizer.decode({&model.before, 1}).size());
+}
+
+int64_t characters(std::string_view text) {
+  return std::ranges::count_if(text, [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; });
+}
+
 /// Of a token, such that different bytes have different names.
-std::string token_name(int32_t token, const ServedModel& model) {
+std::string token_name(int32_t token, bool begins, const ServedModel& model) {
   if (token == model.end_token) return kEndTokenName;
-  if (!model.tokenizer.text_bytes(token)) return concat("<|", token, "|>");
-  const std::string text = model.tokenizer.decode({&token, 1});
+  if (!model.tokenizer.text_bytes(token)) return number_name(token);
+  const std::string text = text_in_place(token, begins, model);
   if (is_utf8(text)) return text;
   std::string bytes = "bytes:";
   for (const char byte : text) bytes += hex_escape(static_cast<unsigned char>(byte));
@@ -199,13 +224,9 @@ Json number_or_null(float value) { return std::isfinite(value) ? Json(value) : J
 
 }  // namespace
 
-int64_t characters_of(std::span<const int32_t> tokens, const ServedModel& model) {
+int64_t characters_of(std::span<const int32_t> tokens, bool begins, const ServedModel& model) {
   int64_t count = 0;
-  for (const int32_t& token : tokens) {
-    if (!model.tokenizer.text_bytes(token)) continue;
-    for (const char byte : model.tokenizer.decode({&token, 1}))
-      count += (static_cast<unsigned char>(byte) & 0xc0) == 0x80 ? 0 : 1;
-  }
+  for (const int32_t token : tokens) count += characters(text_in_place(token, begins && count == 0, model));
   return count;
 }
 
@@ -240,7 +261,7 @@ CompletionRequest parse_completion(std::string_view body, const ServedModel& mod
     request.stream_usage = flag(json.at("stream_options"), "include_usage");
   }
   read_prompts(json, model, request);
-  check_size(request);
+  check_size(request, model.most_tokens);
   return request;
 }
 
@@ -261,18 +282,20 @@ Json CompletionFormat::logprobs(const ChoicePart& part) const {
   Json tokens = Json::array(), values = Json::array(), tops = Json::array(), offsets = Json::array();
   int64_t offset = part.text_offset;
   for (size_t i = 0; i < part.tokens.size(); ++i) {
-    const std::string name = token_name(part.tokens[i], model_);
+    const bool begins = part.begins && offset == part.text_offset;
     const Decoder::Scored& scored = part.scored[i];
-    tokens.push_back(name);
+    tokens.push_back(token_name(part.tokens[i], begins, model_));
     values.push_back(number_or_null(scored.log_probability));
     offsets.push_back(offset);
-    offset += characters_of(std::span(part.tokens).subspan(i, 1), model_);
+    offset += characters(text_in_place(part.tokens[i], begins, model_));
     if (!std::isfinite(scored.log_probability)) {
       tops.push_back(nullptr);
       continue;
     }
     Json top = Json::object();
-    for (const auto& [token, value] : scored.top) top.emplace(token_name(token, model_), number_or_null(value));
+    for (const auto& [token, value] : scored.top)
+      if (!top.emplace(token_name(token, begins, model_), number_or_null(value)).second)
+        top.emplace(number_name(token), number_or_null(value));
     tops.push_back(std::move(top));
   }
   return {{"tokens", tokens}, {"token_logprobs", values}, {"top_logprobs", tops}, {"text_offset", offsets}};

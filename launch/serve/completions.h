@@ -44,8 +44,9 @@ struct ServedModel {
   std::string name;
   const Tokenizer& tokenizer;
   int64_t vocab_size;
-  std::optional<int32_t> end_token;  ///< with which documents begin and end
-  int64_t most_tokens;               ///< that a request may ask for
+  std::optional<int32_t> end_token;               ///< with which documents begin and end
+  int64_t most_tokens;                            ///< that a request may ask for
+  int32_t before = tokenizer.encode("a").back();  ///< a token with a text, behind which others have theirs
 };
 /// How the token that ends documents is written where tokens have names.
 inline constexpr const char* kEndTokenName = "<|endoftext|>";
@@ -74,11 +75,12 @@ struct ChoicePart {
   std::vector<int32_t> tokens = {};
   std::vector<Decoder::Scored> scored = {};  ///< as many as tokens
   int64_t text_offset = 0;                   ///< characters before `tokens`
+  bool begins = false;                       ///< no text comes before that of `tokens`, told or not
   std::string finish_reason = {};            ///< "stop", "length", or "" while there is more
 };
 
-/// Of the text of tokens.
-int64_t characters_of(std::span<const int32_t> tokens, const ServedModel& model);
+/// Of the text of tokens; `begins`: no text comes before it.
+int64_t characters_of(std::span<const int32_t> tokens, bool begins, const ServedModel& model);
 
 /// The objects of an answer, whole or streamed.
 class CompletionFormat {

@@ -19,8 +19,9 @@ constexpr int64_t kHeadBytes = 32 << 10;
 constexpr const char* kRange = "Range:";
 // What chunks and their lengths add to a body.
 constexpr int64_t kBodyFrameBytes = 64 << 10;
-// How long a client that takes nothing holds up the server's end, and how often is looked whether that has come.
-constexpr std::chrono::seconds kLastWrite{2};
+// How long a client holds up the server's end, however it takes its answer, and how often is looked whether that has
+// come.
+constexpr std::chrono::seconds kLastWrites{2};
 constexpr std::chrono::milliseconds kLook{100};
 
 }  // namespace
@@ -51,10 +52,14 @@ bool Connection::client_is_gone() const {
   return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
-bool Connection::wait(short events, Clock::time_point deadline) const {
+bool Connection::wait(short events, Clock::time_point deadline) {
   for (;;) {
     const auto now = Clock::now();
-    if (stopped_) deadline = events == POLLIN ? now : std::min(deadline, now + kLastWrite);
+    if (stopped_) {
+      if (!last_writes_) last_writes_ = now + kLastWrites;
+      if (now >= *last_writes_) return false;
+      deadline = events == POLLIN ? now : std::min(deadline, *last_writes_);
+    }
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(std::min<Clock::duration>(deadline - now, kLook));
     pollfd state{.fd = socket_, .events = events, .revents = 0};
     const int ready = ::poll(&state, 1, static_cast<int>(std::max<int64_t>(left.count(), 0)));

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "launch/serve/http_server.h"
@@ -16,7 +17,7 @@ namespace retain {
 
 class Connection : public httplib::Stream {
  public:
-  /// Takes the socket over. Once `stopped`, nothing more is waited for but that the client takes its answer.
+  /// Takes the socket over. Once `stopped`, nothing more is waited for but that the client takes its answer, briefly.
   Connection(int socket, const HttpLimits& limits, const std::atomic<bool>& stopped);
   /// Lets the client read what was written before the socket is closed.
   ~Connection() override;
@@ -43,7 +44,7 @@ class Connection : public httplib::Stream {
   using Clock = std::chrono::steady_clock;
 
   /// Waits for the socket until the deadline.
-  bool wait(short events, Clock::time_point deadline) const;
+  bool wait(short events, Clock::time_point deadline);
   bool fill();
   /// The head's next line that the library is to see.
   bool next_line();
@@ -52,9 +53,10 @@ class Connection : public httplib::Stream {
   const HttpLimits& limits_;
   const std::atomic<bool>& stopped_;
   Clock::time_point deadline_;
-  int64_t room_bytes_;    ///< that may still be read of this part of the request
-  std::string line_;      ///< of the head
-  size_t line_read_ = 0;  ///< of it
+  std::optional<Clock::time_point> last_writes_;  ///< once stopped: for all that is left to be written
+  int64_t room_bytes_;                            ///< that may still be read of this part of the request
+  std::string line_;                              ///< of the head
+  size_t line_read_ = 0;                          ///< of it
   bool in_head_ = true, wrote_ = false;
   int refused_ = 0;
   std::array<char, 16384> buffer_{};

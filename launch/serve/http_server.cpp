@@ -1,6 +1,7 @@
 #include "launch/serve/http_server.h"
 
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -24,6 +25,8 @@ namespace {
 
 // Clients that may wait to be taken; the library asks the kernel for five.
 constexpr int kBacklog = 4096;
+// Has no chunks.
+constexpr const char* kOldHttp = "HTTP/1.0";
 
 /// A body, and what it takes of the memory that all bodies have together.
 class Body {
@@ -52,6 +55,18 @@ class Body {
   int64_t most_of_all_;
 };
 
+/// What the library asks while it is at a request.
+struct Progress {
+  const Connection* connection;
+  bool operator()(uint64_t, uint64_t) const { return !connection->client_is_gone(); }
+};
+
+/// Why the connection of the request read no more, or this where nothing was said about it.
+int refused_status(const httplib::Request& request, int otherwise) {
+  const int status = request.progress.target<Progress>()->connection->refused_status();
+  return status != 0 ? status : otherwise;
+}
+
 /// Reads the body of a POST; the status that refuses it, or 0.
 int read_body(const httplib::Request& request, const httplib::ContentReader& reader, int64_t most, Body& body) {
   if (request.is_multipart_form_data()) return 415;
@@ -65,7 +80,7 @@ int read_body(const httplib::Request& request, const httplib::ContentReader& rea
     return refused == 0;
   });
   if (refused != 0) return refused;
-  return whole ? 0 : 400;
+  return whole ? 0 : refused_status(request, 400);
 }
 
 const char* describe(int status) {
@@ -84,7 +99,16 @@ const char* describe(int status) {
   }
 }
 
-void put(httplib::Response& to, HttpAnswer answer) {
+/// Throws where the host has no address.
+void check_host(const std::string& host) {
+  if (host.empty()) throw Error(ErrorKind::kUsage, "the host is empty: give 127.0.0.1, or 0.0.0.0 for every address");
+  addrinfo* found = nullptr;
+  const int error = ::getaddrinfo(host.c_str(), nullptr, nullptr, &found);
+  if (error != 0) throw Error(ErrorKind::kCannotCreate, concat("cannot listen on ", host, ": ", ::gai_strerror(error)));
+  ::freeaddrinfo(found);
+}
+
+void put(httplib::Response& to, HttpAnswer answer, bool knows_chunks = true) {
   to.status = answer.status;
   for (const auto& [name, value] : answer.headers) to.set_header(name, value);
   if (!answer.next_piece) {
@@ -97,7 +121,11 @@ void put(httplib::Response& to, HttpAnswer answer) {
     sink.done();
     return true;
   };
-  to.set_chunked_content_provider(answer.type, next);
+  if (knows_chunks) {
+    to.set_chunked_content_provider(answer.type, next);
+  } else {
+    to.set_content_provider(answer.type, next);  // ends with the connection
+  }
 }
 
 }  // namespace
@@ -142,7 +170,7 @@ class HttpServer::Impl : public httplib::Server {
     };
     if (method == "GET") {
       Get(path, [answer](const httplib::Request& request, httplib::Response& response) {
-        put(response, answer(request, ""));
+        put(response, answer(request, ""), request.version != kOldHttp);
       });
       return;
     }
@@ -151,11 +179,12 @@ class HttpServer::Impl : public httplib::Server {
       Body body(limits_.body_bytes, bodies_bytes_, limits_.bodies_bytes);
       const int refused = read_body(request, reader, limits_.body_bytes, body);
       if (refused != 0) return refuse(response, refused);
-      put(response, answer(request, body.text()));
+      put(response, answer(request, body.text()), request.version != kOldHttp);
     });
   }
 
   int bind(const std::string& host, int port) {
+    check_host(host);
     errno = 0;
     const int bound = port > 0 ? (bind_to_port(host, port) ? port : -1) : bind_to_any_port(host);
     if (bound < 0 || ::listen(svr_sock_, kBacklog) != 0)
@@ -236,7 +265,7 @@ class HttpServer::Impl : public httplib::Server {
     bool closed = false;
     process_request(connection, true, closed, [&](httplib::Request& request) {
       connection.begin_body();
-      request.progress = [&connection](uint64_t, uint64_t) { return !connection.client_is_gone(); };
+      request.progress = Progress{&connection};
     });
     if (!connection.wrote_something() && connection.refused_status() != 0) say(connection, connection.refused_status());
   }

@@ -49,7 +49,7 @@ class HttpServer {
 
   /// Before run(). GET or POST; a handler is called on many threads at once. What it throws is a 500.
   void handle(const std::string& method, const std::string& path, const Handler& handler);
-  /// Returns the port; 0 asks for one that is free. Throws Error(kCannotCreate).
+  /// Returns the port; 0 asks for one that is free. Throws Error(kCannotCreate), Error(kUsage) without a host.
   int bind(const std::string& host, int port);
   /// Takes connections until stop(), and returns when the last one has ended.
   void run();

@@ -24,6 +24,7 @@ Service::Stay::Stay(Service& service, std::vector<Sequence*> sequences)
            : service_.state_.requests >= service_.most_requests_ ? Entry::kFull
                                                                  : Entry::kTaken;
   if (entry_ != Entry::kTaken) return;
+  has_place_ = true;
   ++service_.state_.requests;
   service_.coming_.insert(service_.coming_.end(), sequences_.begin(), sequences_.end());
   service_.changed_.notify_all();
@@ -37,7 +38,18 @@ Service::Stay::~Stay() {
   const auto here = [this](Sequence* one) {
     return std::ranges::find(service_.leaving_, one) != service_.leaving_.end();
   };
-  service_.changed_.wait(lock, [&] { return service_.failure_ || std::ranges::none_of(sequences_, here); });
+  // Also of an engine that has failed: its thread may still be at one of them.
+  service_.changed_.wait(lock, [&] { return std::ranges::none_of(sequences_, here); });
+  free_place();
+}
+
+void Service::Stay::leave_place() {
+  const std::lock_guard lock(service_.mutex_);
+  free_place();
+}
+
+void Service::Stay::free_place() {
+  if (!std::exchange(has_place_, false)) return;
   --service_.state_.requests;
   service_.changed_.notify_all();
 }
@@ -52,7 +64,7 @@ void Service::refuse_more() {
   refusing_ = true;
 }
 
-bool Service::wait_until_empty(std::chrono::seconds limit) {
+bool Service::wait_until_empty(std::chrono::milliseconds limit) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, limit, [this] { return state_.requests == 0; });
 }

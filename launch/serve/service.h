@@ -37,11 +37,18 @@ class Service {
     Stay(const Stay&) = delete;
     Stay& operator=(const Stay&) = delete;
     Entry entry() const { return entry_; }
+    /// Another request may have the place: all sequences have ended, and whoever reads what came of them may take long.
+    /// Any thread.
+    void leave_place();
 
    private:
+    /// With the lock held.
+    void free_place();
+
     Service& service_;
     std::vector<Sequence*> sequences_;
     Entry entry_;
+    bool has_place_ = false;
   };
 
   struct State {
@@ -52,8 +59,8 @@ class Service {
 
   /// No request is taken any more.
   void refuse_more();
-  /// Whether the last request has left before so long.
-  bool wait_until_empty(std::chrono::seconds limit);
+  /// Whether the last request has left its place before so long.
+  bool wait_until_empty(std::chrono::milliseconds limit);
   /// Every sequence that is there ends now, with this reason, and so does whatever comes.
   void end_all(const std::string& reason);
   /// Why the engine works no more, if it does not: every sequence was told.

@@ -12,6 +12,7 @@
 #include "launch/verbs/prompts.h"
 #include "launch/verbs/trained_model.h"
 #include "launch/verbs/verbs.h"
+#include "parallel/agreement.h"
 #include "trainer/inference/engine.h"
 #include "trainer/inference/generated_text.h"
 #include "trainer/inference/state_file.h"
@@ -134,8 +135,9 @@ class AnswerLine : public Answer {
   std::string all_;
 };
 
-std::string why(const Answer& answer, bool interrupted) {
-  if (interrupted) return "interrupted";
+/// Why there is no more of the answer; `cut`: before it ended.
+std::string why(const Answer& answer, bool cut) {
+  if (cut) return std::cout.good() ? "interrupted" : "standard output takes no more";
   switch (answer.how_ended().value_or(SequenceEnd::kEnough)) {
     case SequenceEnd::kEndOfDocument: return "the document ended";
     case SequenceEnd::kMaxTokens: return "as many as --max-tokens allows";
@@ -180,6 +182,7 @@ int end(SignalWishes& signals) {
 }
 
 int continue_one(const GenerateOptions& options, SignalWishes& signals) {
+  if (!options.save_state.empty()) check_state_path(options.save_state);
   const std::string prompt = read_prompt(options);
   Model model(options, 1);
   PrintedAnswer answer(model, model.tokens_of(prompt, "--prompt"));
@@ -204,16 +207,18 @@ int continue_lines(const GenerateOptions& options, SignalWishes& signals) {
   std::deque<std::unique_ptr<AnswerLine>> answers;  // in the order of the lines, from the first that is not printed
   signals.take_up(nullptr);
   bool at_end = false;
+  Outcome reading;  // one line that is wrong costs no other its answer
+  const auto begin_next = [&] {
+    std::optional<PromptLines::Line> line = lines.next();
+    at_end = !line;
+    if (line) model.engine.add(*answers.emplace_back(std::make_unique<AnswerLine>(model, std::move(*line))));
+  };
   do {
-    while (!at_end && model.engine.waiting() < options.slots) {
-      std::optional<PromptLines::Line> line = lines.next();
-      at_end = !line;
-      if (at_end) break;
-      model.engine.add(*answers.emplace_back(std::make_unique<AnswerLine>(model, std::move(*line))));
-    }
+    while (!at_end && reading.ok && model.engine.waiting() < options.slots) reading = attempt(begin_next);
     for (; !answers.empty() && answers.front()->how_ended(); answers.pop_front()) answers.front()->print();
   } while (!asked_to_end(signals) && model.engine.advance());
   tell_costs(model, meter ? meter->take() : std::nullopt);
+  if (!signals.stop_requested()) reading.throw_if_failed();
   return end(signals);
 }
 

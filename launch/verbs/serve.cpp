@@ -1,6 +1,9 @@
 // retain serve: completions over HTTP.
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <iostream>
 #include <thread>
 
@@ -26,15 +29,39 @@ int64_t allow_connections(int64_t wanted) {
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
   const int64_t allowed = std::max<int64_t>(static_cast<int64_t>(limit.rlim_cur) - kOthers, 1);
+  constexpr int64_t kFewest = 8;
+  if (allowed < std::min(wanted, kFewest))
+    throw Error(ErrorKind::kUsage, concat("ulimit -n is ", limit.rlim_cur, ", which leaves ", allowed,
+                                          " connections: raise it to ", kOthers + wanted));
   if (allowed < wanted)
     std::cerr << concat("retain: ", allowed, " connections instead of ", wanted, ": ulimit -n is ", limit.rlim_cur,
                         "\n");
   return std::min(wanted, allowed);
 }
 
+std::string in_url(const std::string& host) {
+  return host.find(':') == std::string::npos ? host : concat("[", host, "]");
+}
+
 std::string name_of(const std::string& checkpoint) {
   const Path path = Path(checkpoint).lexically_normal();
   return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
+/// Waits for the requests that are there, while that is allowed; whether all have left.
+bool drain(Service& service, std::chrono::seconds limit, SignalWishes& signals) {
+  const auto tokens = [&] {
+    const Engine::Counts counts = service.state().counts;
+    return counts.prompt_tokens + counts.drawn_tokens;
+  };
+  const auto begun = std::chrono::steady_clock::now();
+  for (int64_t done = tokens(); !service.wait_until_empty(kLook);) {
+    if (service.failure() || std::chrono::steady_clock::now() - begun >= limit) return false;
+    if (done == tokens()) continue;
+    done = tokens();
+    signals.progressed();
+  }
+  return true;
 }
 
 /// The server on a thread of its own, which ends with this object.
@@ -77,14 +104,14 @@ int serve(const ServeOptions& options, SignalWishes& signals) {
   signals.take_up("no more requests are taken, and those under way are finished");
   {
     const Serving serving(server);
-    std::cout << concat("http://", options.host, ":", port, "\n") << std::flush;
+    std::cout << concat("http://", in_url(options.host), ":", port, "\n") << std::flush;
     while (!signals.stop_requested() && !service.failure()) {
       std::this_thread::sleep_for(kLook);
       signals.progressed();
     }
     api.begin_ending();
     service.refuse_more();
-    if (!service.failure() && !service.wait_until_empty(std::chrono::seconds(options.drain_seconds)))
+    if (!drain(service, std::chrono::seconds(options.drain_seconds), signals) && !service.failure())
       service.end_all("the server ends");
   }
   if (const auto failure = service.failure(); failure && !signals.stop_requested()) failure->throw_if_failed();

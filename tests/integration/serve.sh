@@ -31,6 +31,10 @@ if "$retain" serve nowhere --port 0 2>&1 | grep -q 'no HTTP library'; then
   exit 77
 fi
 expect_code 66 "$retain" serve nowhere --port 0
+expect_code 64 "$retain" serve run --port 0 --host ''
+expect_code 64 bash -c "ulimit -n 64; exec '$retain' serve run --port 0"
+expect_code 73 "$retain" serve run --port 0 --host no.such.host.invalid
+! grep -q 'Cannot assign' out.txt || fail "$(cat out.txt)"
 
 start --slots 4 --queue 60 --max-body 64Ki
 client api

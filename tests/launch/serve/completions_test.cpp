@@ -6,8 +6,11 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "trainer/data/tokenizer/sentence_pieces.h"
 
 namespace retain {
 namespace {
@@ -89,6 +92,57 @@ TEST_F(CompletionsTest, ReadsOptionsAndRefusesWhatItDoesNotKnow) {
   for (int i = 0; i < 17; ++i) many += R"("a",)";
   many.back() = ']';
   EXPECT_THAT(refusal(many + "}"), HasSubstr("2048 prompts times n"));
+}
+
+TEST_F(CompletionsTest, RefusesMoreThanAnAnswerCanHold) {
+  const std::string four = R"({"prompt": ["a", "a", "a", "a"], "n": 128, "max_tokens": )";
+  EXPECT_EQ(refusal(four + R"(81, "logprobs": 100})").substr(0, 50), "");
+  EXPECT_THAT(refusal(four + R"(82, "logprobs": 100})"),
+              HasSubstr("max_tokens: an answer may have 4194304 tokens, the likeliest of each place among them; 328 "));
+  EXPECT_EQ(refusal(four + "100}"), "");
+  const std::string echoes = R"({"n": 128, "max_tokens": 0, "logprobs": 100, "prompt": ")" + std::string(400, 'a');
+  EXPECT_EQ(refusal(echoes + "\"}"), "");
+  EXPECT_THAT(refusal(echoes + R"(", "echo": true})"), HasSubstr("are 5171200"));
+  const ServedModel generous{
+      .name = "demo", .tokenizer = *tokenizer_, .vocab_size = 260, .end_token = 256, .most_tokens = 1 << 30};
+  EXPECT_EQ(parse_completion(R"({"max_tokens": 1000000000})", generous).max_tokens, 1'000'000'000);
+  EXPECT_THROW(parse_completion(R"({"max_tokens": 1000000000, "n": 2})", generous), ApiError);
+}
+
+TEST_F(CompletionsTest, TokensKeepTheBlankThatSentencePieceDropsAtTheBeginningOfATextAlone) {
+  if (!have_sentence_pieces()) GTEST_SKIP() << "this build has no SentencePiece";
+  const auto lines = [left = 400]() mutable -> std::optional<std::string> {
+    if (left-- == 0) return std::nullopt;
+    return "the a is of the keys " + std::to_string(left);
+  };
+  std::string trained = train_sentence_pieces(lines, 296);
+  // As most models have it: add_dummy_prefix true, the third field of its normalizer, before the fourth.
+  const size_t field = trained.rfind(std::string("\x18\x00\x20\x00", 4));
+  ASSERT_NE(field, std::string::npos);
+  trained[field + 1] = 1;
+  const auto pieces =
+      make_tokenizer({.kind = TokenizerFiles::Kind::kSentencePieces, .files = {{"tokenizer.model", trained}}});
+  const ServedModel model{.name = "demo",
+                          .tokenizer = *pieces,
+                          .vocab_size = pieces->vocab_size(),
+                          .end_token = std::nullopt,
+                          .most_tokens = 100};
+  const CompletionRequest request = parse_completion(R"({"prompt": "the a the is", "logprobs": 1})", model);
+  const std::vector<int32_t> tokens = request.prompts[0].tokens;
+  ASSERT_EQ(tokens.size(), 4U);
+  const CompletionFormat format(model, request, "id", 5);
+  ChoicePart part{.tokens = tokens, .scored = std::vector<Decoder::Scored>(4, {-1, {{tokens[2], -1}}})};
+  const auto logprobs = [&] { return format.chunk(part)["choices"][0]["logprobs"]; };
+  part.begins = true;
+  EXPECT_EQ(logprobs()["tokens"], Json({"the", " a", " the", " is"}));
+  EXPECT_EQ(logprobs()["text_offset"], Json({0, 3, 5, 9}));
+  EXPECT_EQ(logprobs()["top_logprobs"][1], Json::parse(R"({" the": -1.0})"));
+  part.begins = false;
+  part.text_offset = 7;
+  EXPECT_EQ(logprobs()["tokens"], Json({" the", " a", " the", " is"}));
+  EXPECT_EQ(logprobs()["text_offset"], Json({7, 11, 13, 17}));
+  EXPECT_EQ(characters_of(tokens, true, model), 12);
+  EXPECT_EQ(characters_of(tokens, false, model), 13);
 }
 
 TEST_F(CompletionsTest, WritesTokensTheirProbabilitiesAndNames) {

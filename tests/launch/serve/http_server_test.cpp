@@ -23,7 +23,9 @@
 namespace retain {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 using Clock = std::chrono::steady_clock;
 
@@ -47,6 +49,11 @@ class Client {
     return ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL) == std::ssize(text);
   }
   void send_no_more() const { ::shutdown(socket_, SHUT_WR); }
+  /// Bytes that were read, of those that came.
+  ssize_t some() const {
+    std::array<char, 4096> piece{};
+    return ::recv(socket_, piece.data(), piece.size(), 0);
+  }
   std::string rest() const {
     std::string all;
     std::array<char, 4096> piece{};
@@ -73,6 +80,9 @@ class HttpServerTest : public ::testing::Test {
     if (!made.ok) GTEST_SKIP() << made.message;
     server_->handle("POST", "/echo", [](const HttpRequest& request) { return HttpAnswer{.body = request.body}; });
     server_->handle("POST", "/throw", [](const HttpRequest&) -> HttpAnswer { throw Error(ErrorKind::kData, "oh"); });
+    server_->handle("GET", "/endless", [](const HttpRequest&) {
+      return HttpAnswer{.next_piece = [] { return std::optional(std::string(1 << 16, 'x')); }};
+    });
     server_->handle("GET", "/count", [this](const HttpRequest& request) { return count(request); });
     server_->handle("POST", "/wait", [this](const HttpRequest& request) {
       ++waiting_;
@@ -129,6 +139,8 @@ TEST_F(HttpServerTest, AnswersWholeInPiecesAndWithErrors) {
   EXPECT_THAT(exchange("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
               HasSubstr("\r\n\r\nabcde"));
   EXPECT_THAT(exchange("GET /count HTTP/1.1\r\n\r\n"), HasSubstr("data: 1\n\n\r\n9\r\ndata: 2\n\n\r\n9\r\ndata: 3"));
+  EXPECT_THAT(exchange("GET /count HTTP/1.0\r\n\r\n"),
+              AllOf(HasSubstr("\r\n\r\ndata: 1\n\ndata: 2\n\ndata: 3\n\n"), Not(HasSubstr("chunked"))));
   EXPECT_THAT(exchange("HEAD /count HTTP/1.1\r\n\r\n"), StartsWith("HTTP/1.1 200"));
   EXPECT_THAT(exchange(post("/throw", "")), HasSubstr("refused: oh"));
 }
@@ -164,12 +176,19 @@ TEST_F(HttpServerTest, AnAnswerIsWholeWhateverRangeIsAskedFor) {
 }
 
 TEST_F(HttpServerTest, WaitsForNoHeadAndNoBodyLongerThanItsLimits) {
-  for (const std::string& begun : {std::string("GET /cou"), post("/echo", "abc").substr(0, 60)}) {
+  std::string cut = post("/echo", "abc");
+  cut.pop_back();
+  for (const std::string& begun : {std::string("GET /cou"), cut}) {
     const Client client(port_);
     const auto before = Clock::now();
     client.send(begun);
     client.rest();  // until the server has closed
     EXPECT_LT(Clock::now() - before, std::chrono::seconds(20)) << begun;
+  }
+  {
+    const Client slow(port_);
+    slow.send(cut);
+    EXPECT_THAT(slow.rest(), StartsWith("HTTP/1.1 408"));
   }
   // One that keeps sending is not waited for either.
   const Client client(port_);
@@ -200,11 +219,22 @@ TEST_F(HttpServerTest, MoreConnectionsWaitForTheirTurn) {
   for (const auto& client : clients) EXPECT_THAT(client->rest(), HasSubstr("done"));
 }
 
+TEST_F(HttpServerTest, EndsWhileAClientReadsAnAnswerThatIsLong) {
+  const Client client(port_);
+  client.send("GET /endless HTTP/1.1\r\n\r\n");
+  EXPECT_GT(client.some(), 0);
+  const auto before = Clock::now();
+  server_->stop();
+  while (client.some() > 0 && Clock::now() - before < std::chrono::seconds(20)) continue;
+  EXPECT_LT(Clock::now() - before, std::chrono::seconds(20));
+}
+
 TEST_F(HttpServerTest, EndsWhileClientsAreSilentAndRefusesATakenPort) {
   const Client silent(port_);
   HttpServer other({}, [](int, const std::string&) { return HttpAnswer(); });
   EXPECT_THROW(other.bind("127.0.0.1", port_), Error);
   EXPECT_THROW(other.bind("no.such.host.invalid", 0), Error);
+  EXPECT_THROW(other.bind("", 0), Error);
   server_->stop();
   thread_.join();
 }

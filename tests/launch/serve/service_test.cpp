@@ -6,10 +6,13 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "launch/serve/completion.h"
+#include "launch/serve/completions.h"
 #include "tests/support/tiny_run.h"
 #include "trainer/model/parameters.h"
 
@@ -90,6 +93,56 @@ TEST_F(ServiceTest, RefusesMoreAndEndsWhatIsThereWhenItIsToEnd) {
     EXPECT_TRUE(sequence->failed);
     EXPECT_EQ(sequence->reason, "enough");
   }
+}
+
+/// Stays in a token until it may leave it.
+struct Slow : Endless {
+  bool on_token(int32_t token, const Decoder::Scored& scored) override {
+    const bool more = Endless::on_token(token, scored);
+    while (held) std::this_thread::yield();
+    return more;
+  }
+  std::atomic<bool> held = true;
+};
+
+TEST_F(ServiceTest, NothingIsToldAfterAStayEvenWhileTheServiceEnds) {
+  Service service(engine_, 9);
+  Slow slow;
+  Endless leaves, never_there;
+  const Service::Stay a(service, {&slow});
+  slow.wait_for_tokens();  // and the engine's thread is in its first one
+  auto stay = std::make_unique<Service::Stay>(service, std::vector<Sequence*>{&leaves, &never_there});
+  service.end_all("enough");
+  std::atomic<bool> left = false;
+  std::thread leaving([&] {
+    stay.reset();
+    left = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(left) << "the engine's thread may be at any sequence";
+  slow.held = false;
+  leaving.join();
+  slow.wait_for_end();
+  EXPECT_FALSE(leaves.ended || never_there.ended);
+  EXPECT_EQ(leaves.tokens + never_there.tokens, 0);
+}
+
+TEST_F(ServiceTest, AnAnswerThatNobodyReadsTakesNoPlace) {
+  const std::unique_ptr<Tokenizer> tokenizer = make_byte_tokenizer();
+  const ServedModel served{
+      .name = "demo", .tokenizer = *tokenizer, .vocab_size = 256, .end_token = std::nullopt, .most_tokens = 100};
+  const CompletionRequest request = parse_completion(R"({"prompt": "ab", "n": 3, "max_tokens": 5})", served);
+  Service service(engine_, 1);
+  std::optional<Service::Stay> stay;
+  Completion completion(request, served, [&] { stay->leave_place(); });
+  stay.emplace(service, completion.sequences());
+  EXPECT_TRUE(service.wait_until_empty(std::chrono::seconds(60)));
+  EXPECT_TRUE(completion.ended());
+  Endless next;
+  EXPECT_EQ(Service::Stay(service, {&next}).entry(), Service::Entry::kTaken);
+  EXPECT_EQ(completion.completion_tokens(), 15);
+  stay.reset();
+  EXPECT_EQ(service.state().requests, 0);
 }
 
 TEST_F(ServiceTest, TellsEverySequenceThatTheEngineHasFailed) {
