@@ -55,6 +55,7 @@ END
 printf '{"prompt": "a"}\n{"prompt": 7}\n' >wrong.jsonl
 expect_code 65 "$retain" generate run --prompts-file wrong.jsonl
 grep -q 'wrong.jsonl:2: ' out.txt || fail "the line is not named: $(cat out.txt)"
+grep -q '^{"prompt":"a","text":' out.txt || fail "a line that is wrong costs another its answer: $(cat out.txt)"
 
 # ---- a state is as good as its prompt ----
 head -c 1000 text.txt >begin.txt
@@ -75,6 +76,9 @@ printf x | dd of=again.state bs=1 seek=2000 conv=notrunc 2>/dev/null
 expect_code 65 "$retain" generate run --state again.state
 grep -q 'again.state: is damaged' out.txt || fail "$(cat out.txt)"
 expect_code 65 "$retain" generate run --state begin.txt
+expect_code 73 "$retain" generate run --prompt-file begin.txt --save-state not_there/a.state
+grep -q 'there is no folder not_there' out.txt && ! grep -q 'retain: read' out.txt || fail "$(cat out.txt)"
+[ ! -e not_there ] || fail "a folder was made"
 
 # ---- Ctrl-C, and a reader that has enough ----
 python3 - "$retain" <<'END' || fail "Ctrl-C: $(cat said.txt)"
@@ -91,5 +95,7 @@ assert "tokens: interrupted" in said and " ms a token" in said, said
 END
 (trap - PIPE; "$retain" generate run --prompt abc --max-tokens 1Gi 2>said.txt || echo $? >code.txt) | head -c 50 >/dev/null
 [ "$(cat code.txt)" = 141 ] || fail "a closed pipe: $(cat code.txt) $(cat said.txt)"
+expect_code 74 bash -c "'$retain' generate run --prompt abc --max-tokens 1Gi >/dev/full"
+grep -q 'tokens: standard output takes no more' out.txt || fail "$(cat out.txt)"
 expect_code 74 bash -c "trap '' PIPE; '$retain' generate run --prompt abc --max-tokens 1Gi 2>said.txt | head -c 50 >/dev/null; exit \${PIPESTATUS[0]}"
 echo passed
