@@ -127,9 +127,14 @@ void Api::add_to(HttpServer& server) {
                       .body = metrics_.text(service_.state(), slots_, most_requests_)};
   });
   add(server, "GET", "/tokenizer_info", [this](const HttpRequest&) { return answer_of(tokenizer_info(model_)); });
-  add(server, "POST", "/tokenize", [this](const HttpRequest& http) { return answer_of(tokenize(http.body, model_)); });
-  add(server, "POST", "/detokenize",
-      [this](const HttpRequest& http) { return answer_of(detokenize(http.body, model_)); });
+  add(server, "POST", "/tokenize", [this](const HttpRequest& http) {
+    const MemoryRoom::Part room(reading_, std::ssize(http.body));
+    return answer_of(tokenize(http.body, model_));
+  });
+  add(server, "POST", "/detokenize", [this](const HttpRequest& http) {
+    const MemoryRoom::Part room(reading_, std::ssize(http.body));
+    return answer_of(detokenize(http.body, model_));
+  });
 }
 
 HttpAnswer Api::health() const {
@@ -143,8 +148,12 @@ HttpAnswer Api::complete(const HttpRequest& http) {
     return error_answer(429, concat("this server has ", most_requests_, " requests, as many as it takes"));
   };
   if (service_.state().requests >= most_requests_) return full();  // before it is read
+  CompletionRequest request = [&] {
+    const MemoryRoom::Part room(reading_, std::ssize(http.body));
+    return parse_completion(http.body, model_);
+  }();
   // Shared, because a std::function wants to be copied.
-  const auto job = std::make_shared<Job>(parse_completion(http.body, model_), model_, service_, metrics_,
+  const auto job = std::make_shared<Job>(std::move(request), model_, service_, metrics_,
                                          concat("cmpl-", make_nonce(), "-", ++completions_), http.client_is_gone);
   switch (job->entry()) {
     case Service::Entry::kFull: return full();

@@ -8,6 +8,7 @@
 
 #include "launch/serve/completions.h"
 #include "launch/serve/http_server.h"
+#include "launch/serve/memory_room.h"
 #include "launch/serve/metrics.h"
 #include "launch/serve/service.h"
 
@@ -35,6 +36,8 @@ class Api {
   ServeMetrics& metrics_;
   const int64_t slots_, most_requests_;
   const int64_t created_;  ///< Unix seconds
+  // Of bodies that are read at once: their JSON and tokens take about 40 times as much.
+  MemoryRoom reading_{int64_t{8} << 20};
   std::atomic<int64_t> completions_ = 0;
   std::atomic<bool> ending_ = false;
 };
