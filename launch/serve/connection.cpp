@@ -48,6 +48,7 @@ void Connection::begin_body() {
 }
 
 bool Connection::client_is_gone() const {
+  // Also one that only sends no more: a client that has closed looks the same until something is written to it.
   pollfd state{.fd = socket_, .events = POLLRDHUP, .revents = 0};
   return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
