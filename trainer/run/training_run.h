@@ -51,6 +51,9 @@ enum class RunOutcome : uint8_t { kFinished, kStopped };
 /// The exit code of a run that was asked to stop.
 inline constexpr int kStoppedOnRequest = 75;
 
+/// Of what is done every so many steps (0: never): is step `step` one of them?
+inline bool is_due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
+
 class TrainingRun {
  public:
   /// Builds everything that a run needs. The log is of the run's directory. The lock is rank 0's (null elsewhere). The

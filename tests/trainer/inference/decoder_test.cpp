@@ -10,61 +10,23 @@
 #include <span>
 #include <vector>
 
-#include "kernels/core/random.h"
-#include "tests/support/backends.h"
+#include "tests/trainer/inference/small_model.h"
 
 namespace retain::test {
 namespace {
 
-constexpr int64_t kVocab = 53;
-
-ModelConfig small_model() {
-  ModelConfig model;
-  model.layers = 2;
-  model.hidden_size = 32;
-  model.heads = 2;
-  model.ffn_size = 40;
-  model.vocab_size = kVocab;
-  model.init_std = 0.2;
-  model.norm_eps = 1e-3;
-  return model;
-}
-
-std::vector<int32_t> text(uint64_t seed, int64_t count) {
-  std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < count; ++i)
-    tokens.push_back(static_cast<int32_t>(philox_bits(seed, static_cast<uint64_t>(i)) % kVocab));
-  return tokens;
-}
-
-class DecoderTest : public BackendTest {
+class DecoderTest : public SmallModelTest {
  protected:
-  void SetUp() override {
-    BackendTest::SetUp();
-    if (IsSkipped()) return;
-    layout_ = ParameterLayout(small_model(), 0, 1, 1);
-    parameters_ = std::make_unique<ParameterStore>(backend(), layout_, compute(), ReplicaShare(layout_.buckets),
-                                                   Residency::kInference);
-    parameters_->initialize(3);
-  }
-  void TearDown() override { parameters_.reset(); }
-
-  Decoder decoder(int64_t slots) { return {backend(), *parameters_, small_model(), compute(), slots}; }
-
   /// Of sums in another order: the rounding of activations, grown a little through the layers.
   double tolerance() const { return compute() == DType::kBfloat16 ? 4e-2 : float64() ? 1e-6 : 1e-4; }
   void expect_same(const std::vector<float>& got, const std::vector<float>& want) {
     expect_close("logits", Values(got.begin(), got.end()), Values(want.begin(), want.end()), tolerance());
   }
-
- private:
-  ParameterLayout layout_;
-  std::unique_ptr<ParameterStore> parameters_;
 };
 
 TEST_P(DecoderTest, BlocksOfThePromptLeaveTheStateOfSingleTokens) {
   Decoder decoder = this->decoder(2);
-  const std::vector<int32_t> prompt = text(12, 2500);  // blocks of every size
+  const std::vector<int32_t> prompt = random_tokens(12, 2500);  // blocks of every size
   const std::vector<float> want = decoder.feed(0, prompt);
   std::vector<float> got;
   for (const int32_t& token : prompt) got = decoder.feed(1, std::span(&token, 1));
@@ -78,7 +40,7 @@ TEST_P(DecoderTest, SequencesInSlotsAreWhatTheyAreAlone) {
   Decoder alone = decoder(1), together = decoder(kSlots);
   std::vector<std::vector<int32_t>> texts;
   for (int64_t slot = 0; slot < kSlots; ++slot) {
-    texts.push_back(text(20 + static_cast<uint64_t>(slot), 1 + 37 * slot + kSteps));
+    texts.push_back(random_tokens(20 + static_cast<uint64_t>(slot), 1 + 37 * slot + kSteps));
     together.feed(slot, std::span(texts.back()).first(static_cast<size_t>(1 + 37 * slot)));
   }
   // Some of the slots in some order; the others stay as they are.
@@ -105,7 +67,7 @@ TEST_P(DecoderTest, SequencesInSlotsAreWhatTheyAreAlone) {
 
 TEST_P(DecoderTest, ScoresAreTheLogarithmsOfTheSoftmax) {
   Decoder decoder = this->decoder(2);
-  const std::vector<int32_t> tokens = text(7, 300);
+  const std::vector<int32_t> tokens = random_tokens(7, 300);
   std::vector<Decoder::Scored> scored, rest;
   const std::vector<float> logits = decoder.feed_scored(0, tokens, 3, scored);
   ASSERT_EQ(scored.size(), tokens.size());
@@ -144,8 +106,8 @@ TEST_P(DecoderTest, TokensDrawnOnTheDeviceContinueTheirSequences) {
       {.slot = 0, .sampling = {.top_p = 0.8F, .key = 99}, .token = 5},
       {.slot = 1, .sampling = {.temperature = 1.5F, .top_k = 5, .key = 98}, .token = 6}};
   for (const Decoder::Draw& draw : draws) {
-    device.feed(draw.slot, text(static_cast<uint64_t>(draw.slot), 40));
-    host.feed(draw.slot, text(static_cast<uint64_t>(draw.slot), 40));
+    device.feed(draw.slot, random_tokens(static_cast<uint64_t>(draw.slot), 40));
+    host.feed(draw.slot, random_tokens(static_cast<uint64_t>(draw.slot), 40));
   }
   std::vector<Decoder::Continuation> continuations;
   for (const Decoder::Draw& draw : draws) continuations.push_back({draw.slot, draw.token});
@@ -218,14 +180,14 @@ TEST_P(DecoderTest, StepsMayHaveAnyNumberOfRows) {
 
 TEST_P(DecoderTest, AStateComesBackFromTheHostToTheLastBit) {
   Decoder decoder = this->decoder(3);
-  const std::vector<int32_t> prompt = text(5, 70);
+  const std::vector<int32_t> prompt = random_tokens(5, 70);
   decoder.feed(1, prompt);
   const Decoder::SavedState saved = decoder.save(1);
   EXPECT_EQ(std::ssize(saved.layers), decoder.state_bytes());
   EXPECT_EQ(saved.position, 70);
   decoder.load(2, saved);
   EXPECT_EQ(decoder.save(2).layers, saved.layers);
-  EXPECT_EQ(decoder.feed(2, text(6, 9)), decoder.feed(1, text(6, 9)));
+  EXPECT_EQ(decoder.feed(2, random_tokens(6, 9)), decoder.feed(1, random_tokens(6, 9)));
   decoder.begin(2);
   EXPECT_EQ(decoder.position(2), 0);
   EXPECT_EQ(decoder.feed(2, prompt), decoder.feed(0, prompt)) << "something was left of the sequence before";

@@ -15,9 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/core/random.h"
-#include "tests/support/backends.h"
 #include "tests/support/tiny_run.h"
+#include "tests/trainer/inference/small_model.h"
 #include "trainer/inference/state_file.h"
 
 namespace retain::test {
@@ -25,27 +24,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr int64_t kVocab = 53;
 constexpr int32_t kEnd = 50;
 
-ModelConfig small_model() {
-  ModelConfig model;
-  model.layers = 2;
-  model.hidden_size = 32;
-  model.heads = 2;
-  model.ffn_size = 40;
-  model.vocab_size = kVocab;
-  model.init_std = 0.2;
-  model.norm_eps = 1e-3;
-  return model;
-}
-
-std::vector<int32_t> text(uint64_t seed, int64_t count) {
-  std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < count; ++i)
-    tokens.push_back(static_cast<int32_t>(philox_bits(seed, static_cast<uint64_t>(i)) % kEnd));
-  return tokens;
-}
+std::vector<int32_t> text(uint64_t seed, int64_t count) { return random_tokens(seed, count, kEnd); }
 
 /// A sequence that writes down what it hears.
 struct Heard : Sequence {
@@ -84,19 +65,8 @@ struct Heard : Sequence {
   std::string reason;
 };
 
-class EngineTest : public BackendTest {
+class EngineTest : public SmallModelTest {
  protected:
-  void SetUp() override {
-    BackendTest::SetUp();
-    if (IsSkipped()) return;
-    layout_ = ParameterLayout(small_model(), 0, 1, 1);
-    parameters_ = std::make_unique<ParameterStore>(backend(), layout_, compute(), ReplicaShare(layout_.buckets),
-                                                   Residency::kInference);
-    parameters_->initialize(3);
-  }
-  void TearDown() override { parameters_.reset(); }
-
-  Decoder decoder(int64_t slots) { return {backend(), *parameters_, small_model(), compute(), slots}; }
   static std::vector<uint8_t> all_but(int32_t token) {
     std::vector<uint8_t> drawable(kVocab, 1);
     drawable[static_cast<size_t>(token)] = 0;
@@ -109,10 +79,7 @@ class EngineTest : public BackendTest {
     engine.add(sequence);
     while (engine.advance()) continue;
   }
-  std::string fingerprint() { return model_fingerprint(backend(), *parameters_, small_model()); }
-
-  ParameterLayout layout_;
-  std::unique_ptr<ParameterStore> parameters_;
+  std::string fingerprint() { return model_fingerprint(backend(), parameters(), small_model()); }
 };
 
 TEST_P(EngineTest, EverySequenceGetsWhatItGetsAloneHoweverFewSlotsThereAre) {
@@ -286,7 +253,7 @@ TEST_P(EngineTest, ASequenceEndsForOneOfFourReasons) {
   Engine other(one, all_but(52), kEnd);
   other.add(late);
   other.advance();
-  backend().fill(parameters_->flat_weights(), std::numeric_limits<double>::quiet_NaN());
+  backend().fill(parameters().flat_weights(), std::numeric_limits<double>::quiet_NaN());
   while (other.advance()) continue;  // on the device
   continue_alone(broken);
   for (const Heard* sequence : {&late, &broken}) {
@@ -346,8 +313,8 @@ TEST_P(EngineTest, AStateOfAnotherModelOrADamagedOneIsRefused) {
   EXPECT_EQ(complaint(mine), "");
   ModelConfig other = small_model();
   other.norm_eps = 1e-6;
-  EXPECT_THAT(complaint(model_fingerprint(backend(), *parameters_, other)), HasSubstr("is the state of model " + mine));
-  parameters_->initialize(4);
+  EXPECT_THAT(complaint(model_fingerprint(backend(), parameters(), other)), HasSubstr("is the state of model " + mine));
+  parameters().initialize(4);
   EXPECT_THAT(complaint(fingerprint()), HasSubstr("is the state of model " + mine));
 
   // With a right checksum.
